@@ -1,0 +1,131 @@
+"""The embedding set: a folder of text vectors that a training process maps and never copies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sightwords.errors import ArtefactError
+from sightwords.files import atomic_path, write_text
+
+FORMAT_VERSION = 1
+INDEX_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("prompt", pa.dictionary(pa.int32(), pa.string())),
+        ("describer", pa.dictionary(pa.int32(), pa.string())),
+        ("sample", pa.int32()),
+        ("row", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """Which vectors belong to each of N images: rows[starts[i]:starts[i + 1]].
+
+    Attributes:
+        starts: int64, shape (N + 1,).
+        rows: rows of the vectors, int64, shape (R,).
+    """
+
+    starts: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def num_texts(self) -> np.ndarray:
+        """Number of descriptions of each image, int64, shape (N,)."""
+        return np.diff(self.starts)
+
+
+class EmbeddingSet:
+    """An embedding set on disk.
+
+    Args:
+        folder: the folder that `sightwords embed` wrote.
+
+    Attributes:
+        vectors: float16, shape (R, D), memory-mapped, one row for each distinct text.
+        mean: mean of the normalised vectors over all descriptions, float32, shape (D,).
+        meta: encoder, revision, dimension, counts, fingerprint of the description set.
+
+    Raises:
+        ArtefactError: the folder is missing, unfinished or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "meta.json").is_file():
+            raise ArtefactError(f"There is no embedding set at {folder}. Make one with: sightwords embed D.db")
+        try:
+            self.meta: dict[str, Any] = json.loads((self.folder / "meta.json").read_text(encoding="utf-8"))
+            self.vectors: np.ndarray = np.load(self.folder / "vectors.npy", mmap_mode="r")
+            self.mean: np.ndarray = np.load(self.folder / "mean.npy")
+        except (OSError, ValueError) as error:
+            raise ArtefactError(f"The embedding set {folder} is damaged ({error}). Make it again.") from None
+        if self.vectors.shape != (self.meta["num_vectors"], self.meta["dimension"]):
+            raise ArtefactError(f"The embedding set {folder} is damaged: {self.vectors.shape} vectors. Make it again.")
+
+    @property
+    def dimension(self) -> int:
+        """Width D of the vectors."""
+        return int(self.vectors.shape[1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder}  # a worker process maps the file itself
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"])  # type: ignore[misc]
+
+    def index(self) -> pa.Table:
+        """Return the index: key, prompt, describer, sample, row; many rows to one vector."""
+        return pq.read_table(self.folder / "index.parquet")
+
+    def rows_of(self, keys: Sequence[str]) -> TextRows:
+        """Return the vectors of each image in the order of `keys`, none where an image has no description."""
+        table = self.index()
+        wanted = pa.table({"key": pa.array(keys, pa.string()), "position": np.arange(len(keys))})
+        joined = table.select(["key", "sample", "row"]).join(wanted, "key", join_type="inner")
+        positions = joined["position"].to_numpy()
+        rows, samples = joined["row"].to_numpy(), joined["sample"].to_numpy()
+        order = np.lexsort((rows, samples, positions))
+        starts = np.searchsorted(positions[order], np.arange(len(keys) + 1))
+        return TextRows(starts.astype(np.int64), rows[order].astype(np.int64))
+
+    @staticmethod
+    def write(
+        folder: Path,
+        vectors: np.ndarray,
+        mean: np.ndarray,
+        index: Mapping[str, Iterable[Any]],
+        meta: Mapping[str, Any],
+    ) -> EmbeddingSet:
+        """Write a whole embedding set in one step and return it.
+
+        Args:
+            folder: where; an embedding set that is there is replaced.
+            vectors: normalised vectors, shape (R, D); stored as float16.
+            mean: shape (D,).
+            index: columns key, prompt, describer, sample, row, equally long.
+            meta: what made the vectors; counts and the format version are added.
+        """
+        folder = Path(folder)
+        if folder.exists() and not (folder / "meta.json").is_file():
+            raise ArtefactError(f"{folder} exists and is no embedding set. Name another folder with --out.")
+        table = pa.table(dict(index), schema=INDEX_SCHEMA)
+        shape = {"num_vectors": int(vectors.shape[0]), "dimension": int(vectors.shape[1])}
+        counts = {"format_version": FORMAT_VERSION, **shape, "num_descriptions": table.num_rows}
+        with atomic_path(folder) as temporary:
+            temporary.mkdir()
+            np.save(temporary / "vectors.npy", vectors.astype(np.float16))
+            np.save(temporary / "mean.npy", mean.astype(np.float32))
+            pq.write_table(table, temporary / "index.parquet")
+            write_text(temporary / "meta.json", json.dumps({**meta, **counts}, indent=2, ensure_ascii=False) + "\n")
+        return EmbeddingSet(folder)

@@ -1,0 +1,256 @@
+"""Batches of decoded images in a given order; the number of worker processes changes the speed and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sightwords.data.augment import EvalTransform, TrainTransform
+from sightwords.data.catalog import ImageSet
+from sightwords.data.decode import decode_image
+from sightwords.data.randomness import epoch_order
+from sightwords.errors import ConfigError, DataError, UnreadableImageError
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place in a batch: which image comes there.
+
+    Attributes:
+        epoch: epoch, from 0; it varies the augmentation.
+        step: optimiser step over the whole training, from 0.
+        position: place in the global batch of that step.
+        index: the image's index in its set.
+    """
+
+    epoch: int
+    step: int
+    position: int
+    index: int
+
+
+@dataclass
+class ImageBatch:
+    """The readable images of one process's share of a batch.
+
+    Attributes:
+        images: uint8, shape (B, 3, S, S).
+        targets: float32, shape (B, K): one-hot, or several ones in multi-label data.
+        indices: index of each image in its set, int64, shape (B,).
+        positions: place of each in the global batch, int64, shape (B,).
+        epoch: epoch, from 0.
+        step: optimiser step, from 0.
+        unreadable: names and reasons of images that fell out.
+        extra: what the caller's `join` added.
+    """
+
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
+    positions: Tensor
+    epoch: int
+    step: int
+    unreadable: list[str]
+    extra: dict[str, Tensor]
+
+    def pin_memory(self) -> ImageBatch:
+        """Return the batch in page-locked memory (called by the DataLoader)."""
+        extra = {name: tensor.pin_memory() for name, tensor in self.extra.items()}
+        pinned = {name: getattr(self, name).pin_memory() for name in ("images", "targets", "indices", "positions")}
+        return replace(self, extra=extra, **pinned)
+
+
+Join = Callable[[np.ndarray, int], dict[str, Tensor]]
+
+
+class _Images(Dataset[Any]):
+    """Reads, decodes and transforms the images of one batch; holds columns, not objects."""
+
+    def __init__(
+        self, images: ImageSet, num_classes: int, transform: TrainTransform | EvalTransform, join: Join | None
+    ) -> None:
+        self._images, self._num_classes, self._transform, self._join = images, num_classes, transform, join
+
+    def __getitems__(self, slots: Sequence[Slot]) -> ImageBatch:
+        pictures: list[Tensor] = []
+        kept: list[Slot] = []
+        unreadable: list[str] = []
+        for slot in slots:
+            try:
+                pictures.append(self._picture(slot))
+                kept.append(slot)
+            except UnreadableImageError as error:
+                unreadable.append(f"{error.name}: {error.reason}")
+        if not kept:
+            raise DataError(f"None of the {len(slots)} images of a batch can be read; the first: {unreadable[0]}.")
+        indices = np.array([slot.index for slot in kept], np.int64)
+        extra = self._join(indices, kept[0].epoch) if self._join else {}
+        return ImageBatch(
+            torch.stack(pictures),
+            self._targets(indices),
+            torch.from_numpy(indices),
+            torch.tensor([slot.position for slot in kept]),
+            kept[0].epoch,
+            kept[0].step,
+            unreadable,
+            extra,
+        )
+
+    def __getitem__(self, slot: Slot) -> ImageBatch:
+        return self.__getitems__([slot])
+
+    def _picture(self, slot: Slot) -> Tensor:
+        member = self._images.member(slot.index)
+        try:
+            data = member.read()
+        except OSError as error:
+            raise UnreadableImageError(member.name, error.strerror or str(error)) from None
+        return self._transform(decode_image(data, member.name), slot.epoch, self._images.key(slot.index))
+
+    def _targets(self, indices: np.ndarray) -> Tensor:
+        targets = torch.zeros(len(indices), self._num_classes)
+        for row, index in enumerate(indices.tolist()):
+            targets[row, torch.from_numpy(self._images.labels(index))] = 1.0
+        return targets
+
+
+@dataclass(frozen=True)
+class TrainOrder:
+    """The order of all training, cut into steps, processes and micro-batches; a function of its fields alone.
+
+    A global batch is cut into `world_size * accumulate` consecutive pieces, so its images, their positions and their
+    neighbours are the same for any number of processes. The incomplete last batch of an epoch is left out.
+
+    Attributes:
+        num_images: images in the set.
+        batch_size: images in a step, over all processes and micro-batches.
+        seed: seed of the order.
+        rank: this process.
+        world_size: number of processes.
+        accumulate: micro-batches in a step.
+    """
+
+    num_images: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        pieces = self.world_size * self.accumulate
+        if self.batch_size % pieces:
+            raise ConfigError(
+                f"--batch-size is {self.batch_size}; it must be a multiple of processes x micro-batches "
+                f"({self.world_size} x {self.accumulate}). The nearest is {max(1, self.batch_size // pieces) * pieces}."
+            )
+        if self.num_images < self.batch_size:
+            raise ConfigError(
+                f"--batch-size is {self.batch_size}, but there are only {self.num_images} training images. "
+                f"Choose at most {self.num_images}."
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch."""
+        return self.num_images // self.batch_size
+
+    @property
+    def piece(self) -> int:
+        """Images in one micro-batch of one process."""
+        return self.batch_size // (self.world_size * self.accumulate)
+
+    def batches(self, first_step: int, last_step: int) -> Iterator[list[Slot]]:
+        """Yield this process's micro-batches of the steps from `first_step` up to, not including, `last_step`."""
+        order, order_epoch = np.empty(0, np.int64), -1
+        for step in range(first_step, last_step):
+            epoch, within = divmod(step, self.steps_per_epoch)
+            if epoch != order_epoch:
+                order, order_epoch = epoch_order(self.seed, epoch, self.num_images), epoch
+            base = within * self.batch_size
+            for micro in range(self.accumulate):
+                start = (micro * self.world_size + self.rank) * self.piece
+                positions = range(start, start + self.piece)
+                yield [Slot(epoch, step, position, int(order[base + position])) for position in positions]
+
+
+class _Batches(Sampler[list[Slot]]):
+    def __init__(self, batches: Callable[[], Iterator[list[Slot]]], num_batches: int) -> None:
+        self._batches, self._num_batches = batches, num_batches
+
+    def __iter__(self) -> Iterator[list[Slot]]:
+        return self._batches()
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+
+def train_loader(
+    images: ImageSet,
+    num_classes: int,
+    transform: TrainTransform,
+    order: TrainOrder,
+    first_step: int,
+    last_step: int,
+    workers: int = 0,
+    pin_memory: bool = False,
+    join: Join | None = None,
+) -> DataLoader[ImageBatch]:
+    """Return the micro-batches of steps `first_step` to `last_step` (not included) of this process.
+
+    Args:
+        images: the training images.
+        num_classes: width of the targets.
+        transform: from picture to network input.
+        order: order of the whole training.
+        first_step: first optimiser step; a resumed run starts in the middle of an epoch without reading what was.
+        last_step: end of the training.
+        workers: loader processes; 0 loads in this one.
+        pin_memory: put batches into page-locked memory, for a GPU.
+        join: called in the worker with (image indices, epoch); what it returns becomes `batch.extra`.
+    """
+    batches = _Batches(lambda: order.batches(first_step, last_step), (last_step - first_step) * order.accumulate)
+    return _loader(_Images(images, num_classes, transform, join), batches, workers, pin_memory)
+
+
+def eval_loader(
+    images: ImageSet,
+    num_classes: int,
+    transform: EvalTransform,
+    batch_size: int,
+    workers: int = 0,
+    pin_memory: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader[ImageBatch]:
+    """Return every image of a set once, in order; of several processes each gets every `world_size`-th image."""
+    own = range(rank, len(images), world_size)
+
+    def batches() -> Iterator[list[Slot]]:
+        for start in range(0, len(own), batch_size):
+            yield [Slot(0, 0, index, index) for index in own[start : start + batch_size]]
+
+    sampler = _Batches(batches, -(-len(own) // batch_size))
+    return _loader(_Images(images, num_classes, transform, None), sampler, workers, pin_memory)
+
+
+def _loader(dataset: _Images, batches: _Batches, workers: int, pin_memory: bool) -> DataLoader[ImageBatch]:
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_same,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # else the loader draws its workers' seed from the global generator
+    )
+
+
+def _same(batch: Any) -> Any:
+    return batch

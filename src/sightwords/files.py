@@ -1,0 +1,67 @@
+"""Files that are either whole or absent: written beside their place and moved into it in one step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, for a file or a folder; it becomes `path` when the block ends well.
+
+    After an error, or a kill, `path` is as it was before. An existing folder at `path` is replaced as a whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        yield temporary
+        _sync(temporary)
+        if temporary.is_dir() and path.is_dir():
+            _replace_folder(temporary, path)
+        else:
+            temporary.replace(path)
+    finally:
+        _remove(temporary)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path` in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """Return the folder of everything that can be made again: $SIGHTWORDS_CACHE, else the user's cache folder."""
+    own = os.environ.get("SIGHTWORDS_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(own) if own else base / "sightwords"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _sync(path: Path) -> None:
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    old = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.old"
+    path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sightwords.data.catalog import open_catalog, stratified
+from sightwords.data.config import ImagesConfig
+from sightwords.data.decode import decode_image
+from sightwords.data.key import image_key
+from sightwords.errors import ConfigError, DataError
+from support.images import CLASSES, draw
+
+
+def png(class_name: str, seed: int) -> bytes:
+    out = io.BytesIO()
+    draw(class_name, seed).save(out, "PNG")
+    return out.getvalue()
+
+
+def content(catalog, split="train"):
+    """Return {key: label ids} of a split: what must not depend on the layout."""
+    images = catalog.split(split)
+    return {images.key(i): tuple(catalog.class_ids[j] for j in images.labels(i)) for i in range(len(images))}
+
+
+EXPECTED = {image_key(png(name, seed)): (name,) for name in CLASSES for seed in range(4)}
+EXPECTED_VAL = {image_key(png(name, seed)): (name,) for name in CLASSES for seed in range(10, 12)}
+ROWS = [
+    (split, name, seed)
+    for split, seeds in (("train", range(4)), ("val", range(10, 12)))
+    for name in CLASSES
+    for seed in seeds
+]
+
+
+def write_folder(root):
+    for split, name, seed in ROWS:
+        path = root / split / name / f"{seed}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(name, seed))
+    return str(root)
+
+
+def write_csv(root):
+    write_folder(root)
+    lines = ["image,label,split"] + [f"{split}/{name}/{seed}.png,{name},{split}" for split, name, seed in ROWS]
+    (root / "table.csv").write_text("\n".join(lines))
+    return str(root / "table.csv")
+
+
+def write_parquet_paths(root):
+    write_folder(root)
+    table = {
+        "image": [f"{s}/{n}/{i}.png" for s, n, i in ROWS],
+        "label": [n for _, n, _ in ROWS],
+        "split": [s for s, _, _ in ROWS],
+    }
+    pq.write_table(pa.table(table), root / "table.parquet")
+    return str(root / "table.parquet")
+
+
+def write_hub_parquet(root):
+    """The layout of the Hugging Face hub: bytes inside, integer labels, names in the schema's metadata."""
+    (root / "data").mkdir(parents=True)
+    names = sorted(CLASSES)
+    for split, published in (("train", "train"), ("val", "validation")):
+        rows = [(name, seed) for s, name, seed in ROWS if s == split]
+        image = pa.array([{"bytes": png(n, i), "path": f"{n}{i}.png"} for n, i in rows])
+        table = pa.table({"img": image, "fine_label": [names.index(n) for n, _ in rows]})
+        features = {"fine_label": {"names": names, "_type": "ClassLabel"}, "img": {"_type": "Image"}}
+        metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+        pq.write_table(table.replace_schema_metadata(metadata), root / "data" / f"{published}-00000-of-00001.parquet")
+    return str(root)
+
+
+def write_shards(root):
+    root.mkdir(parents=True)
+    for split in ("train", "val"):
+        with tarfile.open(root / f"{split}-000.tar", "w") as tar:
+            for s, name, seed in ROWS:
+                if s == split:
+                    for suffix, data in (("png", png(name, seed)), ("cls", name.encode())):
+                        info = tarfile.TarInfo(f"a/{name}{seed}.{suffix}")
+                        info.size = len(data)
+                        tar.addfile(info, io.BytesIO(data))
+    return str(root)
+
+
+LAYOUTS = [write_folder, write_csv, write_parquet_paths, write_hub_parquet, write_shards]
+
+
+@pytest.mark.parametrize("write", LAYOUTS)
+def test_every_layout_gives_the_same_images_and_labels(tmp_path, write):
+    catalog = open_catalog(ImagesConfig(write(tmp_path / "set")), show=False)
+    assert catalog.class_ids == sorted(CLASSES)
+    assert content(catalog) == EXPECTED
+    assert content(catalog, "val") == EXPECTED_VAL
+    images = catalog.split("train")
+    for i in range(len(images)):
+        data = images.member(i).read()
+        assert image_key(data) == images.key(i)
+        decode_image(data)
+
+
+@pytest.mark.parametrize("write", LAYOUTS)
+def test_the_order_depends_on_the_bytes_alone(tmp_path, write):
+    catalog = open_catalog(ImagesConfig(write(tmp_path / "set")), show=False)
+    assert catalog.split("train").keys() == sorted(EXPECTED)
+
+
+def test_renaming_changes_nothing(tmp_path):
+    root = tmp_path / "set"
+    write_folder(root)
+    before = open_catalog(ImagesConfig(str(root)), show=False)
+    for i, path in enumerate(sorted((root / "train").rglob("*.png"))):
+        path.rename(path.with_name(f"renamed{99 - i}.png"))
+    assert content(open_catalog(ImagesConfig(str(root)), show=False)) == content(before)
+
+
+def test_train_and_val_sources_apart(tmp_path):
+    root = tmp_path / "set"
+    write_folder(root)
+    config = ImagesConfig(train=str(root / "train"), val=str(root / "val"))
+    catalog = open_catalog(config, show=False)
+    assert (content(catalog), content(catalog, "val")) == (EXPECTED, EXPECTED_VAL)
+
+
+def test_shard_patterns(tmp_path):
+    write_shards(tmp_path / "set")
+    catalog = open_catalog(ImagesConfig(train=str(tmp_path / "set" / "train-{000..003}.tar")), ("train",), show=False)
+    assert content(catalog) == EXPECTED
+
+
+def test_several_labels_make_it_multi_label(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "t.csv").write_text("image,label\ntrain/disc/0.png,red|round\ntrain/bar/0.png,blue\n")
+    catalog = open_catalog(ImagesConfig(str(tmp_path / "t.csv")), ("train",), show=False)
+    assert catalog.multi_label
+    assert content(catalog)[image_key(png("disc", 0))] == ("red", "round")
+
+
+def test_unreadable_and_missing_images_are_named_and_never_replaced(tmp_path):
+    write_csv(tmp_path)
+    (tmp_path / "train" / "disc" / "0.png").unlink()
+    catalog = open_catalog(ImagesConfig(str(tmp_path / "table.csv")), show=False)
+    assert [problem.name for problem in catalog.problems] == ["train/disc/0.png"]
+    assert "No such file" in catalog.problems[0].reason
+    assert content(catalog) == {k: v for k, v in EXPECTED.items() if k != image_key(png("disc", 0))}
+
+
+def test_a_hub_row_without_an_image_is_a_problem(tmp_path):
+    table = pa.table({"image": pa.array([{"bytes": png("disc", 0), "path": None}, None]), "label": [0, 1]})
+    pq.write_table(table, tmp_path / "train.parquet")
+    catalog = open_catalog(ImagesConfig(str(tmp_path / "train.parquet")), ("train",), show=False)
+    assert [problem.reason for problem in catalog.problems] == ["the row has no image"]
+    assert len(catalog.split("train")) == 1
+
+
+def test_integer_classes_are_sorted_by_value(tmp_path):
+    for i in (10, 9, 2):
+        path = tmp_path / "train" / str(i) / "x.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(png("disc", i))
+    assert open_catalog(ImagesConfig(str(tmp_path)), ("train",), show=False).class_ids == ["2", "9", "10"]
+
+
+def test_limit_is_stratified_and_grows(tmp_path):
+    write_folder(tmp_path)
+    full = open_catalog(ImagesConfig(str(tmp_path)), show=False).split("train")
+    for limit in (3, 6, 12, 99):
+        chosen = stratified(full, limit)
+        labels = [int(full.labels(i)[0]) for i in chosen]
+        assert len(chosen) == min(limit, 12)
+        assert max(map(labels.count, labels)) - min(labels.count(c) for c in range(3)) <= 1
+        assert set(stratified(full, 3)) <= set(chosen)
+    assert len(open_catalog(ImagesConfig(str(tmp_path), limit=5), show=False).split("train")) == 5
+
+
+def test_class_names_from_tables_and_imagenet(tmp_path):
+    write_folder(tmp_path / "set")
+    for name, text in {
+        "c.csv": "id,name\nbar,a bar\ndisc,a disc\nsquare,a square\n",
+        "c.json": json.dumps({"bar": "a bar", "disc": "a disc", "square": "a square"}),
+        "c.txt": "bar a bar\ndisc a disc\nsquare a square\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        catalog = open_catalog(ImagesConfig(str(tmp_path / "set"), classes=tmp_path / name), show=False)
+        assert catalog.class_names == ["a bar", "a disc", "a square"]
+    for i, synset in enumerate(("n01440764", "n01443537")):
+        path = tmp_path / "in" / "train" / synset / "x.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(png("disc", i))
+    names = open_catalog(ImagesConfig(str(tmp_path / "in")), ("train",), show=False).class_names
+    assert "tench" in names[0]
+    assert "goldfish" in names[1]
+
+
+def test_shared_images_between_splits_are_counted(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "val" / "disc" / "copy.png").write_bytes(png("disc", 0))
+    assert open_catalog(ImagesConfig(str(tmp_path)), show=False).num_shared == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: ImagesConfig(str(root / "absent")), "does not exist"),
+        (lambda root: ImagesConfig(str(root / "empty")), "No image found below"),
+        (lambda root: ImagesConfig(str(root / "bad.csv")), "has none of the columns"),
+        (lambda root: ImagesConfig(str(root / "bad.csv"), image_column="foto"), "has no column 'foto'"),
+        (lambda root: ImagesConfig(str(root / "bad.tar")), "not a readable uncompressed tar"),
+        (lambda root: ImagesConfig(str(root / "split.csv")), "Unknown split 'dev'"),
+        (lambda root: ImagesConfig(str(root / "bad.parquet")), "not a readable table"),
+    ],
+)
+def test_what_cannot_be_used_is_told_plainly(tmp_path, make, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "split.csv").write_text("image,label,split\na.png,x,dev\n")
+    (tmp_path / "bad.tar").write_bytes(b"nothing")
+    (tmp_path / "bad.parquet").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=message):
+        open_catalog(make(tmp_path), show=False)
+
+
+def test_a_class_that_training_lacks_is_refused(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "val" / "disc").rename(tmp_path / "val" / "disk")
+    with pytest.raises(DataError, match="Validation has classes that training lacks: disk"):
+        open_catalog(ImagesConfig(str(tmp_path)), show=False)
+
+
+def test_missing_split_is_told_with_what_there_is(tmp_path):
+    write_folder(tmp_path)
+    catalog = open_catalog(ImagesConfig(train=str(tmp_path / "train")), show=False)
+    with pytest.raises(DataError, match=r"no val images. Splits found: train \(12 images\)"):
+        catalog.split("val")
+
+
+def test_config_needs_images_and_a_sane_limit():
+    with pytest.raises(ConfigError, match="No images given"):
+        ImagesConfig()
+    with pytest.raises(ConfigError, match="--limit is 0"):
+        ImagesConfig("x", limit=0)
