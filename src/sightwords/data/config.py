@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Protocol
 
 from sightwords.errors import ConfigError
+
+
+def default_workers() -> int:
+    """Return the number of loader processes where none is given: one a core, at most 4."""
+    return min(4, os.cpu_count() or 1)
 
 
 class ImageSource(Protocol):

@@ -1,0 +1,83 @@
+"""Teach a vision network with words; deploy it without them.
+
+Every command is a function of the same name that takes the configuration object of its options:
+
+    import sightwords
+
+    sightwords.train(sightwords.TrainConfig("photos", embeddings="E", model="resnet50", out="run"))
+
+`import` is a keyword of Python, so that command is `import_descriptions` here. `sightwords.align` stands alone, for
+a training loop of one's own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sightwords import align as align
+    from sightwords.artefacts.description_set import DescriptionSet as DescriptionSet
+    from sightwords.artefacts.embedding_set import EmbeddingSet as EmbeddingSet
+    from sightwords.artefacts.run_folder import RunFolder as RunFolder
+    from sightwords.data.config import AugmentConfig as AugmentConfig
+    from sightwords.errors import SightwordsError as SightwordsError
+    from sightwords.stages.demo.config import DemoConfig as DemoConfig
+    from sightwords.stages.demo.run import run as demo
+    from sightwords.stages.describe.config import DescribeConfig as DescribeConfig
+    from sightwords.stages.describe.run import run as describe
+    from sightwords.stages.embed.config import EmbedConfig as EmbedConfig
+    from sightwords.stages.embed.run import run as embed
+    from sightwords.stages.evaluate.config import EvaluateConfig as EvaluateConfig
+    from sightwords.stages.evaluate.run import run as evaluate
+    from sightwords.stages.export.config import ExportConfig as ExportConfig
+    from sightwords.stages.export.run import run as export
+    from sightwords.stages.importing.config import ImportConfig as ImportConfig
+    from sightwords.stages.importing.run import run as import_descriptions
+    from sightwords.stages.train.config import AlignConfig as AlignConfig
+    from sightwords.stages.train.config import TrainConfig as TrainConfig
+    from sightwords.stages.train.run import run as train
+
+__version__ = "0.1.0"
+
+_STAGES = "sightwords.stages"
+_PUBLIC = {
+    "AlignConfig": f"{_STAGES}.train.config:AlignConfig",
+    "AugmentConfig": "sightwords.data.config:AugmentConfig",
+    "DemoConfig": f"{_STAGES}.demo.config:DemoConfig",
+    "DescribeConfig": f"{_STAGES}.describe.config:DescribeConfig",
+    "DescriptionSet": "sightwords.artefacts.description_set:DescriptionSet",
+    "EmbedConfig": f"{_STAGES}.embed.config:EmbedConfig",
+    "EmbeddingSet": "sightwords.artefacts.embedding_set:EmbeddingSet",
+    "EvaluateConfig": f"{_STAGES}.evaluate.config:EvaluateConfig",
+    "ExportConfig": f"{_STAGES}.export.config:ExportConfig",
+    "ImportConfig": f"{_STAGES}.importing.config:ImportConfig",
+    "RunFolder": "sightwords.artefacts.run_folder:RunFolder",
+    "SightwordsError": "sightwords.errors:SightwordsError",
+    "TrainConfig": f"{_STAGES}.train.config:TrainConfig",
+    "align": "sightwords.align:",
+    "demo": f"{_STAGES}.demo.run:run",
+    "describe": f"{_STAGES}.describe.run:run",
+    "embed": f"{_STAGES}.embed.run:run",
+    "evaluate": f"{_STAGES}.evaluate.run:run",
+    "export": f"{_STAGES}.export.run:run",
+    "import_descriptions": f"{_STAGES}.importing.run:run",
+    "train": f"{_STAGES}.train.run:run",
+}
+
+__all__ = [*_PUBLIC, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import sightwords` stays instant."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'sightwords' has no attribute {name!r}; it has: {', '.join(sorted(_PUBLIC))}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    loaded = importlib.import_module(module)
+    value = getattr(loaded, attribute) if attribute else loaded
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,194 @@
+"""A plain classification network, seen as pooled features and a classifier.
+
+Shapes, as suffixes of names: B images, C channels, H and W height and width, F features, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from sightwords.errors import ConfigError, ModelError
+
+_DENSE_TYPES = (nn.Linear, nn.Conv2d)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What images a network expects."""
+
+    image_size: int
+    """Height and width, pixels."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Subtracted from each channel, of pixel values from 0 to 1."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Divides each channel, after the mean was subtracted."""
+    interpolation: str = "bicubic"
+    """How images are resized: nearest, bilinear, bicubic or lanczos."""
+    crop_pct: float = 0.875
+    """In evaluation, the part of the resized shorter side that the centre crop keeps."""
+
+
+class Backbone(nn.Module):
+    """Wraps a stock network so that one forward pass gives its pooled features too.
+
+    The features are what the classifier reads, taken by a forward pre-hook on the classifier during the network's
+    ordinary forward pass. The network is not changed: its parameters, its `state_dict()` and its logits are the stock
+    ones, and the hook does nothing when the network is called by itself. In training mode the features are behind the
+    dropout that some networks have before the classifier.
+
+    Copies (`copy.deepcopy`, timm's ModelEmaV3), DistributedDataParallel and torch.compile work as for any module.
+    A Backbone must not run in two threads at once.
+
+    Args:
+        network: the plain network, images (B, C, H, W) -> logits (B, K).
+        classifier: name within `network` of the linear layer (or convolution) that gives the logits.
+        identifier: the network's name, "timm:resnet18".
+        kwargs: what the library's factory needs to build the network again, `num_classes` included.
+        input_spec: the images the network expects.
+        new_names: names of the parameters that weights from elsewhere did not fit, and which start afresh.
+
+    Raises:
+        ConfigError: if `network` has no such layer.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        classifier: str,
+        *,
+        identifier: str,
+        kwargs: Mapping[str, Any],
+        input_spec: InputSpec,
+        new_names: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.classifier_name = classifier
+        self.num_features, self.num_classes = _dense_size(self.classifier, classifier)
+        self.identifier = identifier
+        self.kwargs = dict(kwargs)
+        self.input_spec = input_spec
+        self.new_names = new_names
+        self.is_transformer = has_transformer_norm(network)
+        self._capture = _Capture()
+        self.classifier.register_forward_pre_hook(self._capture)
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The layer that turns features into logits."""
+        return self.network.get_submodule(self.classifier_name)
+
+    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features and logits.
+
+        Args:
+            images_BCHW: (B, C, H, W), normalised as `input_spec` says.
+
+        Returns:
+            (B, F) features, F = `num_features`, and (B, K) logits, K = `num_classes`.
+
+        Raises:
+            ModelError: if the network does not give logits, or its classifier reads no pooled features.
+        """
+        self._capture.armed = True
+        logits_BK = self.network(images_BCHW)
+        read = self._capture.release()
+        if not isinstance(logits_BK, Tensor):
+            raise ModelError(
+                f"{self.identifier} gives a {type(logits_BK).__name__} in place of logits, probably from auxiliary "
+                "classifiers. Switch them off (for torchvision: aux_logits=False)."
+            )
+        return self._pool(read), logits_BK
+
+    def _pool(self, read: Tensor | None) -> Tensor:
+        """What the classifier read, as (B, F): a convolution's map is averaged over its height and width."""
+        if read is None:
+            raise ModelError(f"{self.identifier} did not run its classifier. Was it replaced after it was wrapped?")
+        if read.ndim == 4 and isinstance(self.classifier, nn.Conv2d):
+            return read.flatten(1) if read.shape[2:] == (1, 1) else read.mean(dim=(2, 3))
+        if read.ndim != 2:
+            raise ModelError(
+                f"The classifier of {self.identifier} reads a tensor of shape {tuple(read.shape)}, not pooled features "
+                "(B, F). Build the network with pooling (for timm: global_pool='avg')."
+            )
+        return read
+
+
+class _Capture:
+    """Forward pre-hook that keeps what a module reads, once, when it was armed.
+
+    An object of its own, and not a method of Backbone: a deep copy of the network copies the hook with it, and a deep
+    copy of the Backbone makes network and Backbone share the copied hook. What was read is never copied or pickled.
+    """
+
+    armed = False
+    read: Tensor | None = None
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if self.armed:
+            self.read = args[0]
+
+    def release(self) -> Tensor | None:
+        read, self.read, self.armed = self.read, None, False
+        return read
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def find_classifier(network: nn.Module, num_classes: int, names: Iterable[str] = ()) -> str:
+    """Name of the layer that gives a network's logits.
+
+    Args:
+        network: a classification network.
+        num_classes: number of its logits.
+        names: where the network's library says its classifiers are, if it does. Of several (distilled networks,
+            networks with branches) the one with the most inputs is taken, the first if they are equal.
+
+    Returns:
+        The name, of a layer among `names` or else of the last Linear or Conv2d with `num_classes` outputs.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    fitting = {
+        name: _dense_size(module, name)[0]
+        for name, module in network.named_modules()
+        if isinstance(module, _DENSE_TYPES) and _dense_size(module, name)[1] == num_classes
+    }
+    named = [name for name in names if name in fitting]
+    if named:
+        return max(named, key=lambda name: fitting[name])
+    if not fitting:
+        raise ModelError(
+            f"{type(network).__name__} has no linear layer or convolution with {num_classes} outputs, so it is no "
+            "classification network of the expected shape. Choose another network."
+        )
+    return list(fitting)[-1]
+
+
+def has_transformer_norm(network: nn.Module) -> bool:
+    """Whether a network normalises as transformers do: by layers (LayerNorm, RMSNorm), and nowhere by batches.
+
+    Decides between a projector with BatchNorm and one without. ConvNeXt counts as a transformer here, MaxViT does not.
+    """
+    modules = list(network.modules())
+    has_batch_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules)
+    has_layer_norm = any(
+        isinstance(module, nn.LayerNorm | nn.RMSNorm) or type(module).__name__.startswith("RmsNorm")
+        for module in modules
+    )
+    return has_layer_norm and not has_batch_norm
+
+
+def _dense_size(module: nn.Module, name: str) -> tuple[int, int]:
+    """Numbers of inputs and outputs of a Linear or Conv2d."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if isinstance(module, nn.Conv2d):
+        return module.in_channels, module.out_channels
+    raise ConfigError(f"The classifier {name!r} is a {type(module).__name__}; it must be a Linear or a Conv2d.")

@@ -1,0 +1,109 @@
+"""Networks of torchvision."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
+from sightwords.backbones.backbone import Backbone, InputSpec, find_classifier
+from sightwords.backbones.factory import call_factory
+from sightwords.backbones.weights import fit_weights, load_weights
+from sightwords.errors import ModelError, UnknownNameError
+
+# auxiliary classifiers would add logits in training, and an initialisation that is not chosen is warned about
+_NO_AUXILIARY = {"aux_logits": False, "init_weights": True}
+_DEFAULT_KWARGS: dict[str, dict[str, Any]] = {"googlenet": _NO_AUXILIARY, "inception_v3": _NO_AUXILIARY}
+# their weights were ported from networks with other pixel statistics
+_PRETRAINED_KWARGS: dict[str, dict[str, Any]] = {
+    "googlenet": {"transform_input": True},
+    "inception_v3": {"transform_input": True},
+}
+
+
+def torchvision_names() -> list[str]:
+    """Names of torchvision's classification networks."""
+    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return names
+
+
+def build_torchvision_backbone(
+    name: str,
+    num_classes: int,
+    image_size: int | None = None,
+    weights: str | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """Builds a classification network of torchvision; see `sightwords.backbones.build_backbone`.
+
+    GoogLeNet and Inception v3 are built without their auxiliary classifiers.
+
+    Args:
+        name: as in `torchvision.models.list_models(module=torchvision.models)`.
+        num_classes: number of classes.
+        image_size: height and width in pixels; None = the network's default. Networks that are made for one size
+            (the ViTs, MaxViT) are built for this one.
+        weights: None, "pretrained" (the library's newest) or a file.
+        kwargs: options of the network's builder.
+    """
+    if name not in torchvision_names():
+        raise UnknownNameError("torchvision model", name, torchvision_names())
+    defaults = {
+        **_DEFAULT_KWARGS.get(name, {}),
+        **(_PRETRAINED_KWARGS.get(name, {}) if weights == "pretrained" else {}),
+    }
+    network, used_kwargs = call_factory(
+        functools.partial(torchvision.models.get_model, name),
+        f"torchvision:{name}",
+        {**defaults, **(kwargs or {}), "num_classes": num_classes},
+        [{}] if image_size is None else [{"image_size": image_size}, {"input_size": (image_size, image_size)}, {}],
+    )
+    classifier = find_classifier(network, num_classes)
+    return Backbone(
+        network,
+        classifier,
+        identifier=f"torchvision:{name}",
+        kwargs=used_kwargs,
+        input_spec=_input_spec(name, image_size or used_kwargs.get("image_size")),
+        new_names=_load(network, name, classifier, weights),
+    )
+
+
+def _load(network: nn.Module, name: str, classifier: str, weights: str | None) -> tuple[str, ...]:
+    if weights is None:
+        return ()
+    if weights != "pretrained":
+        return load_weights(network, Path(weights), [classifier], _adapt)
+    try:
+        # torchvision gives its weights in a network of their own number of classes only
+        source: nn.Module = torchvision.models.get_model(name, weights="DEFAULT")
+    except Exception as error:
+        raise ModelError(
+            f"torchvision cannot provide the weights of {name}: {error}. Without a network connection, download the "
+            "file elsewhere and give its path (.pth, .safetensors) in place of 'pretrained'; or train from scratch."
+        ) from error
+    return fit_weights(network, source.state_dict(), [classifier], _adapt, f"torchvision's weights of {name}")
+
+
+def _adapt(state: dict[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:
+    """Position embeddings of a ViT trained at another image size, resized as torchvision does."""
+    if not isinstance(network, VisionTransformer) or "encoder.pos_embedding" not in state:
+        return state
+    resized: Mapping[str, Tensor] = interpolate_embeddings(network.image_size, network.patch_size, dict(state))
+    return resized
+
+
+def _input_spec(name: str, image_size: int | None) -> InputSpec:
+    transform = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return InputSpec(
+        image_size=image_size or transform.crop_size[0],
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        interpolation=transform.interpolation.value,
+        crop_pct=transform.crop_size[0] / transform.resize_size[0],
+    )

@@ -1,0 +1,39 @@
+"""Options of `sightwords evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+
+from cyclopts import Parameter
+
+from sightwords.data.config import ImageOptions, default_workers
+from sightwords.errors import ConfigError
+
+
+@Parameter(name="*")
+@dataclass
+class EvaluateConfig(ImageOptions):
+    """Measure a trained network on validation images."""
+
+    run: Path
+    """Folder of the run."""
+    images: str | None = None
+    """Folder, table, or tar shards that hold the images; the val split is measured."""
+    _: KW_ONLY
+    out: Path | None = None
+    """Folder for the figures. [default: RUN/evaluation]"""
+    knn: int = 0
+    """Also classify by this many nearest training images in the pooled features; 0 does not."""
+    batch_size: int = 128
+    """Images in a batch."""
+    workers: int = field(default_factory=default_workers)
+    """Loader processes."""
+    device: str = "auto"
+    """Device: auto, cpu, cuda, cuda:1, mps."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("batch_size", "knn", "workers"):
+            if getattr(self, name) < (name == "batch_size"):
+                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it is too small.")

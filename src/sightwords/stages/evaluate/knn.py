@@ -1,0 +1,37 @@
+"""Nearest-neighbour classification in the pooled features: what the features know without the classifier."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLOCK = 1024  # rows compared at a time: memory is BLOCK x number of training images
+
+
+def knn_accuracy(
+    features_NF: Tensor, labels_N: Tensor, train_MF: Tensor, train_labels_M: Tensor, k: int, temperature: float = 0.07
+) -> float:
+    """Return the top-1 accuracy of a vote of the k nearest training images, weighted by exp(cosine / temperature).
+
+    Not to be compared with the classifier's own accuracy: it measures features. Source of the weighting: DINO,
+    arXiv 2104.14294, section 3.1.
+
+    Args:
+        features_NF: features of the images to classify, shape (N, F).
+        labels_N: their classes, shape (N,).
+        train_MF: features of the training images, shape (M, F).
+        train_labels_M: their classes, shape (M,).
+        k: number of neighbours; at most M are used.
+        temperature: of the weights.
+    """
+    train = F.normalize(train_MF, dim=1)
+    num_classes = int(max(labels_N.max(), train_labels_M.max())) + 1
+    correct = 0
+    for start in range(0, len(features_NF), BLOCK):
+        block = F.normalize(features_NF[start : start + BLOCK], dim=1)
+        similarity, neighbours = (block @ train.T).topk(min(k, len(train)))
+        votes = torch.zeros(len(block), num_classes, dtype=similarity.dtype)
+        votes.scatter_add_(1, train_labels_M[neighbours], (similarity / temperature).exp())
+        correct += int((votes.argmax(1) == labels_N[start : start + BLOCK]).sum())
+    return correct / len(features_NF)

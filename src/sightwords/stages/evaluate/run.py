@@ -1,0 +1,167 @@
+"""`sightwords evaluate`: figures of a trained network on validation images."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
+from sightwords.backbones import Backbone, build_backbone, choose_device
+from sightwords.data.augment import EvalTransform, InputSize
+from sightwords.data.catalog import Catalog, ImageSet, open_catalog
+from sightwords.data.loader import eval_loader
+from sightwords.errors import ArtefactError, ConfigError
+from sightwords.files import atomic_path, write_text
+from sightwords.progress import duration, stopwatch
+from sightwords.stages.evaluate.config import EvaluateConfig
+from sightwords.stages.evaluate.knn import knn_accuracy
+from sightwords.stages.evaluate.multi_label import multi_label_metrics
+from sightwords.stages.evaluate.prediction import Predictions, predict
+from sightwords.stages.evaluate.single_label import confusion_matrix, most_confused, single_label_metrics
+
+LABELS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "mean_per_class": "mean per-class",
+    "knn_top1": "kNN top-1",
+    "map": "mAP",
+}
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Figures of a network.
+
+    Attributes:
+        run: the run's folder.
+        out: folder of the figures.
+        metrics: each in [0, 1].
+        num_images: images measured.
+        confused: (true class, predicted class, count), most frequent first; none for multi-label data.
+        unreadable: names and reasons of images that were left out.
+        seconds: duration.
+    """
+
+    run: Path
+    out: Path
+    metrics: dict[str, float]
+    num_images: int
+    confused: list[tuple[str, str, int]]
+    unreadable: list[str]
+    seconds: float
+
+    def summary(self) -> str:
+        """Return the figures, in a few lines."""
+        lines = [f"{LABELS[name]:>15}  {value:7.2%}" for name, value in self.metrics.items()]
+        if self.confused:
+            lines.append("Most confused: " + "; ".join(f"{a} taken for {b} ({n})" for a, b, n in self.confused))
+        if self.unreadable:
+            lines.append(f"{len(self.unreadable)} images could not be read, such as {self.unreadable[0]}")
+        lines.append(f"Measured {self.num_images} images in {duration(self.seconds)}; wrote {self.out}")
+        return "\n".join(lines)
+
+    @property
+    def next_command(self) -> str:
+        """What to run next."""
+        return f"sightwords export {self.run} --out {self.run.name}.safetensors"
+
+
+def run(config: EvaluateConfig) -> EvaluateResult:
+    """Measure a run's network.
+
+    Raises:
+        ArtefactError: the run is unfinished, or its classes are not those of the images.
+        DataError: the images cannot be used.
+    """
+    folder = RunFolder(config.run)
+    info = folder.network()
+    splits = ("train", "val") if config.knn or config.images else ("val",)
+    with stopwatch() as seconds:
+        catalog = open_catalog(config, splits)
+        _check(catalog, info, config)
+        device = choose_device(config.device)
+        backbone = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs)
+        backbone.network.load_state_dict(folder.load_weights(), strict=True)
+        backbone.to(device)
+        found = _predict(backbone, catalog.split("val"), info, config, device, "Evaluating")
+        metrics = _metrics(found, info)
+        if config.knn:
+            train = _predict(backbone, catalog.split("train"), info, config, device, "Training features")
+            labels = found.targets.argmax(1)
+            metrics["knn_top1"] = knn_accuracy(
+                found.features, labels, train.features, train.targets.argmax(1), config.knn
+            )
+    out = config.out or config.run / "evaluation"
+    confused = _write(out, metrics, found, info)
+    _write_predictions(out / "predictions.parquet", found, catalog.split("val"), info)
+    unreadable = [f"{problem.name}: {problem.reason}" for problem in catalog.problems] + found.unreadable
+    return EvaluateResult(config.run, out, metrics, len(found.logits), confused, unreadable, seconds[0])
+
+
+def _check(catalog: Catalog, info: NetworkInfo, config: EvaluateConfig) -> None:
+    if catalog.class_ids != info.class_ids:
+        extra = sorted(set(catalog.class_ids) ^ set(info.class_ids))
+        raise ArtefactError(
+            f"The images have {len(catalog.class_ids)} classes and the run {config.run} has {info.num_classes}; "
+            f"differing: {', '.join(extra[:5])}. Name the images that the run was trained for."
+        )
+    if config.knn and info.multi_label:
+        raise ConfigError("--knn needs one class an image; these images have several.")
+
+
+def _predict(
+    backbone: Backbone, images: ImageSet, info: NetworkInfo, config: EvaluateConfig, device: torch.device, title: str
+) -> Predictions:
+    transform = EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
+    pin_memory = device.type == "cuda"
+    loader = eval_loader(images, info.num_classes, transform, config.batch_size, config.workers, pin_memory)
+    return predict(backbone, loader, device, len(images), title)
+
+
+def _metrics(found: Predictions, info: NetworkInfo) -> dict[str, float]:
+    if info.multi_label:
+        return multi_label_metrics(found.logits, found.targets)
+    return single_label_metrics(found.logits, found.targets.argmax(1))
+
+
+def _write(out: Path, metrics: dict[str, float], found: Predictions, info: NetworkInfo) -> list[tuple[str, str, int]]:
+    """Write metrics.json and, for single-label data, confusion.csv; return the most confused pairs by name."""
+    values = {**metrics, "num_images": len(found.logits)}
+    write_text(out / "metrics.json", json.dumps(values, indent=2) + "\n")
+    if info.multi_label:
+        return []
+    matrix = confusion_matrix(found.logits, found.targets.argmax(1))
+    _write_confusion(out / "confusion.csv", matrix, info.class_ids)
+    return [(info.class_names[a], info.class_names[b], count) for a, b, count in most_confused(matrix)]
+
+
+def _write_predictions(path: Path, found: Predictions, images: ImageSet, info: NetworkInfo) -> None:
+    """Write one row an image: key, name, label, predicted class, its score, and whether it is a label of the image."""
+    scores = found.logits.sigmoid() if info.multi_label else found.logits.softmax(1)
+    score, predicted = scores.max(1)
+    columns = {
+        "key": [images.key(i) for i in found.indices.tolist()],
+        "name": [images.member(i).name for i in found.indices.tolist()],
+        "label": ["|".join(info.class_ids[j] for j in images.labels(i)) for i in found.indices.tolist()],
+        "predicted": [info.class_ids[i] for i in predicted.tolist()],
+        "score": score.numpy(),
+        "correct": (found.targets.gather(1, predicted[:, None])[:, 0] > 0).numpy(),
+    }
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+def _write_confusion(path: Path, matrix: Tensor, class_ids: list[str]) -> None:
+    """Write the confusion matrix: a row for each true class, a column for each predicted one."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["true \\ predicted", *class_ids])
+        for class_id, row in zip(class_ids, matrix.tolist(), strict=True):
+            writer.writerow([class_id, *row])

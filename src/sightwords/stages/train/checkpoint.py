@@ -1,0 +1,82 @@
+"""What a training needs to go on exactly where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import optim
+
+from sightwords.errors import ArtefactError
+from sightwords.stages.train.config import TrainConfig
+from sightwords.stages.train.task import Task
+
+# what may differ between a run and its resumption without changing a single bit of the result
+FREE_FIELDS = {"out", "resume", "workers", "checkpoint_every", "images", "train", "val", "embeddings", "device"}
+
+
+class TrainState:
+    """Everything of a training that changes from step to step.
+
+    Args:
+        task: network and head.
+        optimizer: its optimiser.
+        scaler: gradient scaler of fp16.
+        ema: moving average of the network, or None.
+        identity: what the run is; it must be the same on resumption.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        optimizer: optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        ema: ModelEmaV3 | None,
+        identity: Mapping[str, Any],
+    ) -> None:
+        self.task, self.optimizer, self.scaler, self.ema, self.identity = task, optimizer, scaler, ema, dict(identity)
+        self.step = 0
+        self.sums = torch.zeros(4, dtype=torch.float64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as tensors and plain values."""
+        return {
+            "task": self.task.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "step": self.step,
+            "sums": self.sums,
+            "identity": self.identity,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved state.
+
+        Raises:
+            ArtefactError: it belongs to a run with other options or other images.
+        """
+        changed = {k: (v, self.identity.get(k)) for k, v in state["identity"].items() if self.identity.get(k) != v}
+        if changed:
+            shown = "; ".join(f"{name} was {old!r}, is {new!r}" for name, (old, new) in changed.items())
+            raise ArtefactError(f"This run was started otherwise: {shown}. Give the same options, or another --out.")
+        self.task.load_state_dict(state["task"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.step, self.sums = state["step"], state["sums"]
+
+
+def identity(config: TrainConfig, keys: list[str], class_ids: list[str], embeddings: Path | None) -> dict[str, Any]:
+    """Return what must stay the same between a run and its resumption: options, images by key, vectors by content."""
+    values = {name: value for name, value in asdict(config).items() if name not in FREE_FIELDS}
+    values["classes"] = str(values["classes"])
+    digest = hashlib.sha256("\n".join([*keys, *class_ids]).encode()).hexdigest()
+    vectors = hashlib.sha256((embeddings / "meta.json").read_bytes()).hexdigest() if embeddings else ""
+    return {**values, "training images": digest, "embedding set": vectors}

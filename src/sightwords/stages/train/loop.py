@@ -1,0 +1,196 @@
+"""The training loop: steps, epochs, checkpoints and what is shown of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from typing import Any
+
+import torch
+from timm.scheduler import CosineLRScheduler
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from sightwords.artefacts.run_folder import RunFolder
+from sightwords.backbones import Backbone
+from sightwords.data.loader import ImageBatch, TrainOrder
+from sightwords.data.randomness import derive_seed
+from sightwords.progress import Progress
+from sightwords.stages.train.batches import BatchMaker, TrainBatch
+from sightwords.stages.train.checkpoint import TrainState
+from sightwords.stages.train.config import TrainConfig
+from sightwords.stages.train.process import Processes
+from sightwords.stages.train.validate import validate
+
+SHOW_INTERVAL_S = 0.5
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Loop:
+    """Trains from the state's step to the end.
+
+    Args:
+        config: options.
+        state: network, optimiser and the rest of what changes.
+        schedule: learning rate as a function of the step.
+        order: order of the training images.
+        make_batch: from loaded to ready batches.
+        val_loader: validation images of this process.
+        run: the run's folder.
+        group: this process's place among all.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        state: TrainState,
+        schedule: CosineLRScheduler,
+        order: TrainOrder,
+        make_batch: BatchMaker,
+        val_loader: DataLoader[ImageBatch],
+        run: RunFolder,
+        group: Processes,
+    ) -> None:
+        self.config, self.state, self.schedule, self.order = config, state, schedule, order
+        self.make_batch, self.val_loader, self.run, self.group = make_batch, val_loader, run, group
+        self.num_steps = config.epochs * order.steps_per_epoch
+        self.unreadable: set[str] = set()
+        self._model = self._wrapped()
+        self._writer: SummaryWriter | None = None
+
+    def fit(self, batches: Iterator[ImageBatch]) -> None:
+        """Train over the remaining steps, `batches` being their micro-batches in order."""
+        if self.group.first:
+            self._writer = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self.state.step + 1)
+        total, seen = (n * self.order.batch_size for n in (self.num_steps, self.state.step))
+        name = "aligned" if self.config.embeddings else "baseline"
+        title = f"Training {self.config.model} ({name})"
+        with Progress(title, total, "images", seen, self.group.first) as progress:
+            while self.state.step < self.num_steps:
+                self._epoch(batches, progress)
+        if self._writer is not None:
+            self._writer.close()
+
+    def _epoch(self, batches: Iterator[ImageBatch], progress: Progress) -> None:
+        """Train to the end of the current epoch, evaluate, log and keep a checkpoint."""
+        epoch = self.state.step // self.order.steps_per_epoch
+        end = (epoch + 1) * self.order.steps_per_epoch
+        first_step, start_s, shown_s = self.state.step, time.perf_counter(), 0.0
+        self._model.train()
+        while self.state.step < end:
+            self._step(batches)
+            show = time.perf_counter() - shown_s > SHOW_INTERVAL_S
+            progress.advance(self.order.batch_size, self._note(epoch) if show else "")
+            shown_s = time.perf_counter() if show else shown_s
+            if self.state.step < end and self._checkpoint_due():
+                self._save()
+        seconds = time.perf_counter() - start_s
+        self._finish_epoch(epoch, (end - first_step) * self.order.batch_size / seconds, progress)
+
+    def _step(self, batches: Iterator[ImageBatch]) -> None:
+        """One optimiser step over `accumulate` micro-batches."""
+        state, config = self.state, self.config
+        self.schedule.step_update(state.step)
+        state.optimizer.zero_grad(set_to_none=True)
+        for micro, loaded in enumerate(islice(batches, config.accumulate)):
+            self.unreadable.update(loaded.unreadable)
+            # dropout and drop path are functions of (seed, step, process) too: a resumed run needs no generator state
+            torch.manual_seed(derive_seed("step", config.seed, state.step, micro, self.group.rank))
+            with self._no_sync(last=micro == config.accumulate - 1):
+                result = self._forward(self.make_batch(loaded))
+                scaled: Tensor = state.scaler.scale(result["loss"] / config.accumulate)
+                scaled.backward()  # type: ignore[no-untyped-call]
+            state.sums += result["sums"].double() if state.sums.device.type != "mps" else result["sums"]
+        if config.clip_grad is not None:
+            state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(state.task.parameters(), config.clip_grad)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.step += 1
+        if state.ema is not None:
+            state.ema.update(state.task.backbone, step=state.step)
+
+    def _forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        dtype = _DTYPES.get(self.config.precision)
+        with torch.autocast(self.group.device.type, dtype=dtype, enabled=dtype is not None):
+            result: dict[str, Tensor] = self._model(batch)
+        return result
+
+    def _finish_epoch(self, epoch: int, images_per_second: float, progress: Progress) -> None:
+        record = {"step": self.state.step, "epoch": epoch + 1, **self._train_metrics()}
+        record["lr"] = self.state.optimizer.param_groups[0]["lr"]
+        if (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.epochs:
+            record |= validate(
+                self.evaluated(), self.val_loader, self.make_batch, self.group, self.state.task.multi_label
+            )
+        record["images_per_second"] = images_per_second
+        self.state.sums.zero_()
+        if self.group.first:
+            self._log(record, progress)
+        if self.config.checkpoint_every is None or self._checkpoint_due() or self.state.step == self.num_steps:
+            self._save()
+
+    def evaluated(self) -> Backbone:
+        """Return the network that is evaluated and kept: the moving average where there is one."""
+        backbone = self.state.ema.module if self.state.ema is not None else self.state.task.backbone
+        assert isinstance(backbone, Backbone)
+        return backbone
+
+    def _train_metrics(self) -> dict[str, float]:
+        classification, correct, align, count = self.group.sum(self.state.sums.clone()).tolist()
+        parts = {"train_classification_loss": classification / count, "train_accuracy": correct / count}
+        if self.state.task.head is None:
+            return {"train_loss": parts["train_classification_loss"], **parts}
+        # each process returns its share times their number, so the mean over processes is the whole batch's loss
+        parts["train_align_loss"] = align / count
+        weighted = self.config.align.weight * parts["train_align_loss"]
+        return {"train_loss": parts["train_classification_loss"] + weighted, **parts}
+
+    def _note(self, epoch: int) -> str:
+        classification, correct, align, count = self.state.sums.tolist()
+        parts = [f"epoch {epoch + 1}/{self.config.epochs}"]
+        if self.state.task.head is not None:
+            total = (classification + self.config.align.weight * align) / count
+            parts.append(f"loss {total:.3f} = class {classification / count:.3f} + align {align / count:.3f}")
+        else:
+            parts.append(f"loss {classification / count:.3f}")
+        return ", ".join([*parts, f"accuracy {correct / count:.1%}"])
+
+    def _log(self, record: dict[str, Any], progress: Progress) -> None:
+        assert self._writer is not None
+        self.run.log(record)
+        for name, value in record.items():
+            if name not in ("step", "epoch"):
+                self._writer.add_scalar(name.replace("_", "/", 1), value, record["step"])
+        shown = [f"epoch {record['epoch']}/{self.config.epochs}", f"loss {record['train_loss']:.3f}"]
+        shown += [f"{name} {value:.2%}" for name, value in record.items() if name in ("val_top1", "val_map")]
+        progress.message("  ".join([*shown, f"{record['images_per_second']:.0f} images/s"]))
+
+    def _checkpoint_due(self) -> bool:
+        every = self.config.checkpoint_every
+        return every is not None and self.state.step % every == 0
+
+    def _save(self) -> None:
+        sums = self.group.sum(self.state.sums.clone())
+        if self.group.first:
+            state = self.state.state_dict() | {"sums": sums.cpu()}
+            self.run.save_checkpoint(state, self.state.step)
+        self.group.wait()
+
+    def _wrapped(self) -> nn.Module:
+        model: nn.Module = self.state.task
+        if self.config.compile:
+            model.compile()
+        if self.group.world_size > 1:
+            ids = [self.group.device.index] if self.group.device.type == "cuda" else None
+            model = DistributedDataParallel(model, device_ids=ids)
+        return model
+
+    def _no_sync(self, last: bool) -> AbstractContextManager[Any]:
+        if isinstance(self._model, DistributedDataParallel) and not last:
+            return self._model.no_sync()
+        return nullcontext()

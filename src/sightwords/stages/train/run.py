@@ -1,0 +1,219 @@
+"""`sightwords train`: a plain network from images and, beside their labels, what was written about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from timm.utils import ModelEmaV3
+
+from sightwords.align import AlignmentHead
+from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
+from sightwords.backbones import Backbone, build_backbone
+from sightwords.data.augment import EvalTransform, InputSize, TrainTransform
+from sightwords.data.catalog import Catalog, open_catalog
+from sightwords.data.loader import TrainOrder, eval_loader, train_loader
+from sightwords.data.randomness import torch_seeded
+from sightwords.errors import ConfigError, DataError
+from sightwords.progress import duration, stopwatch
+from sightwords.stages.train.batches import BatchMaker, TextJoin
+from sightwords.stages.train.checkpoint import TrainState, identity
+from sightwords.stages.train.config import TrainConfig
+from sightwords.stages.train.loop import Loop
+from sightwords.stages.train.optim import build_optimizer, build_schedule
+from sightwords.stages.train.process import Processes, processes
+from sightwords.stages.train.task import Task
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training left.
+
+    Attributes:
+        out: the run's folder.
+        metrics: last line of the metrics.
+        num_described: training images with a description; None for the baseline.
+        num_images: training images.
+        num_shared: validation images whose bytes are among the training images too.
+        unreadable: names and reasons of images that were left out.
+        seconds: duration of this call.
+    """
+
+    out: Path
+    metrics: dict[str, float]
+    num_described: int | None
+    num_images: int
+    num_shared: int
+    unreadable: list[str]
+    seconds: float
+
+    def summary(self) -> str:
+        """Return what was done, in a few lines."""
+        lines = [f"Trained in {duration(self.seconds)}: validation top-1 {self.metrics['val_top1']:.2%}."]
+        if self.num_described is not None and self.num_described < self.num_images:
+            without = self.num_images - self.num_described
+            lines.append(f"{without} of {self.num_images} images have no description: only their labels were used.")
+        if self.num_shared:
+            lines.append(f"{self.num_shared} validation images are training images too: the accuracy is too high.")
+        if self.unreadable:
+            lines.append(f"{len(self.unreadable)} images could not be read and were left out, such as")
+            lines += [f"  {text}" for text in self.unreadable[:5]]
+        return "\n".join([*lines, f"Wrote {self.out} (model.safetensors is the plain network)."])
+
+    @property
+    def next_command(self) -> str:
+        """What to run next."""
+        return f"sightwords evaluate {self.out} IMAGES"
+
+
+def run(config: TrainConfig) -> TrainResult:
+    """Train a network.
+
+    Raises:
+        ConfigError: an option does not fit, or --out holds a run and --resume was not given.
+        DataError: the images cannot be used.
+        ArtefactError: the embedding set does not fit the images, or the run cannot be resumed.
+    """
+    folder = RunFolder(config.out)
+    if folder.exists() and not config.resume:
+        raise ConfigError(f"{config.out} holds a run already. Continue it with --resume, or name another --out.")
+    with stopwatch() as seconds, processes(config.device) as group:
+        with group.first_goes_ahead():
+            catalog = open_catalog(config, show=group.first)
+        _check(catalog)
+        loop, text, first_step = _prepare(config, catalog, folder, group)
+        loop.fit(_batches(config, catalog, loop, text, first_step, group))
+        if group.first:
+            folder.save_weights(loop.evaluated().network.state_dict())
+        group.wait()
+        metrics = folder.metrics()[-1]
+    problems = [f"{problem.name}: {problem.reason}" for problem in catalog.problems]
+    described = text.num_described if text else None
+    unreadable = problems + sorted(loop.unreadable)
+    num_images = len(catalog.split("train"))
+    return TrainResult(config.out, metrics, described, num_images, catalog.num_shared, unreadable, seconds[0])
+
+
+def _check(catalog: Catalog) -> None:
+    for name in ("train", "val"):
+        missing = int((catalog.split(name).first_labels() < 0).sum())
+        if missing and not catalog.multi_label:  # in multi-label data an image may show nothing of what is looked for
+            raise DataError(f"{missing} {name} images have no label. Put them into class folders, or give a table.")
+    if len(catalog.class_ids) < 2:
+        raise DataError(f"Training needs at least two classes; found {catalog.class_ids}.")
+
+
+def _prepare(
+    config: TrainConfig, catalog: Catalog, folder: RunFolder, group: Processes
+) -> tuple[Loop, TextJoin | None, int]:
+    """Build everything, and go back to the last checkpoint where there is one."""
+    images = catalog.split("train")
+    order = TrainOrder(len(images), config.batch_size, config.seed, group.rank, group.world_size, config.accumulate)
+    if order.piece % 2 and (config.augment.mixup or config.augment.cutmix):
+        raise ConfigError(f"{order.piece} images in a micro-batch; mixup and cutmix pair images, so it must be even.")
+    text = TextJoin(config.embeddings, images, config.seed) if config.embeddings else None
+    backbone = _backbone(config, len(catalog.class_ids))
+    task = _task(config, backbone, text, catalog.multi_label, order.piece).to(group.device)
+    if config.channels_last:
+        task.backbone.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(task, config)
+    ema = ModelEmaV3(task.backbone, decay=config.ema) if config.ema else None
+    scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "fp16")
+    run_identity = identity(config, images.keys(), catalog.class_ids, config.embeddings)
+    state = TrainState(task, optimizer, scaler, ema, run_identity)
+    first_step = _restore(state, folder, config, catalog, group)
+    schedule = build_schedule(optimizer, config, order.steps_per_epoch)
+    make_batch = BatchMaker(backbone, config.augment, config.seed, group.device, config.channels_last)
+    size = InputSize(backbone.input_spec.image_size, backbone.input_spec.interpolation, backbone.input_spec.crop_pct)
+    val = eval_loader(
+        catalog.split("val"),
+        len(catalog.class_ids),
+        EvalTransform(size),
+        2 * order.piece,
+        config.workers,
+        group.device.type == "cuda",
+        group.rank,
+        group.world_size,
+    )
+    return Loop(config, state, schedule, order, make_batch, val, folder, group), text, first_step
+
+
+def _backbone(config: TrainConfig, num_classes: int) -> Backbone:
+    with torch_seeded("backbone", config.seed):
+        return build_backbone(config.model, num_classes, config.image_size, config.weights, **config.model_kwargs)
+
+
+def _task(config: TrainConfig, backbone: Backbone, text: TextJoin | None, multi_label: bool, capacity: int) -> Task:
+    head = None
+    if text is not None:
+        norm: Literal["none", "batch"] = "none" if backbone.is_transformer else "batch"
+        part = config.align
+        with torch_seeded("head", config.seed):
+            head = AlignmentHead(
+                backbone.num_features, text.dimension, part.loss, part.temperature, part.projector, norm
+            )
+    return Task(backbone, head, config.align.weight, config.label_smoothing, multi_label, capacity)
+
+
+def _restore(state: TrainState, folder: RunFolder, config: TrainConfig, catalog: Catalog, group: Processes) -> int:
+    """Load the newest checkpoint, or start the run's folder; return the step to go on from."""
+    saved = folder.load_checkpoint() if config.resume else None
+    if saved is not None:
+        state.load_state_dict(saved)
+    if not group.first:
+        state.sums.zero_()  # what was counted before lies with the first process
+    else:
+        if saved is None:
+            folder.start(_plain(config), _network_info(config, state.task.backbone, catalog))
+        folder.truncate_metrics(state.step)
+    group.wait()
+    state.sums = state.sums.to(group.device)
+    return state.step
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """Return the options that are set, with paths as text, so that the YAML can be used as `--config` again."""
+    values = {name: value for name, value in asdict(config).items() if value is not None and name != "resume"}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def _network_info(config: TrainConfig, backbone: Backbone, catalog: Catalog) -> NetworkInfo:
+    spec = backbone.input_spec
+    return NetworkInfo(
+        backbone.identifier,
+        dict(config.model_kwargs),
+        backbone.kwargs,
+        len(catalog.class_ids),
+        catalog.class_ids,
+        catalog.class_names,
+        catalog.multi_label,
+        spec.image_size,
+        spec.interpolation,
+        spec.crop_pct,
+        spec.mean,
+        spec.std,
+    )
+
+
+def _batches(
+    config: TrainConfig, catalog: Catalog, loop: Loop, text: TextJoin | None, first_step: int, group: Processes
+) -> Iterator[Any]:
+    spec = loop.state.task.backbone.input_spec
+    size = InputSize(spec.image_size, spec.interpolation, spec.crop_pct, spec.mean)
+    transform = TrainTransform(config.augment, size, config.seed)
+    pin_memory = group.device.type == "cuda"
+    loader = train_loader(
+        catalog.split("train"),
+        len(catalog.class_ids),
+        transform,
+        loop.order,
+        first_step,
+        loop.num_steps,
+        config.workers,
+        pin_memory,
+        text,
+    )
+    return iter(loader)

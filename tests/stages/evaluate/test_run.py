@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+
+from sightwords.errors import ArtefactError, ConfigError
+from sightwords.stages.evaluate.config import EvaluateConfig
+from sightwords.stages.evaluate.run import run
+from sightwords.stages.train.config import TrainConfig
+from sightwords.stages.train.run import run as train
+
+
+@pytest.fixture
+def trained(images, tmp_path):
+    config = TrainConfig(str(images), out=tmp_path / "run", model="resnet10t", image_size=32, epochs=2, batch_size=8,
+                         lr=3e-3, warmup_epochs=0, workers=0, device="cpu")  # fmt: skip
+    return train(config)
+
+
+def test_figures_agree_with_training_and_with_each_other(trained, images):
+    result = run(EvaluateConfig(trained.out, str(images), knn=3, workers=0, device="cpu"))
+    assert result.metrics["top1"] == pytest.approx(trained.metrics["val_top1"])
+    assert json.loads((result.out / "metrics.json").read_text())["num_images"] == 12
+    predictions = pq.read_table(result.out / "predictions.parquet").to_pylist()
+    assert sum(p["correct"] for p in predictions) / 12 == pytest.approx(result.metrics["top1"])
+    assert all(p["correct"] == (p["label"] == p["predicted"]) for p in predictions)
+    rows = list(csv.reader((result.out / "confusion.csv").open()))
+    assert rows[0][1:] == ["bar", "disc", "square"]
+    assert sum(int(rows[i + 1][i + 1]) for i in range(3)) / 12 == pytest.approx(result.metrics["top1"])
+    assert 0 <= result.metrics["knn_top1"] <= 1
+    assert "top-1" in result.summary()
+
+
+def test_a_run_for_other_classes_is_refused(trained, images):
+    (images / "train" / "disc").rename(images / "train" / "coin")
+    (images / "val" / "disc").rename(images / "val" / "coin")
+    with pytest.raises(ArtefactError, match="differing: coin, disc"):
+        run(EvaluateConfig(trained.out, str(images), workers=0))
+
+
+def test_no_run_and_unfinished_run(trained, images, tmp_path):
+    with pytest.raises(ArtefactError, match=r"is not a run \(network.json is missing\)"):
+        run(EvaluateConfig(tmp_path / "nothing", str(images)))
+    (trained.out / "model.safetensors").unlink()
+    with pytest.raises(ArtefactError, match="the training has not finished"):
+        run(EvaluateConfig(trained.out, str(images), workers=0))
+
+
+def test_options_are_checked(trained, images):
+    with pytest.raises(ConfigError, match="--batch-size is 0"):
+        replace(EvaluateConfig(trained.out, str(images)), batch_size=0)

@@ -1,0 +1,256 @@
+"""Whole trainings on small drawn images: exact resumption, several processes, every option once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.texts import write_vectors
+
+from sightwords.artefacts.run_folder import RunFolder
+from sightwords.data.catalog import open_catalog
+from sightwords.data.config import AugmentConfig, ImagesConfig
+from sightwords.errors import ArtefactError, ConfigError, DataError, UnknownNameError
+from sightwords.stages.train.config import AlignConfig, TrainConfig
+from sightwords.stages.train.run import run
+
+VIT = {"depth": 1, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
+
+
+@pytest.fixture
+def config(images, tmp_path):
+    """An aligned training of a few seconds with everything that draws random numbers."""
+    train_set = open_catalog(ImagesConfig(str(images)), show=False).split("train")
+    return TrainConfig(
+        str(images),
+        out=tmp_path / "run",
+        embeddings=write_vectors(tmp_path / "E", train_set, leave_out=2, per_image=2),
+        model="vit_tiny_patch16_224",
+        model_kwargs={**VIT, "drop_path_rate": 0.2},
+        image_size=32,
+        epochs=3,
+        batch_size=8,
+        warmup_epochs=1,
+        ema=0.9,
+        clip_grad=1.0,
+        augment=AugmentConfig(randaugment=1, mixup=0.4, cutmix=1.0, erase=0.3),
+        workers=0,
+        device="cpu",
+    )
+
+
+def weights(config):
+    return load_file(config.out / "model.safetensors")
+
+
+def metrics(config):
+    """Return the metrics without times."""
+    return [{k: v for k, v in r.items() if k != "images_per_second"} for r in RunFolder(config.out).metrics()]
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_after(monkeypatch, step):
+    """Let the training die right after the checkpointing point of a step."""
+    from sightwords.stages.train.loop import Loop
+
+    original = Loop._step
+
+    def dying(self, batches):
+        if self.state.step == step:
+            raise Killed
+        original(self, batches)
+
+    monkeypatch.setattr(Loop, "_step", dying)
+
+
+@pytest.mark.parametrize("step", [1, 4, 6, 8])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(config, tmp_path, step):
+    config = replace(config, checkpoint_every=2)
+    run(config)
+    again = replace(config, out=tmp_path / "again")
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, step)
+        with pytest.raises(Killed):
+            run(again)
+    run(replace(again, resume=True, workers=1))
+    assert equal(weights(config), weights(again))
+    assert metrics(config) == metrics(again)
+    ends = [RunFolder(c.out).load_checkpoint() for c in (config, again)]
+    assert equal(ends[0]["task"], ends[1]["task"])
+    assert equal(ends[0]["ema"], ends[1]["ema"])
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes_exactly(config, tmp_path):
+    config = replace(config, checkpoint_every=1, epochs=4)
+    run(config)
+    again = replace(config, out=tmp_path / "again")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(_options(again)))
+    command = [sys.executable, "-m", "sightwords", "--config", str(recipe), "train", again.images, "--resume"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((again.out / "checkpoints").glob("step-*[3-9].pt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (again.out / "model.safetensors").exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert equal(weights(config), weights(again))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["clip", "contrastive", "cosine"])
+def test_two_processes_train_what_one_trains(config, tmp_path, loss):
+    """No dropout or drop path here: their masks are drawn by each process for its own images."""
+    config = replace(config, model_kwargs=VIT, align=AlignConfig(loss=loss), optimizer="sgd", lr=0.05, clip_grad=None)
+    victim = sorted((tmp_path / "images" / "train" / "disc").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:90])  # an unreadable image makes a process's share uneven
+    run(config)
+    two = replace(config, out=tmp_path / "two")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(_options(two)))
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "sightwords",
+    ]
+    subprocess.run(
+        [*launch, "--config", str(recipe), "train", two.images], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    one_by_name, two_by_name = weights(config), weights(two)
+    for name, tensor in one_by_name.items():
+        torch.testing.assert_close(two_by_name[name], tensor, rtol=1e-4, atol=1e-5)
+    for a, b in zip(metrics(config), metrics(two), strict=True):
+        assert b["val_top1"] == pytest.approx(a["val_top1"], abs=1e-6)
+        assert b["train_classification_loss"] == pytest.approx(a["train_classification_loss"], rel=1e-4)
+
+
+def _options(config):
+    from sightwords.stages.train.run import _plain
+
+    return {name: value for name, value in _plain(config).items() if name != "images"}
+
+
+def test_accumulated_micro_batches_give_the_whole_batch_without_text(config, tmp_path):
+    plain = replace(config, embeddings=None, model_kwargs=VIT)
+    run(plain)
+    parts = replace(plain, out=tmp_path / "parts", accumulate=2)
+    run(parts)
+    for name, tensor in weights(plain).items():
+        torch.testing.assert_close(weights(parts)[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_the_embedding_matters_and_the_baseline_starts_alike(config, tmp_path):
+    run(config)
+    baseline = replace(config, out=tmp_path / "baseline", embeddings=None)
+    run(baseline)
+    assert not equal(weights(config), weights(baseline))
+    assert "train_align_loss" in metrics(config)[0]
+    assert "train_align_loss" not in metrics(baseline)[0]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_trains(config, precision):
+    if precision == "fp16" and not torch.cuda.is_available():
+        pytest.skip("fp16 needs a GPU's gradient scaling to be of use; its path runs there")
+    run(replace(config, precision=precision, epochs=1))
+    assert all(torch.isfinite(tensor).all() for tensor in weights(config).values())
+    assert {tensor.dtype for tensor in weights(config).values()} == {torch.float32}
+
+
+def test_channels_last_changes_no_more_than_rounding(config, tmp_path):
+    convolutional = replace(config, model="resnet10t", model_kwargs={}, epochs=1, channels_last=True)
+    run(convolutional)
+    plain = replace(convolutional, out=tmp_path / "plain", channels_last=False)
+    run(plain)
+    for name, tensor in weights(plain).items():
+        torch.testing.assert_close(weights(convolutional)[name], tensor, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_compiled_training(config):
+    run(replace(config, epochs=1, compile=True, model_kwargs=VIT))
+    plain = replace(config, epochs=1, out=config.out.parent / "plain", model_kwargs=VIT)
+    run(plain)
+    for name, tensor in weights(plain).items():
+        torch.testing.assert_close(weights(config)[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_multi_label_training(images, tmp_path):
+    rows = [f"{p.relative_to(images)},{p.parent.name}|{'even' if i % 2 else 'odd'},{p.parent.parent.name}"
+            for i, p in enumerate(sorted(images.rglob("*.png")))]  # fmt: skip
+    (images / "table.csv").write_text("image,label,split\n" + "\n".join(rows))
+    config = TrainConfig(str(images / "table.csv"), out=tmp_path / "run", model="resnet10t", image_size=32, epochs=1,
+                         batch_size=8, workers=0, device="cpu")  # fmt: skip
+    run(config)
+    assert RunFolder(config.out).network().multi_label
+    assert RunFolder(config.out).network().class_ids == ["bar", "disc", "even", "odd", "square"]
+
+
+def test_tensorboard_and_configuration_are_written(config):
+    run(replace(config, epochs=1))
+    assert list((config.out / "tensorboard").glob("events.*"))
+    assert RunFolder(config.out).config()["align"]["loss"] == "clip"
+
+
+def test_an_existing_run_is_never_overwritten(config):
+    run(replace(config, epochs=1))
+    before = weights(config)
+    with pytest.raises(ConfigError, match="holds a run already. Continue it with --resume"):
+        run(replace(config, epochs=1))
+    with pytest.raises(ArtefactError, match="epochs was 1, is 2"):
+        run(replace(config, epochs=2, resume=True))
+    assert equal(before, weights(config))
+
+
+def test_changed_images_are_refused_on_resume(config):
+    run(replace(config, epochs=1))
+    next((config.out.parent / "images" / "train" / "disc").iterdir()).unlink()
+    with pytest.raises(ArtefactError, match="training images was"):
+        run(replace(config, epochs=1, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"model": "resnet10x"}, UnknownNameError, "Did you mean: .*resnet10t"),
+        ({"optimizer": "adamww"}, UnknownNameError, "Did you mean: .*adamw"),
+        ({"model_kwargs": {"deepness": 3}}, ConfigError, "does not take the option 'deepness'"),
+        ({"device": "cuda:77"}, ConfigError, "cannot be used here"),
+        ({"batch_size": 999, "augment": AugmentConfig()}, ConfigError, "only 24 training images"),
+        ({"images": None, "train": "nowhere"}, DataError, "nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_is_told_plainly_and_leaves_nothing(config, change, kind, message):
+    with pytest.raises(kind, match=message):
+        run(replace(config, **change))
+    assert not config.out.exists()
+
+
+def test_an_embedding_set_of_other_images_is_refused(config, images, tmp_path):
+    val = open_catalog(ImagesConfig(str(images)), show=False).split("val")
+    with pytest.raises(ArtefactError, match="None of the 24 training images has a description"):
+        run(replace(config, embeddings=write_vectors(tmp_path / "other", val)))
