@@ -13,7 +13,6 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.texts import write_vectors
 
 from sightwords.artefacts.run_folder import RunFolder
 from sightwords.data.catalog import open_catalog
@@ -21,6 +20,7 @@ from sightwords.data.config import AugmentConfig, ImagesConfig
 from sightwords.errors import ArtefactError, ConfigError, DataError, UnknownNameError
 from sightwords.stages.train.config import AlignConfig, TrainConfig
 from sightwords.stages.train.run import run
+from support.texts import write_vectors
 
 VIT = {"depth": 1, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
 

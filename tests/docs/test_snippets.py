@@ -1,0 +1,104 @@
+"""The README's session and snippets run as printed, on small drawn images and small models.
+
+Only what cannot be had here is replaced, and the replacements are listed: the hub model and the server by a tiny
+vision-language model on disk, the network and the number of epochs by small ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.images import write_class_folders
+from support.tiny_vlm import build_llava
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def blocks(name: str) -> list[str]:
+    return [code for label, _, code in BLOCK.findall((ROOT / "README.md").read_text()) if label == name]
+
+
+def replaced(code: str, folder: Path) -> str:
+    """Return the code with what cannot be had in a test replaced by something small and real."""
+    code = re.sub(r"server:\S+", f"hf:{folder / 'tiny'}", code)
+    code = code.replace("describe photos --out", f"describe photos --describer hf:{folder / 'tiny'} --out")
+    return (
+        code.replace("resnet50", "resnet10t")
+        .replace("--epochs 100", "--epochs 2 --batch-size 8 --image-size 32")
+        .replace("epochs=100", "epochs=1, batch_size=8, image_size=32")
+    )
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """A folder in which the README's session was run."""
+    folder = tmp_path_factory.mktemp("session")
+    write_class_folders(folder / "photos", num_train=6, num_val=2)
+    build_llava(folder / "tiny")
+    commands = [line for code in blocks("session") for line in replaced(code, folder).splitlines() if line.strip()]
+    assert len(commands) == 8
+    env = {
+        **os.environ,
+        "SIGHTWORDS_CACHE": str(folder / "cache"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    told = {}
+    for command in commands:
+        done = subprocess.run(command.split(), cwd=folder, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        told[command] = done.stdout
+    return folder, told
+
+
+@pytest.mark.slow
+def test_the_session_works_and_each_command_says_what_follows(session):
+    folder, told = session
+    assert (folder / "network.safetensors").stat().st_size > 1e6
+    for command, output in told.items():
+        assert "rote " in output, command
+        if "export" not in command:
+            assert "Next: sightwords " in output, command
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["load", "python"])
+def test_python_snippets_of_the_session(session, name, monkeypatch):
+    monkeypatch.chdir(session[0])
+    for code in blocks(name):
+        exec(replaced(code, session[0]), {})
+
+
+def test_the_head_alone():
+    (code,) = blocks("head")
+    scope = {}
+    exec(code, scope)
+    assert scope["features"].grad.abs().sum() > 0
+
+
+def test_every_link_leads_somewhere():
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_options_named_in_docs_exist():
+    env = {**os.environ, "COLUMNS": "250"}
+    helps = ""
+    for command in ("describe", "import", "embed", "train", "evaluate", "export", "demo"):
+        done = subprocess.run(
+            [sys.executable, "-m", "sightwords", command, "--help"], capture_output=True, text=True, env=env
+        )
+        assert done.returncode == 0
+        helps += done.stdout
+    known = set(re.findall(r"--[a-z][\w.-]*", helps)) | {"--config", "--help", "--nproc-per-node"}
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for option in re.findall(r"(?<![\w-])--[a-z][\w.-]*", page.read_text()):
+            named = option.rstrip(".")
+            assert named in known or any(named.startswith(k + ".") for k in known), f"{page.name}: {named}"

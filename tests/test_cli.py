@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = ["describe", "import", "embed", "train", "evaluate", "export", "demo"]
+
+
+def call(*arguments, code=0):
+    done = subprocess.run([sys.executable, "-m", "sightwords", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def test_help_lists_every_command():
+    text = call("--help")
+    assert all(command in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command):
+    text = call(command, "--help")
+    assert "--out" in text
+    for line in text.splitlines():
+        if line.startswith("│") and "--" in line and "--help" not in line:
+            assert len(line.strip("│ ").split("  ")) >= 2, f"no help: {line}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], 'Did you mean "train"'),
+        (["train", "photos", "--out", "x", "--modle", "vit"], "Did you mean --model"),
+        (["train", "photos", "--out", "x", "--align.loss", "clap"], 'Did you mean "clip"'),
+    ],
+)
+def test_unknown_words_are_answered_with_the_nearest_known(arguments, message):
+    assert message in " ".join(call(*arguments, code=1).replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--out", "x"], "No images given"),
+        (["train", "photos", "--out", "x", "--epochs", "0"], "--epochs is 0"),
+        (["train", "nowhere", "--out", "x"], "nowhere does not exist"),
+        (["evaluate", "nowhere", "photos"], "is not a run"),
+        (["embed", "nowhere.db", "--out", "e"], "no description set at nowhere.db"),
+    ],
+)
+def test_errors_are_one_message_without_a_traceback(arguments, message, tmp_path):
+    assert message in call(*arguments, code=2)
+
+
+def test_a_yaml_file_gives_options_and_flags_go_before_it(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("epochs: 0\nmodel: resnet18\nalign: {weight: 2}\n")
+    recipe = ["--config", tmp_path / "recipe.yaml"]
+    assert "--epochs is 0" in call("train", "photos", "--out", "x", *recipe, code=2)
+    assert "photos does not exist" in call("train", "photos", "--out", "x", "--epochs", "3", *recipe, code=2)
+    (tmp_path / "recipe.yaml").write_text("modell: resnet18\n")
+    assert "Did you mean" in call("train", "photos", "--out", "x", *recipe, code=1)
