@@ -8,6 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may wait for a network
 
 import pytest
 import torch
+
 from support.images import write_class_folders
 
 torch.set_num_threads(1)

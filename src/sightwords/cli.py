@@ -81,9 +81,9 @@ def export(config: ExportConfig) -> Result:
 
 
 @app.command
-def demo(config: DemoConfig) -> Result:
+def demo(config: DemoConfig | None = None) -> Result:
     """Run the whole pipeline, offline, on drawn birds."""
-    return sightwords.demo(config)
+    return sightwords.demo(config or DemoConfig())
 
 
 @app.meta.default

@@ -58,11 +58,12 @@ def test_one_side_without_description_leaves_none():
     assert (mixed_weight == 0).tolist() == [False, False, False, True, True, False, True]
 
 
-def test_rows_without_description_may_hold_anything():
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_rows_without_description_may_hold_anything(share):
     text, weight = (torch.from_numpy(x) for x in _case())
-    clean, clean_weight = mix_targets(text, weight, torch.tensor(PARTNER), 0.5)
+    clean, clean_weight = mix_targets(text, weight, torch.tensor(PARTNER), share)
     text[weight == 0] = float("nan")
-    mixed, mixed_weight = mix_targets(text, weight, torch.tensor(PARTNER), 0.5)
+    mixed, mixed_weight = mix_targets(text, weight, torch.tensor(PARTNER), share)
     assert torch.equal(mixed, clean)
     assert torch.equal(mixed_weight, clean_weight)
 

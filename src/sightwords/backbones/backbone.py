@@ -155,7 +155,7 @@ def find_classifier(network: nn.Module, num_classes: int, names: Iterable[str] =
     Raises:
         ModelError: if there is none.
     """
-    fitting = {
+    fitting: dict[str, int] = {
         name: _dense_size(module, name)[0]
         for name, module in network.named_modules()
         if isinstance(module, _DENSE_TYPES) and _dense_size(module, name)[1] == num_classes

@@ -46,7 +46,8 @@ def call_factory(
 
 
 def _refused_argument(error: TypeError) -> str | None:
-    found = re.search(r"keyword argument '(\w+)'", str(error))
+    # Python's own words, and those of some factories that check by themselves
+    found = re.search(r"keyword argument(?:\(s\): \[)? ?'(\w+)'", str(error))
     return found.group(1) if found else None
 
 

@@ -44,8 +44,9 @@ def build_timm_backbone(
     network, used_kwargs = call_factory(factory, f"timm:{name}", all_kwargs, size_kwargs)
     classifiers = _classifier_names(network)
     classifier = find_classifier(network, num_classes, classifiers)
-    new_names: tuple[str, ...] = ()
-    if weights is not None and not pretrained:
+    if weights is None or pretrained:
+        new_names = _new_names(network, num_classes, classifiers) if pretrained else ()
+    else:
         new_names = load_weights(network, Path(weights), [*classifiers, classifier], _adapt)
     return Backbone(
         network,
@@ -86,6 +87,14 @@ def _classifier_names(network: nn.Module) -> list[str]:
     """Where timm says the classifiers are; several for distilled networks."""
     names: str | Sequence[str] | None = network.pretrained_cfg.get("classifier")  # type: ignore[union-attr, operator]
     return [names] if isinstance(names, str) else list(names or ())
+
+
+def _new_names(network: nn.Module, num_classes: int, classifiers: Sequence[str]) -> tuple[str, ...]:
+    """What timm leaves as it was initialised when it loads its own weights."""
+    if network.pretrained_cfg.get("num_classes") == num_classes:  # type: ignore[union-attr, operator]
+        return ()
+    prefixes = tuple(f"{name}." for name in classifiers)
+    return tuple(sorted(name for name in network.state_dict() if name.startswith(prefixes)))
 
 
 def _adapt(state: dict[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from sightwords.backbones.backbone import Backbone, InputSpec, find_classifier
 from sightwords.backbones.factory import call_factory
 from sightwords.backbones.weights import fit_weights, load_weights
-from sightwords.errors import ModelError, UnknownNameError
+from sightwords.errors import ConfigError, ModelError, UnknownNameError
 
 # auxiliary classifiers would add logits in training, and an initialisation that is not chosen is warned about
 _NO_AUXILIARY = {"aux_logits": False, "init_weights": True}
@@ -24,6 +25,8 @@ _PRETRAINED_KWARGS: dict[str, dict[str, Any]] = {
     "googlenet": {"transform_input": True},
     "inception_v3": {"transform_input": True},
 }
+# read by the builder and not by the class
+_BUILDER_KWARGS = {"MobileNetV3": ("width_mult", "reduced_tail", "dilated")}
 
 
 def torchvision_names() -> list[str]:
@@ -53,25 +56,44 @@ def build_torchvision_backbone(
     """
     if name not in torchvision_names():
         raise UnknownNameError("torchvision model", name, torchvision_names())
-    defaults = {
-        **_DEFAULT_KWARGS.get(name, {}),
-        **(_PRETRAINED_KWARGS.get(name, {}) if weights == "pretrained" else {}),
-    }
+    defaults = _DEFAULT_KWARGS.get(name, {})
+    if weights == "pretrained":
+        defaults = {**defaults, **_PRETRAINED_KWARGS.get(name, {})}
     network, used_kwargs = call_factory(
         functools.partial(torchvision.models.get_model, name),
         f"torchvision:{name}",
         {**defaults, **(kwargs or {}), "num_classes": num_classes},
-        [{}] if image_size is None else [{"image_size": image_size}, {"input_size": (image_size, image_size)}, {}],
+        [_size_kwargs(name, image_size)],
     )
+    _check_kwargs(network, name, used_kwargs)
     classifier = find_classifier(network, num_classes)
     return Backbone(
         network,
         classifier,
         identifier=f"torchvision:{name}",
         kwargs=used_kwargs,
-        input_spec=_input_spec(name, image_size or used_kwargs.get("image_size")),
+        input_spec=_input_spec(name, image_size or getattr(network, "image_size", None)),
         new_names=_load(network, name, classifier, weights),
     )
+
+
+def _size_kwargs(name: str, image_size: int | None) -> dict[str, Any]:
+    """How the builder is told the image size; not by trial, since some builders ignore what they do not know."""
+    if image_size is not None and name.startswith("vit_"):
+        return {"image_size": image_size}
+    if image_size is not None and name.startswith("maxvit_"):
+        return {"input_size": (image_size, image_size)}
+    return {}
+
+
+def _check_kwargs(network: nn.Module, name: str, kwargs: Mapping[str, Any]) -> None:
+    """Refuses options that a network's class swallows and ignores (MobileNetV3, ConvNeXt)."""
+    parameters = inspect.signature(type(network).__init__).parameters
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = {*parameters, *_BUILDER_KWARGS.get(type(network).__name__, ())}
+    for unknown in set(kwargs) - known:
+        raise ConfigError(f"torchvision:{name} does not take the option {unknown!r}. Leave it out.")
 
 
 def _load(network: nn.Module, name: str, classifier: str, weights: str | None) -> tuple[str, ...]:

@@ -58,11 +58,15 @@ class ImageOptions:
 
 
 @dataclass
-class ImagesConfig(ImageOptions):
-    """The options of a stage whose first argument is IMAGES."""
-
+class _Images:
+    # a base of its own: cyclopts takes a field as positional only where no keyword-only field stands before it
     images: str | None = None
     """Folder, CSV or Parquet table, or tar shards that hold the images of all splits."""
+
+
+@dataclass
+class ImagesConfig(ImageOptions, _Images):
+    """The options of a stage whose first argument is IMAGES."""
 
 
 @dataclass

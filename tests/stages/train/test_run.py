@@ -60,7 +60,7 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -72,7 +72,7 @@ def kill_after(monkeypatch, step):
 
     def dying(self, batches):
         if self.state.step == step:
-            raise Killed
+            raise KilledError
         original(self, batches)
 
     monkeypatch.setattr(Loop, "_step", dying)
@@ -85,7 +85,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(config, tmp_path, 
     again = replace(config, out=tmp_path / "again")
     with pytest.MonkeyPatch.context() as patch:
         kill_after(patch, step)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             run(again)
     run(replace(again, resume=True, workers=1))
     assert equal(weights(config), weights(again))

@@ -11,15 +11,20 @@ from sightwords.data.config import ImageOptions, default_workers
 from sightwords.errors import ConfigError
 
 
-@Parameter(name="*")
 @dataclass
-class EvaluateConfig(ImageOptions):
-    """Measure a trained network on validation images."""
-
+class _RunAndImages:
+    # a base of its own: cyclopts takes a field as positional only where no keyword-only field stands before it
     run: Path
     """Folder of the run."""
     images: str | None = None
     """Folder, table, or tar shards that hold the images; the val split is measured."""
+
+
+@Parameter(name="*")
+@dataclass
+class EvaluateConfig(ImageOptions, _RunAndImages):
+    """Measure a trained network on validation images."""
+
     _: KW_ONLY
     out: Path | None = None
     """Folder for the figures. [default: RUN/evaluation]"""
