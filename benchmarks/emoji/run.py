@@ -63,7 +63,7 @@ def accuracy(arm: str, seed: int, options: argparse.Namespace) -> float:
     """Train and evaluate one arm with one seed; return top-1."""
     run = options.out / f"{arm}-{seed}"
     text = [] if arm == "baseline" else ["--embeddings", embeddings_of(arm, options.images, options.out)]
-    recipe = ["--model", options.model, "--image-size", 64, "--epochs", options.epochs, "--batch-size", 64]
+    recipe = ["--model", options.model, "--image-size", options.image_size, "--epochs", options.epochs, "--batch-size", 64]
     recipe += ["--lr", options.lr, "--augment.crop-scale", 0.5, "--augment.flip", 0.5, "--eval-every", options.epochs]
     if not (run / "evaluation" / "metrics.json").exists():
         sightwords("train", options.images, *text, *recipe, "--seed", seed, "--out", run, "--resume")
@@ -99,7 +99,8 @@ def main() -> None:
     parser.add_argument("images", type=Path, help="what prepare.py made")
     parser.add_argument("--out", type=Path, default=Path("emoji-runs"), help="folder for everything")
     parser.add_argument("--model", default="resnet10t")
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--image-size", type=int, default=48)
+    parser.add_argument("--epochs", type=int, default=32)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", choices=ARMS[1:], default=list(ARMS[1:]), help="beside the baseline")
@@ -107,7 +108,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     arms = ["baseline", *options.arms]
     results = {arm: [accuracy(arm, seed, options) for seed in options.seeds] for arm in arms}
-    print(f"\nTop-1 on emoji never seen, {options.model} at 64 px from scratch, {options.epochs} epochs\n")
+    print(f"\nTop-1 on emoji never seen, {options.model} at {options.image_size} px from scratch, {options.epochs} epochs\n")
     print(table(results, options.seeds))
 
 

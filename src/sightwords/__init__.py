@@ -16,26 +16,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sightwords import align as align
-    from sightwords.artefacts.description_set import DescriptionSet as DescriptionSet
-    from sightwords.artefacts.embedding_set import EmbeddingSet as EmbeddingSet
-    from sightwords.artefacts.run_folder import RunFolder as RunFolder
-    from sightwords.data.config import AugmentConfig as AugmentConfig
-    from sightwords.errors import SightwordsError as SightwordsError
-    from sightwords.stages.demo.config import DemoConfig as DemoConfig
+    from sightwords import align
+    from sightwords.artefacts.description_set import DescriptionSet
+    from sightwords.artefacts.embedding_set import EmbeddingSet
+    from sightwords.artefacts.run_folder import RunFolder
+    from sightwords.data.config import AugmentConfig
+    from sightwords.errors import SightwordsError
+    from sightwords.stages.demo.config import DemoConfig
     from sightwords.stages.demo.run import run as demo
-    from sightwords.stages.describe.config import DescribeConfig as DescribeConfig
+    from sightwords.stages.describe.config import DescribeConfig
     from sightwords.stages.describe.run import run as describe
-    from sightwords.stages.embed.config import EmbedConfig as EmbedConfig
+    from sightwords.stages.embed.config import EmbedConfig
     from sightwords.stages.embed.run import run as embed
-    from sightwords.stages.evaluate.config import EvaluateConfig as EvaluateConfig
+    from sightwords.stages.evaluate.config import EvaluateConfig
     from sightwords.stages.evaluate.run import run as evaluate
-    from sightwords.stages.export.config import ExportConfig as ExportConfig
+    from sightwords.stages.export.config import ExportConfig
     from sightwords.stages.export.run import run as export
-    from sightwords.stages.importing.config import ImportConfig as ImportConfig
+    from sightwords.stages.importing.config import ImportConfig
     from sightwords.stages.importing.run import run as import_descriptions
-    from sightwords.stages.train.config import AlignConfig as AlignConfig
-    from sightwords.stages.train.config import TrainConfig as TrainConfig
+    from sightwords.stages.train.config import AlignConfig, TrainConfig
     from sightwords.stages.train.run import run as train
 
 __version__ = "0.1.0"
@@ -65,7 +64,30 @@ _PUBLIC = {
     "train": f"{_STAGES}.train.run:run",
 }
 
-__all__ = [*_PUBLIC, "__version__"]
+__all__ = [
+    "AlignConfig",
+    "AugmentConfig",
+    "DemoConfig",
+    "DescribeConfig",
+    "DescriptionSet",
+    "EmbedConfig",
+    "EmbeddingSet",
+    "EvaluateConfig",
+    "ExportConfig",
+    "ImportConfig",
+    "RunFolder",
+    "SightwordsError",
+    "TrainConfig",
+    "__version__",
+    "align",
+    "demo",
+    "describe",
+    "embed",
+    "evaluate",
+    "export",
+    "import_descriptions",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

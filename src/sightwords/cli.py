@@ -106,6 +106,8 @@ def _tell(result: Result) -> None:
 
 def main() -> None:
     """Run the command line; errors of ours are told in one message, without a traceback."""
+    # before torch is loaded: threads that spin while they wait take the cores away from the loader's processes
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app.meta()
     except SightwordsError as error:

@@ -58,7 +58,7 @@ def spread(request, tmp_path_factory):
         for rank in range(world_size)
     ]
     try:
-        assert [worker.wait(timeout=120) for worker in workers] == [0] * world_size
+        assert [worker.wait(timeout=300) for worker in workers] == [0] * world_size
     finally:
         for worker in workers:
             worker.kill()

@@ -95,6 +95,7 @@ def test_importing_is_light(module):
 
 
 def test_public_names():
+    assert {*sightwords._PUBLIC, "__version__"} == set(sightwords.__all__)
     for name in sightwords.__all__:
         assert getattr(sightwords, name) is not None
     with pytest.raises(AttributeError, match="it has: "):

@@ -47,7 +47,7 @@ def call_factory(
 
 def _refused_argument(error: TypeError) -> str | None:
     # Python's own words, and those of some factories that check by themselves
-    found = re.search(r"keyword argument(?:\(s\): \[)? ?'(\w+)'", str(error))
+    found = re.search(r"argument(?:\(s\): \[)? ?'(\w+)'", str(error))
     return found.group(1) if found else None
 
 

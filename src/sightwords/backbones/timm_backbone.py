@@ -77,7 +77,7 @@ def _create(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
         if not pretrained or (isinstance(error, TypeError) and "keyword argument" in str(error)):
             raise
         raise ModelError(
-            f"timm cannot provide the weights of {name}: {error}. Without a network connection, download the file "
+            f"timm cannot provide the weights of {name} ({error}). Without a network connection, download the file "
             "elsewhere and give its path (.safetensors, .pth) in place of 'pretrained'; or train from scratch."
         ) from error
     return network

@@ -106,7 +106,7 @@ def _load(network: nn.Module, name: str, classifier: str, weights: str | None) -
         source: nn.Module = torchvision.models.get_model(name, weights="DEFAULT")
     except Exception as error:
         raise ModelError(
-            f"torchvision cannot provide the weights of {name}: {error}. Without a network connection, download the "
+            f"torchvision cannot provide the weights of {name} ({error}). Without a network connection, download the "
             "file elsewhere and give its path (.pth, .safetensors) in place of 'pretrained'; or train from scratch."
         ) from error
     return fit_weights(network, source.state_dict(), [classifier], _adapt, f"torchvision's weights of {name}")

@@ -1,0 +1,126 @@
+"""The embedding set: mapped, joined by key, replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.errors import ArtefactError
+
+A, B, C, D = "a" * 64, "b" * 64, "c" * 64, "d" * 64
+VECTORS = np.random.default_rng(0).normal(size=(4, 6))
+INDEX = {
+    "key": [C, A, A, A, B],
+    "prompt": ["plain", "plain", "plain", "short", "plain"],
+    "describer": ["one", "one", "one", "two", "one"],
+    "sample": [0, 1, 0, 2, 0],
+    "row": [3, 1, 0, 2, 1],
+}
+
+
+def _write(folder: Path, vectors: np.ndarray = VECTORS, **meta: object) -> EmbeddingSet:
+    return EmbeddingSet.write(folder, vectors, vectors.mean(0), INDEX, {"encoder": "test", **meta})
+
+
+def test_what_was_written_is_read(tmp_path):
+    found = _write(tmp_path / "deep" / "E", revision="ü")
+    np.testing.assert_array_equal(found.vectors, VECTORS.astype(np.float16))
+    np.testing.assert_allclose(found.mean, VECTORS.mean(0), rtol=1e-6)
+    assert found.mean.dtype == np.float32
+    assert found.dimension == 6
+    assert found.index().to_pydict() == INDEX
+    expected = {"encoder": "test", "revision": "ü", "num_vectors": 4, "num_descriptions": 5, "dimension": 6}
+    assert expected.items() <= found.meta.items()
+
+
+def test_rows_are_those_of_each_image_in_the_order_asked_for(tmp_path):
+    found = _write(tmp_path / "E").rows_of([B, D, A, C])
+    assert found.num_texts.tolist() == [1, 0, 3, 1]
+    parts = [found.rows[start:end].tolist() for start, end in zip(found.starts, found.starts[1:], strict=False)]
+    assert parts == [[1], [], [0, 1, 2], [3]]
+    assert (found.starts.dtype, found.rows.dtype) == (np.int64, np.int64)
+
+
+def test_equal_images_share_their_texts(tmp_path):
+    found = _write(tmp_path / "E").rows_of([A, A])
+    assert found.rows.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("keys", [[], [D], [D, "e" * 64]])
+def test_images_without_any_text(tmp_path, keys):
+    found = _write(tmp_path / "E").rows_of(keys)
+    assert found.starts.tolist() == [0] * (len(keys) + 1)
+    assert found.rows.tolist() == []
+
+
+def test_many_images_in_any_order(tmp_path):
+    draw = np.random.default_rng(0)
+    keys = [f"{i:064x}" for i in range(500)]
+    owners = draw.integers(0, 500, 2000)
+    index = {
+        "key": [keys[i] for i in owners], "prompt": ["p"] * 2000, "describer": ["d"] * 2000,
+        "sample": list(range(2000)), "row": draw.integers(0, 4, 2000).tolist(),
+    }  # fmt: skip
+    found = EmbeddingSet.write(tmp_path / "E", VECTORS, VECTORS.mean(0), index, {})
+    order = draw.permutation(500)
+    rows = found.rows_of([keys[i] for i in order])
+    for position, image in enumerate(order):
+        mine = [index["row"][i] for i in np.flatnonzero(owners == image)]
+        assert rows.rows[rows.starts[position] : rows.starts[position + 1]].tolist() == mine
+
+
+def test_vectors_are_mapped_and_a_copy_in_a_worker_maps_them_again(tmp_path):
+    found = _write(tmp_path / "E", np.random.default_rng(0).normal(size=(4, 50_000)))
+    assert isinstance(found.vectors, np.memmap)
+    pickled = pickle.dumps(found)
+    assert len(pickled) < 1000
+    copy = pickle.loads(pickled)
+    assert isinstance(copy.vectors, np.memmap)
+    np.testing.assert_array_equal(copy.vectors, found.vectors)
+    np.testing.assert_array_equal(copy.rows_of([A]).rows, found.rows_of([A]).rows)
+
+
+def test_a_set_is_replaced_as_a_whole_and_who_maps_the_old_keeps_it(tmp_path):
+    old = _write(tmp_path / "E")
+    new = _write(tmp_path / "E", VECTORS[:, :3] + 1)
+    assert EmbeddingSet(tmp_path / "E").dimension == new.dimension == 3
+    np.testing.assert_array_equal(old.vectors, VECTORS.astype(np.float16))
+    assert [path.name for path in tmp_path.iterdir()] == ["E"]
+
+
+@pytest.mark.parametrize("fault", ["index", "meta"])
+def test_an_error_while_writing_leaves_the_old_set(tmp_path, fault):
+    _write(tmp_path / "E")
+    meta = {"encoder": object()} if fault == "meta" else {}
+    index = {**INDEX, "row": INDEX["row"][:2]} if fault == "index" else INDEX
+    with pytest.raises((TypeError, ValueError)):
+        EmbeddingSet.write(tmp_path / "E", VECTORS * 2, VECTORS.mean(0), index, meta)
+    np.testing.assert_array_equal(EmbeddingSet(tmp_path / "E").vectors, VECTORS.astype(np.float16))
+    assert [path.name for path in tmp_path.iterdir()] == ["E"]
+
+
+def test_a_folder_of_other_things_is_not_replaced(tmp_path):
+    (tmp_path / "E").mkdir()
+    (tmp_path / "E" / "thesis.txt").write_text("mine")
+    with pytest.raises(ArtefactError, match="no embedding set"):
+        _write(tmp_path / "E")
+    assert (tmp_path / "E" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("damage", ["missing", "vectors", "mean", "meta", "shape"])
+def test_missing_and_damaged_sets_are_errors_of_ours(tmp_path, damage):
+    folder = tmp_path / "E"
+    if damage != "missing":
+        _write(folder)
+    if damage in ("vectors", "mean"):
+        (folder / f"{damage}.npy").write_bytes((folder / f"{damage}.npy").read_bytes()[:100])
+    elif damage == "meta":
+        (folder / "meta.json").write_text("{")
+    elif damage == "shape":
+        np.save(folder / "vectors.npy", VECTORS[:2])
+    with pytest.raises(ArtefactError, match="sightwords embed" if damage == "missing" else "damaged"):
+        EmbeddingSet(folder)

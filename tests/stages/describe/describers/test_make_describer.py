@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from sightwords.errors import ConfigError, MissingExtraError, ModelError, UnknownNameError
+from sightwords.stages.describe.config import DescribeConfig
+from sightwords.stages.describe.describers import make_describer, split_server
+
+
+def make(describer: str, **options):
+    return make_describer(DescribeConfig("photos", out=Path("d.db"), describer=describer, **options))
+
+
+def test_each_kind_is_found_by_its_prefix(llava):
+    assert make("demo").info().identifier == "demo"
+    assert make(f"hf:{llava}", device="cpu").info().identifier == "hf:tiny-llava"
+    assert make("server:m@http://localhost:1/v1").info().identifier == "server:m@http://localhost:1/v1"
+
+
+@pytest.mark.parametrize("describer", ["", "blip", "hf:", "server:", "HuggingFaceTB/SmolVLM-Instruct", "demo:x"])
+def test_an_unknown_id_is_answered_with_the_known_forms(describer):
+    with pytest.raises(UnknownNameError, match=r"hf:NAME_OR_FOLDER, server:MODEL@URL or demo"):
+        make(describer)
+
+
+def test_a_password_in_a_mistyped_id_is_not_repeated():
+    with pytest.raises(UnknownNameError) as caught:
+        make("servr:m@https://me:hunter2@host/v1")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rest", ["model", "model@", "model@localhost:8000", "@http://localhost"])
+def test_a_server_needs_model_and_url(rest):
+    with pytest.raises(ConfigError, match="server:MODEL@URL"):
+        split_server(rest)
+
+
+def test_a_model_name_may_hold_an_at_sign_and_slashes():
+    assert split_server("org/m@v2@https://h:8/v1") == ("org/m@v2", "https://h:8/v1")
+
+
+def test_the_demo_has_one_description_of_an_image():
+    with pytest.raises(ConfigError, match="--samples 1"):
+        make("demo", samples=2)
+
+
+@pytest.mark.parametrize(
+    ("describer", "library", "extra"),
+    [("hf:some/model", "transformers", "hf"), ("server:m@http://h/v1", "openai", "server")],
+)
+def test_a_missing_library_names_its_extra(describer, library, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtraError, match=rf"sightwords\[{extra}\]"):
+        make(describer, device="cpu")
+
+
+def test_a_folder_that_is_not_there_is_named():
+    with pytest.raises(ModelError, match="no folder /nowhere/model"):
+        make("hf:/nowhere/model")

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from sightwords.errors import ConfigError, UnknownNameError
+from sightwords.stages.describe.prompts import PROMPTS, file_prompt, named_prompt
+
+
+def test_plain_is_the_prompt_of_the_paper():
+    assert named_prompt("plain").text("tench") == "Describe this image in detail."
+
+
+def test_short_carries_its_word_limit_and_each_limit_is_a_template_of_its_own():
+    assert "at most 12 words" in named_prompt("short", 12).template
+    assert named_prompt("short", 12).template != named_prompt("short", 20).template
+
+
+def test_only_class_names_the_class():
+    assert [name for name in PROMPTS if named_prompt(name).names_class] == ["class"]
+    text = named_prompt("class").text("great grey owl")
+    assert "great grey owl" in text
+    assert "{" not in text
+
+
+@pytest.mark.parametrize("word", ["shape", "colour", "texture", "parts", "setting"])
+def test_attributes_asks_for_each_attribute(word):
+    assert word in named_prompt("attributes").template
+
+
+def test_an_unknown_prompt_is_answered_with_the_nearest():
+    with pytest.raises(UnknownNameError, match=r"Did you mean: plain.*--prompt-file"):
+        named_prompt("plian")
+
+
+def test_a_file_is_a_prompt_named_by_its_stem(tmp_path):
+    path = tmp_path / "beaks.txt"
+    path.write_text("How does the beak of this {class_name} look?\n", encoding="utf-8")
+    prompt = file_prompt(path)
+    assert (prompt.name, prompt.version) == ("beaks", 1)
+    assert prompt.text("heron") == "How does the beak of this heron look?"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("  \n", "is empty"), ("What is this {classname}?", r"placeholder \{classname\}")]
+)
+def test_a_file_that_cannot_be_meant_is_refused(tmp_path, text, message):
+    path = tmp_path / "p.txt"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        file_prompt(path)
+
+
+def test_braces_that_are_no_placeholder_are_text(tmp_path):
+    path = tmp_path / "p.txt"
+    path.write_text('Answer as JSON: {"colour": "..."}')
+    assert file_prompt(path).text("heron") == 'Answer as JSON: {"colour": "..."}'
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.txt"):
+        file_prompt(tmp_path / "nowhere.txt")

@@ -1,0 +1,193 @@
+"""From a description set to an embedding set."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.errors import ArtefactError, UnknownNameError
+from sightwords.stages.embed import run as module
+from sightwords.stages.embed.config import EmbedConfig
+from sightwords.stages.embed.encoders import open_encoder
+from sightwords.stages.embed.run import run
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+LONG = "A small red bird with a long tail. " * 4 + "It is near the water, under a tree. " * 3
+
+
+@pytest.fixture
+def descriptions(tmp_path) -> Path:
+    """Three images, two prompts, two describers; the last image has only answers that cannot be used."""
+    path = tmp_path / "D.db"
+    with DescriptionSet(path, create=True) as store:
+        plain, short = (store.add_prompt(Prompt(name, 1, name)) for name in ("plain", "short"))
+        one, two = (store.add_describer(DescriberInfo(name, name)) for name in ("hf:one", "hf:two"))
+        store.put(
+            [
+                Description(B, plain, one, 0, "a red bird"),
+                Description(B, plain, one, 1, "a blue bird"),
+                Description(A, plain, one, 0, LONG),
+                Description(A, short, two, 0, "a red bird"),
+                Description(C, plain, one, 0, "I cannot help", "rejected", "refusal"),
+                Description(C, short, two, 0, "", "failed", "timeout"),
+            ]
+        )
+    return path
+
+
+@pytest.fixture
+def config(descriptions, tmp_path, tiny_st) -> EmbedConfig:
+    return EmbedConfig(descriptions, out=tmp_path / "E", encoder=f"st:{tiny_st}", device="cpu")
+
+
+def test_every_usable_description_finds_its_own_vector(config):
+    result = run(config)
+    found = EmbeddingSet(config.out)
+    index = found.index().to_pylist()
+    assert [(row["key"], row["prompt"], row["describer"], row["sample"], row["row"]) for row in index] == [
+        (A, "plain", "hf:one", 0, 0),
+        (A, "short", "hf:two", 0, 1),
+        (B, "plain", "hf:one", 0, 1),
+        (B, "plain", "hf:one", 1, 2),
+    ]
+    encoder = open_encoder(config.encoder, "cpu")
+    for row, text in ((1, "a red bird"), (2, "a blue bird")):
+        expected = encoder.encode([text])[0]
+        np.testing.assert_allclose(found.vectors[row], expected / np.linalg.norm(expected), atol=1e-3)
+    assert np.abs(found.vectors[1].astype(float) - found.vectors[2]).max() > 0.01
+    np.testing.assert_allclose(np.linalg.norm(found.vectors.astype(np.float32), axis=1), 1, atol=1e-3)
+    np.testing.assert_allclose(found.mean, found.vectors[[0, 1, 1, 2]].astype(np.float32).mean(0), atol=1e-3)
+    assert not result.skipped
+
+
+def test_a_long_text_is_the_mean_of_its_pieces(config):
+    found = run(config)
+    encoder = open_encoder(config.encoder, "cpu")
+    sentences = [f"{sentence}." for sentence in LONG.strip().removesuffix(".").split(". ")]
+    # a limit of 16: 9 words and signs with 2 special tokens do not go together with another sentence
+    assert [encoder.num_tokens([sentence])[0] for sentence in sentences] == [11] * 4 + [13] * 3
+    vectors = encoder.encode(sentences)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    pooled = np.average(vectors, axis=0, weights=[11] * 4 + [13] * 3)
+    np.testing.assert_allclose(EmbeddingSet(config.out).vectors[0], pooled / np.linalg.norm(pooled), atol=1e-3)
+    assert (found.meta["num_split_texts"], found.meta["num_pieces"], found.meta["num_tokens_cut"]) == (1, 9, 0)
+    assert "1 texts are longer than 16 tokens" in found.summary()
+
+
+def test_meta_tells_what_made_the_vectors(config, tiny_st):
+    result = run(config)
+    meta = json.loads((config.out / "meta.json").read_text())
+    with DescriptionSet(config.descriptions) as store:
+        assert meta["fingerprint"] == store.fingerprint()
+    assert (meta["encoder"], meta["model"], meta["max_tokens"], meta["dimension"]) == (
+        f"st:{tiny_st}",
+        str(tiny_st),
+        16,
+        32,
+    )
+    assert (meta["num_descriptions"], meta["num_vectors"], meta["num_images"]) == (4, 3, 2)
+    assert (meta["prompts"], meta["describers"], meta["precision"]) == (
+        ["plain", "short"],
+        ["hf:one", "hf:two"],
+        "fp32",
+    )
+    assert len(meta["revision"]) == 64
+    assert meta["sightwords_version"]
+    assert meta["created_at"].endswith("+00:00")
+    assert result.meta == meta
+    assert shlex.split(result.next_command) == (
+        ["sightwords", "train", "IMAGES", "--embeddings", str(config.out), "--model", "resnet50", "--out", "RUN"]
+    )
+
+
+def test_each_distinct_text_is_encoded_once(config, monkeypatch):
+    seen: list[str] = []
+
+    def spied(*arguments: str):
+        encoder = open_encoder(*arguments)
+        encode = encoder.encode
+        encoder.encode = lambda texts: (seen.extend(texts), encode(texts))[1]  # type: ignore[method-assign]
+        return encoder
+
+    monkeypatch.setattr(module, "open_encoder", spied)
+    run(config)
+    assert seen.count("a red bird") == seen.count("a blue bird") == 1
+    long = [text for text in seen if text not in ("a red bird", "a blue bird")]
+    assert sorted(" ".join(long).split()) == sorted(LONG.split())
+
+
+def test_a_second_run_does_nothing_until_something_changes(config):
+    run(config)
+    before = (config.out / "vectors.npy").stat().st_mtime_ns
+    again = run(config)
+    assert again.skipped
+    assert "up to date" in again.summary()
+    assert (config.out / "vectors.npy").stat().st_mtime_ns == before
+    with DescriptionSet(config.descriptions) as store:
+        store.put([Description(C, 1, 1, 0, "a green leaf")])
+    more = run(config)
+    assert not more.skipped
+    assert more.meta["num_descriptions"] == 5
+    assert not run(EmbedConfig(config.descriptions, out=config.out, encoder=config.encoder, prompt=["short"])).skipped
+
+
+def test_other_weights_of_the_same_name_are_noticed(config, build_st, tmp_path):
+    config.encoder = f"st:{tmp_path / 'mine'}"
+    build_st(tmp_path / "first", seed=1).rename(tmp_path / "mine")
+    first = run(config).meta["revision"]
+    (tmp_path / "mine").rename(tmp_path / "old")
+    build_st(tmp_path / "second", seed=2).rename(tmp_path / "mine")
+    second = run(config)
+    assert not second.skipped
+    assert second.meta["revision"] != first
+
+
+def test_a_damaged_set_is_made_again(config):
+    run(config)
+    (config.out / "vectors.npy").write_bytes(b"\x93NUMPY broken")
+    assert not run(config).skipped
+    assert EmbeddingSet(config.out).dimension == 32
+
+
+def test_only_the_wanted_prompts(config):
+    config.prompt = ["short"]
+    result = run(config)
+    assert [row["prompt"] for row in EmbeddingSet(config.out).index().to_pylist()] == ["short"]
+    assert result.meta["prompts"] == ["short"]
+    config.prompt = ["shrt"]
+    with pytest.raises(UnknownNameError, match="Did you mean: short"):
+        run(config)
+
+
+def test_nothing_usable_is_an_error(tmp_path, tiny_st):
+    with DescriptionSet(tmp_path / "D.db", create=True) as store:
+        store.add_prompt(Prompt("plain", 1, ""))
+        store.add_describer(DescriberInfo("hf:one", "one"))
+        config = EmbedConfig(tmp_path / "D.db", out=tmp_path / "E", encoder=f"st:{tiny_st}")
+        with pytest.raises(ArtefactError, match="no usable description \\(it is empty\\)"):
+            run(config)
+        store.put([Description(A, 1, 1, 0, "no", "rejected", "refusal")])
+    with pytest.raises(ArtefactError, match="no usable description \\(1 rejected\\)"):
+        run(config)
+    with pytest.raises(ArtefactError, match="no description set"):
+        run(EmbedConfig(tmp_path / "none.db", out=tmp_path / "E"))
+    assert not (tmp_path / "E").exists()
+
+
+@pytest.mark.parametrize("content", [["photo.jpg"], ["photo.jpg", "meta.json"], [], None])
+def test_a_place_that_holds_anything_else_is_left_alone(config, content):
+    if content is None:
+        config.out.write_text("a file")
+    else:
+        config.out.mkdir()
+        for name in content:
+            (config.out / name).write_text("mine")
+    with pytest.raises(ArtefactError, match="Name another"):
+        run(config)
+    assert config.out.is_file() if content is None else sorted(p.name for p in config.out.iterdir()) == sorted(content)
