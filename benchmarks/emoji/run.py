@@ -63,8 +63,19 @@ def accuracy(arm: str, seed: int, options: argparse.Namespace) -> float:
     """Train and evaluate one arm with one seed; return top-1."""
     run = options.out / f"{arm}-{seed}"
     text = [] if arm == "baseline" else ["--embeddings", embeddings_of(arm, options.images, options.out)]
-    recipe = ["--model", options.model, "--image-size", options.image_size, "--epochs", options.epochs, "--batch-size", 64]
-    recipe += ["--lr", options.lr, "--augment.crop-scale", 0.5, "--augment.flip", 0.5, "--eval-every", options.epochs]
+    recipe = ["--model", options.model, "--image-size", options.image_size, "--epochs", options.epochs]
+    recipe += [
+        "--batch-size",
+        64,
+        "--lr",
+        options.lr,
+        "--augment.crop-scale",
+        0.5,
+        "--augment.flip",
+        0.5,
+        "--eval-every",
+        options.epochs,
+    ]
     if not (run / "evaluation" / "metrics.json").exists():
         sightwords("train", options.images, *text, *recipe, "--seed", seed, "--out", run, "--resume")
         sightwords("evaluate", run, options.images)
@@ -108,7 +119,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     arms = ["baseline", *options.arms]
     results = {arm: [accuracy(arm, seed, options) for seed in options.seeds] for arm in arms}
-    print(f"\nTop-1 on emoji never seen, {options.model} at {options.image_size} px from scratch, {options.epochs} epochs\n")
+    recipe = f"{options.model} at {options.image_size} px from scratch, {options.epochs} epochs"
+    print(f"\nTop-1 on emoji never seen, {recipe}\n")
     print(table(results, options.seeds))
 
 

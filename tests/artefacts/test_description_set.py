@@ -237,3 +237,33 @@ def test_export_spells_prompt_and_describer_out(store, tmp_path):
     with pytest.raises(ArtefactError, match="Allowed endings"):
         write_rows(records, tmp_path / "e.xlsx")
     assert not (tmp_path / "e.xlsx").exists()
+
+
+def test_a_foreign_database_is_refused_and_left_as_it_was(tmp_path):
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ArtefactError, match="not a description set"):
+        DescriptionSet(path, create=True)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_is_no_description_set(tmp_path):
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(ArtefactError, match="no description set"):
+        DescriptionSet(tmp_path / "empty.db")
+
+
+def test_damage_in_the_middle_is_our_own_error(tmp_path):
+    path = tmp_path / "d.db"
+    with DescriptionSet(path, create=True) as store:
+        prompt, describer = store.add_prompt(Prompt("p", 1, "t")), store.add_describer(DescriberInfo("d", "m"))
+        store.put(Description(f"{i:064d}", prompt, describer, 0, "text " * 50) for i in range(2000))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 60_000] = b"\xff" * 60_000
+    path.write_bytes(data)
+    with pytest.raises(ArtefactError, match="damaged"), DescriptionSet(path) as store:
+        list(store.descriptions())

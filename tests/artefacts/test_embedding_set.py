@@ -124,3 +124,22 @@ def test_missing_and_damaged_sets_are_errors_of_ours(tmp_path, damage):
         np.save(folder / "vectors.npy", VECTORS[:2])
     with pytest.raises(ArtefactError, match="sightwords embed" if damage == "missing" else "damaged"):
         EmbeddingSet(folder)
+
+
+def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "meta.json").write_text("{}")
+    (folder / "cat.jpg").write_bytes(b"precious")
+    index = {"key": ["a" * 64], "prompt": ["p"], "describer": ["d"], "sample": [0], "row": [0]}
+    with pytest.raises(ArtefactError, match=r"is no embedding set \(see cat.jpg\)"):
+        EmbeddingSet.write(folder, np.ones((1, 2)), np.ones(2), index, {})
+    assert (folder / "cat.jpg").read_bytes() == b"precious"
+
+
+def test_meta_without_counts_is_damage(tmp_path):
+    index = {"key": ["a" * 64], "prompt": ["p"], "describer": ["d"], "sample": [0], "row": [0]}
+    EmbeddingSet.write(tmp_path / "E", np.ones((1, 2)), np.ones(2), index, {})
+    (tmp_path / "E" / "meta.json").write_text("{}")
+    with pytest.raises(ArtefactError, match="is damaged"):
+        EmbeddingSet(tmp_path / "E")

@@ -7,7 +7,8 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -110,6 +111,7 @@ class Description:
 
 
 _COLUMNS = ", ".join(f.name for f in fields(Description))
+_ROW = attrgetter(*(f.name for f in fields(Description)))
 _MARKS = ", ".join("?" for _ in fields(Description))
 
 
@@ -126,15 +128,15 @@ class DescriptionSet:
 
     def __init__(self, path: Path, create: bool = False) -> None:
         self.path = Path(path)
-        fresh = not self.path.exists()
-        if fresh and not create:
+        exists = self.path.exists() and self.path.stat().st_size > 0
+        if not exists and not create:
             raise ArtefactError(f"There is no description set at {path}. Make one with: sightwords describe IMAGES")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+            self._open_schema()
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._open_schema()
         except sqlite3.DatabaseError as error:
             raise ArtefactError(f"{path} is not a readable description set ({error}). Name another file.") from None
 
@@ -167,7 +169,7 @@ class DescriptionSet:
         """Store answers in one committed transaction; the same key, prompt, describer and sample is replaced."""
         statement = f"INSERT OR REPLACE INTO descriptions ({_COLUMNS}) VALUES ({_MARKS})"
         with self._transaction():
-            self._connection.executemany(statement, map(astuple, descriptions))
+            self._connection.executemany(statement, map(_ROW, descriptions))
 
     def answered(self, prompt: int, describer: int, retry_failed: bool = False) -> set[tuple[str, int]]:
         """Return the (key, sample) that need not be asked again.
@@ -184,8 +186,11 @@ class DescriptionSet:
     def descriptions(self, status: Status | None = "ok") -> Iterator[Description]:
         """Yield descriptions in the order of (key, prompt, describer, sample); None yields every status."""
         condition, values = ("WHERE status = ?", (status,)) if status else ("", ())
-        for row in self._connection.execute(f"SELECT {_COLUMNS} FROM descriptions {condition}", values):
-            yield Description(*row)
+        try:
+            for row in self._connection.execute(f"SELECT {_COLUMNS} FROM descriptions {condition}", values):
+                yield Description(*row)
+        except sqlite3.DatabaseError as error:
+            raise ArtefactError(f"{self.path} is damaged ({error}). Go back to a copy of it.") from None
 
     def prompts(self) -> dict[int, Prompt]:
         """Return all prompts by row id."""

@@ -16,6 +16,7 @@ from sightwords.errors import ArtefactError
 from sightwords.files import atomic_path, write_text
 
 FORMAT_VERSION = 1
+ENTRIES = {"vectors.npy", "mean.npy", "index.parquet", "meta.json"}
 INDEX_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -45,6 +46,21 @@ class TextRows:
         return np.diff(self.starts)
 
 
+def check_replaceable(folder: Path) -> None:
+    """Refuse a place that holds anything but an embedding set: what is there is replaced as a whole.
+
+    Raises:
+        ArtefactError: it is a file, or a folder with other entries.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ArtefactError(f"{folder} is a file. Name another place for the embedding set with --out.")
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else ENTRIES
+    if foreign := sorted(names - ENTRIES) or sorted({"meta.json"} - names):
+        raise ArtefactError(
+            f"{folder} exists and is no embedding set (see {', '.join(foreign[:3])}). Name another folder with --out."
+        )
+
+
 class EmbeddingSet:
     """An embedding set on disk.
 
@@ -70,7 +86,7 @@ class EmbeddingSet:
             self.mean: np.ndarray = np.load(self.folder / "mean.npy")
         except (OSError, ValueError) as error:
             raise ArtefactError(f"The embedding set {folder} is damaged ({error}). Make it again.") from None
-        if self.vectors.shape != (self.meta["num_vectors"], self.meta["dimension"]):
+        if self.vectors.shape != (self.meta.get("num_vectors"), self.meta.get("dimension")):
             raise ArtefactError(f"The embedding set {folder} is damaged: {self.vectors.shape} vectors. Make it again.")
 
     @property
@@ -117,14 +133,13 @@ class EmbeddingSet:
             meta: what made the vectors; counts and the format version are added.
         """
         folder = Path(folder)
-        if folder.exists() and not (folder / "meta.json").is_file():
-            raise ArtefactError(f"{folder} exists and is no embedding set. Name another folder with --out.")
+        check_replaceable(folder)
         table = pa.table(dict(index), schema=INDEX_SCHEMA)
         shape = {"num_vectors": int(vectors.shape[0]), "dimension": int(vectors.shape[1])}
         counts = {"format_version": FORMAT_VERSION, **shape, "num_descriptions": table.num_rows}
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            np.save(temporary / "vectors.npy", vectors.astype(np.float16))
+            np.save(temporary / "vectors.npy", vectors.astype(np.float16, copy=False))
             np.save(temporary / "mean.npy", mean.astype(np.float32))
             pq.write_table(table, temporary / "index.parquet")
             write_text(temporary / "meta.json", json.dumps({**meta, **counts}, indent=2, ensure_ascii=False) + "\n")

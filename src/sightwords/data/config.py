@@ -53,6 +53,7 @@ class ImageOptions:
     def __post_init__(self) -> None:
         if getattr(self, "images", None) is None and self.train is None and self.val is None:
             raise ConfigError("No images given. Name a folder, a table or tar shards as IMAGES, or use --train.")
+        self.classes = Path(self.classes) if self.classes else None
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit is {self.limit}; it must be at least 1 image.")
 

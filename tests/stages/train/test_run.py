@@ -255,3 +255,12 @@ def test_an_embedding_set_of_other_images_is_refused(config, images, tmp_path):
     val = open_catalog(ImagesConfig(str(images)), show=False).split("val")
     with pytest.raises(ArtefactError, match="None of the 24 training images has a description"):
         run(replace(config, embeddings=write_vectors(tmp_path / "other", val)))
+
+
+def test_the_card_says_what_the_network_was_made_from(config):
+    run(replace(config, epochs=1))
+    card = (config.out / "card.md").read_text()
+    assert "timm:vit_tiny_patch16_224, 3 classes" in card
+    assert "24 training and 12 validation images" in card
+    assert "22 images described by" in card
+    assert "trained from scratch" in card

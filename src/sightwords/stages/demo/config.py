@@ -20,9 +20,9 @@ class DemoConfig:
     """Folder for everything that the demo writes; a second run goes on with what is there."""
     num_train: int = 24
     """Training images of each species."""
-    num_val: int = 40
+    num_val: int = 25
     """Validation images of each species."""
-    epochs: int = 40
+    epochs: int = 16
     """Passes over the training images, for each of the four trainings."""
     seed: int = 0
     """Seed of the drawings and of the trainings."""
@@ -30,6 +30,7 @@ class DemoConfig:
     """Loader processes."""
 
     def __post_init__(self) -> None:
+        self.out = Path(self.out)
         for name in ("num_train", "num_val", "epochs"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")

@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 
 from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artefacts.embedding_set import EmbeddingSet, check_replaceable
 from sightwords.errors import ArtefactError, UnknownNameError
 from sightwords.progress import duration, stopwatch
 from sightwords.stages.embed.config import EmbedConfig
 from sightwords.stages.embed.encode import Encoded, encode_texts, mean_vector
 from sightwords.stages.embed.encoders import EncoderInfo, open_encoder
-
-_ENTRIES = {"vectors.npy", "mean.npy", "index.parquet", "meta.json"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def run(config: EmbedConfig) -> EmbedResult:
         UnknownNameError: there is no such encoder, or no description by such a prompt.
         ModelError: the encoder cannot be fetched or loaded.
     """
-    _check_free(config.out)
+    check_replaceable(config.out)  # before hours of work
     texts = _read(config)
     existing = _existing(config, texts)
     encoder = open_encoder(config.encoder, config.device, config.precision)
@@ -102,18 +100,6 @@ def run(config: EmbedConfig) -> EmbedResult:
     meta = {**made_from, **_counts(texts, encoded), **made}
     written = EmbeddingSet.write(config.out, encoded.vectors, mean, texts.index, meta)
     return EmbedResult(config.out, written.meta, seconds[0])
-
-
-def _check_free(out: Path) -> None:
-    """Refuse, before hours of work, a place that holds anything but an embedding set: it is replaced as a whole."""
-    if out.exists() and not out.is_dir():
-        raise ArtefactError(f"{out} is a file. Name another place for the embedding set with --out.")
-    foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in _ENTRIES) if out.is_dir() else []
-    if foreign or (out.is_dir() and not (out / "meta.json").is_file()):
-        raise ArtefactError(
-            f"{out} exists and is no embedding set (it holds {', '.join(foreign[:3]) or 'no meta.json'}). "
-            "Name another folder with --out."
-        )
 
 
 def _read(config: EmbedConfig) -> _Texts:

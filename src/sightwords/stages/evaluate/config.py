@@ -39,6 +39,7 @@ class EvaluateConfig(ImageOptions, _RunAndImages):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.run, self.out = Path(self.run), Path(self.out) if self.out else None
         for name in ("batch_size", "knn", "workers"):
             if getattr(self, name) < (name == "batch_size"):
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it is too small.")

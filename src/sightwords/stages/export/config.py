@@ -25,5 +25,6 @@ class ExportConfig:
     """Library that the file is for. [default: the library of the run's network]"""
 
     def __post_init__(self) -> None:
+        self.run, self.out = Path(self.run), Path(self.out)
         if self.out.suffix != ".safetensors":
             raise ConfigError(f"--out is {self.out}; the file must end in .safetensors.")

@@ -97,6 +97,7 @@ class TrainConfig(ImagesConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.out, self.embeddings = Path(self.out), Path(self.embeddings) if self.embeddings else None
         for name in ("epochs", "batch_size", "accumulate", "eval_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")

@@ -20,6 +20,7 @@ from sightwords.data.randomness import torch_seeded
 from sightwords.errors import ConfigError, DataError
 from sightwords.progress import duration, stopwatch
 from sightwords.stages.train.batches import BatchMaker, TextJoin
+from sightwords.stages.train.card import write_card
 from sightwords.stages.train.checkpoint import TrainState, identity
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.loop import Loop
@@ -88,6 +89,7 @@ def run(config: TrainConfig) -> TrainResult:
         loop.fit(_batches(config, catalog, loop, text, first_step, group))
         if group.first:
             folder.save_weights(loop.evaluated().network.state_dict())
+            write_card(folder, catalog, config.embeddings, text.num_described if text else 0)
         group.wait()
         metrics = folder.metrics()[-1]
     problems = [f"{problem.name}: {problem.reason}" for problem in catalog.problems]

@@ -1,0 +1,41 @@
+"""The card of a run: what the network was made from, for people who find the folder later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artefacts.run_folder import RunFolder
+from sightwords.data.catalog import Catalog
+from sightwords.files import write_text
+
+
+def write_card(folder: RunFolder, catalog: Catalog, embeddings: Path | None, num_described: int) -> None:
+    """Write `card.md`: network, data, text with its describers, encoder and licence where known, and figures."""
+    info, metrics, config = folder.network(), folder.metrics()[-1], folder.config()
+    train, val = (len(catalog.split(name)) for name in ("train", "val"))
+    lines = [
+        f"# {info.model}, {info.num_classes} classes",
+        "",
+        "`model.safetensors` is the plain network: text, encoder and projection took part in training only.",
+        "",
+        f"- Data: {train} training and {val} validation images from {config.get('images') or config.get('train')}",
+        f"- Starting weights: {config.get('weights', 'none, trained from scratch')}",
+        *(_text_lines(embeddings, num_described, config) if embeddings else ["- Text: none, this is a baseline"]),
+        f"- Validation top-1 after the last epoch: {metrics['val_top1']:.2%} (one run, seed {config['seed']})",
+        "",
+        "The licences of the data, of the starting weights and of the describer may limit what the network may be used",
+        "for; where a licence is not named here it is not known to sightwords.",
+    ]
+    write_text(folder.folder / "card.md", "\n".join(lines) + "\n")
+
+
+def _text_lines(embeddings: Path, num_described: int, config: dict[str, object]) -> list[str]:
+    meta = EmbeddingSet(embeddings).meta
+    licence = f", licence {meta['licence']}" if meta.get("licence") else ""
+    described = ", ".join(meta.get("describers", [])) or "unknown"
+    return [
+        f"- Text: {num_described} images described by {described}, prompts {', '.join(meta.get('prompts', []))}",
+        f"- Encoder: {meta['encoder']} ({meta.get('model', 'unknown')}{licence})",
+        f"- Alignment: {config['align']}",
+    ]
