@@ -62,7 +62,7 @@ class Progress:
         self.done += count
         self._note = note or self._note
         if self._rich is not None and self._task is not None:
-            self._rich.update(self._task, completed=self.done, note=self._note)
+            self._rich.update(self._task, completed=self.done, note=self._note, rate=f"{self.rate:.1f} {self.unit}/s")
         elif self.enabled and time.monotonic() - self._last_line_s >= PLAIN_INTERVAL_S:
             self._line()
 
@@ -87,8 +87,10 @@ class Progress:
 
         note = TextColumn("{task.fields[note]}", markup=False)
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-        self._rich = RichProgress(*columns, TimeRemainingColumn(), note, console=Console(stderr=True), transient=True)
-        self._task = self._rich.add_task(self.title, total=self.total, completed=self.done, note="")
+        rate = TextColumn("{task.fields[rate]}")
+        console = Console(stderr=True)
+        self._rich = RichProgress(*columns, rate, TimeRemainingColumn(), note, console=console, transient=True)
+        self._task = self._rich.add_task(self.title, total=self.total, completed=self.done, note="", rate="")
         self._rich.start()
 
     def _line(self, final: bool = False) -> None:

@@ -45,12 +45,13 @@ class EmbedResult:
     def summary(self) -> str:
         """Return what the set holds and how it came about, as lines of text."""
         meta = self.meta
-        lines = [
-            f"{self.out}: {meta['num_vectors']} distinct texts of {meta['num_descriptions']} descriptions "
+        what = (
+            f"{meta['num_vectors']} distinct texts of {meta['num_descriptions']} descriptions "
             f"({meta['num_images']} images) by {meta['encoder']}, {meta['dimension']} numbers each"
-        ]
+        )
         if self.skipped:
-            return f"{lines[0]}\n  up to date: same texts, same encoder; nothing was done"
+            return f"{self.out} is up to date (same texts, same encoder), nothing was done: {what}"
+        lines = [f"Wrote {self.out}: {what}"]
         if meta["num_split_texts"]:
             lines.append(
                 f"  {meta['num_split_texts']} texts are longer than {meta['max_tokens']} tokens: "

@@ -56,7 +56,8 @@ class ImportResult:
 
     def summary(self) -> str:
         """Return what was taken over and left out, as lines of text."""
-        lines = [f"{self.out}: {self.num_matched} descriptions of {self.num_described} images, joined by {self.way}"]
+        counts = f"{self.num_matched} descriptions of {self.num_described} images"
+        lines = [f"Wrote {counts}, joined by {self.way}, to {self.out}"]
         if self.num_unmatched:
             lines.append(f"  rows without an image: {self.num_unmatched}, e.g. {', '.join(self.unmatched)}")
         if self.num_undescribed:

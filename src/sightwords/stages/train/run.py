@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ class TrainResult:
 
     Attributes:
         out: the run's folder.
+        images: where the images are, as a user named it.
         metrics: last line of the metrics.
         num_described: training images with a description; None for the baseline.
         num_images: training images.
@@ -44,6 +46,7 @@ class TrainResult:
     """
 
     out: Path
+    images: str
     metrics: dict[str, float]
     num_described: int | None
     num_images: int
@@ -67,7 +70,7 @@ class TrainResult:
     @property
     def next_command(self) -> str:
         """What to run next."""
-        return f"sightwords evaluate {self.out} IMAGES"
+        return f"sightwords evaluate {shlex.quote(str(self.out))} {self.images}"
 
 
 def run(config: TrainConfig) -> TrainResult:
@@ -96,7 +99,8 @@ def run(config: TrainConfig) -> TrainResult:
     described = text.num_described if text else None
     unreadable = problems + sorted(loop.unreadable)
     num_images = len(catalog.split("train"))
-    return TrainResult(config.out, metrics, described, num_images, catalog.num_shared, unreadable, seconds[0])
+    named = shlex.quote(config.images) if config.images else f"--train {config.train} --val {config.val}"
+    return TrainResult(config.out, named, metrics, described, num_images, catalog.num_shared, unreadable, seconds[0])
 
 
 def _check(catalog: Catalog) -> None:
