@@ -157,7 +157,7 @@ def test_a_truncated_file_is_an_error_of_ours(store, path):
     store._connection.close()
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)
-    with pytest.raises(ArtefactError), DescriptionSet(path) as damaged:  # noqa: PT012
+    with pytest.raises(ArtefactError), DescriptionSet(path) as damaged:
         list(damaged.descriptions(None))
         damaged.fingerprint()
 
