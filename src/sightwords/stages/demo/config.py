@@ -22,7 +22,7 @@ class DemoConfig:
     """Training images of each species."""
     num_val: int = 25
     """Validation images of each species."""
-    epochs: int = 16
+    epochs: int = 12
     """Passes over the training images, for each of the four trainings."""
     seed: int = 0
     """Seed of the drawings and of the trainings."""

@@ -184,7 +184,6 @@ def _train_config(
         batch_size=min(64, len(SPECIES) * config.num_train),
         lr=network.lr,
         warmup_epochs=min(3, config.epochs / 4),
-        align=sightwords.AlignConfig(loss="cosine", weight=1.0),  # a batch has several birds of like description
         augment=AugmentConfig(crop_scale=0.75),
         eval_every=max(1, config.epochs // 4),
         seed=config.seed,
