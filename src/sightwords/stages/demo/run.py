@@ -185,7 +185,7 @@ def _train_config(
         lr=network.lr,
         warmup_epochs=min(3, config.epochs / 4),
         augment=AugmentConfig(crop_scale=0.75),
-        eval_every=max(1, config.epochs // 4),
+        eval_every=config.epochs,
         seed=config.seed,
         workers=config.workers,
         resume=True,
