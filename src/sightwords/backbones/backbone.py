@@ -5,6 +5,7 @@ Shapes, as suffixes of names: B images, C channels, H and W height and width, F 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -103,6 +104,20 @@ class Backbone(nn.Module):
                 "classifiers. Switch them off (for torchvision: aux_logits=False)."
             )
         return self._pool(read), logits_BK
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Load the plain network's own weights, every name and shape equal.
+
+        Args:
+            weights: as `network.state_dict()` gives them; a plain dictionary from a safetensors file will do.
+
+        Raises:
+            RuntimeError: a name or a shape differs.
+        """
+        complete = OrderedDict(weights)
+        # torchvision's MNASNet refuses weights without the version numbers that a safetensors file does not hold
+        complete._metadata = getattr(self.network.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
+        self.network.load_state_dict(complete, strict=True)
 
     def _pool(self, read: Tensor | None) -> Tensor:
         """What the classifier read, as (B, F): a convolution's map is averaged over its height and width."""

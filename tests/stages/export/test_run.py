@@ -39,7 +39,7 @@ FAMILIES = [
 def trained_run(folder, model, image_size, kwargs):
     """A run whose network took two training steps, so that no weight and no running statistic is the initial one."""
     backbone = build_backbone(model, 5, image_size, **kwargs)
-    optimizer = torch.optim.SGD(backbone.parameters(), 0.01)
+    optimizer = torch.optim.SGD(backbone.parameters(), 1e-4)
     for _ in range(2):
         features, logits = backbone(torch.rand(4, 3, image_size, image_size))
         (logits.square().mean() + features.square().mean()).backward()
@@ -92,6 +92,19 @@ def test_verification_refuses_other_weights_and_leaves_nothing(tmp_path):
     save_file({n: t for n, t in weights.items() if n != name}, tmp_path / "short.safetensors")
     with pytest.raises(ArtefactError, match="does not load into the stock network"):
         verify(tmp_path / "short.safetensors", stock, network, torch.rand(2, 3, 32, 32))
+
+
+def test_a_stock_network_that_refuses_plain_dictionaries_is_told(tmp_path):
+    """torchvision's MNASNet wants version numbers that safetensors files do not hold; ours gives them when it loads."""
+    network = trained_run(tmp_path / "run", "torchvision:mnasnet0_5", 32, {})
+    again = build_backbone("torchvision:mnasnet0_5", 5, 32)
+    again.load_weights(RunFolder(tmp_path / "run").load_weights())
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again.network.eval()(images), network(images))
+    with pytest.raises(ArtefactError, match="does not load into the stock network"):
+        run(ExportConfig(tmp_path / "run", out=tmp_path / "n.safetensors"))
+    assert not (tmp_path / "n.safetensors").exists()
 
 
 def test_wrong_format_and_ending(tmp_path):

@@ -88,7 +88,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         _check(catalog, info, config)
         device = choose_device(config.device)
         backbone = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs)
-        backbone.network.load_state_dict(folder.load_weights(), strict=True)
+        backbone.load_weights(folder.load_weights())
         backbone.to(device)
         found = _predict(backbone, catalog.split("val"), info, config, device, "Evaluating")
         metrics = _metrics(found, info)

@@ -55,13 +55,13 @@ def run(config: ExportConfig) -> ExportResult:
     library, _, name = info.model.partition(":")
     if config.format not in (None, library):
         raise ConfigError(f"--format is {config.format}, but the network is {info.model}. Use --format {library}.")
-    trained = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs).network
-    trained.load_state_dict(weights, strict=True)
+    backbone = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs)
+    backbone.load_weights(weights)
     images = torch.rand(4, 3, info.image_size, info.image_size, generator=torch.Generator().manual_seed(0))
     with atomic_path(config.out) as temporary:
         save_file(weights, temporary, metadata={"format": "pt"})
         stock = stock_network(library, name, info.factory_kwargs)
-        verify(temporary, stock, trained, images)
+        verify(temporary, stock, backbone.network, images)
     sidecar = config.out.with_suffix(".json")
     write_text(sidecar, json.dumps(_sidecar(info, name), indent=2, ensure_ascii=False) + "\n")
     return ExportResult(config.out, sidecar, _snippet(info, library, name, config.out))

@@ -35,7 +35,7 @@ def verify(file: Path, stock: nn.Module, trained: nn.Module, images_BCHW: Tensor
     """
     try:
         stock.load_state_dict(load_file(file), strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ArtefactError(f"{file} does not load into the stock network: {error}") from None
     expected, got = trained.eval()(images_BCHW), stock.eval()(images_BCHW)
     if not torch.equal(expected, got):
