@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may wait for a network
 
@@ -24,3 +26,26 @@ def own_cache(tmp_path_factory, monkeypatch):
 def images(tmp_path):
     """A folder of three classes, 8 training and 4 validation images each."""
     return write_class_folders(tmp_path / "images", num_train=8, num_val=4)
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory) -> Path:
+    """A folder with an open_clip model named sightwords-tiny: `model.pt`, and `local` in open_clip's own layout."""
+    import open_clip
+
+    folder = tmp_path_factory.mktemp("clip")
+    config = {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "patch_size": 16, "head_width": 8},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+    }
+    (folder / "sightwords-tiny.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder / "sightwords-tiny.json")
+    torch.manual_seed(0)
+    model = open_clip.create_model("sightwords-tiny")
+    torch.save(model.state_dict(), folder / "model.pt")
+    local = folder / "local"
+    local.mkdir()
+    (local / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    torch.save(model.state_dict(), local / "open_clip_pytorch_model.bin")
+    return folder

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sightwords.stages.export.run import run as export
     from sightwords.stages.importing.config import ImportConfig
     from sightwords.stages.importing.run import run as import_descriptions
+    from sightwords.stages.merge.config import MergeConfig
+    from sightwords.stages.merge.run import run as merge
     from sightwords.stages.train.config import AlignConfig, TrainConfig
     from sightwords.stages.train.run import run as train
 
@@ -51,6 +53,7 @@ _PUBLIC = {
     "EvaluateConfig": f"{_STAGES}.evaluate.config:EvaluateConfig",
     "ExportConfig": f"{_STAGES}.export.config:ExportConfig",
     "ImportConfig": f"{_STAGES}.importing.config:ImportConfig",
+    "MergeConfig": f"{_STAGES}.merge.config:MergeConfig",
     "RunFolder": "sightwords.artefacts.run_folder:RunFolder",
     "SightwordsError": "sightwords.errors:SightwordsError",
     "TrainConfig": f"{_STAGES}.train.config:TrainConfig",
@@ -61,6 +64,7 @@ _PUBLIC = {
     "evaluate": f"{_STAGES}.evaluate.run:run",
     "export": f"{_STAGES}.export.run:run",
     "import_descriptions": f"{_STAGES}.importing.run:run",
+    "merge": f"{_STAGES}.merge.run:run",
     "train": f"{_STAGES}.train.run:run",
 }
 
@@ -75,6 +79,7 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "ImportConfig",
+    "MergeConfig",
     "RunFolder",
     "SightwordsError",
     "TrainConfig",
@@ -86,6 +91,7 @@ __all__ = [
     "evaluate",
     "export",
     "import_descriptions",
+    "merge",
     "train",
 ]
 

@@ -21,6 +21,7 @@ from sightwords.stages.embed.config import EmbedConfig
 from sightwords.stages.evaluate.config import EvaluateConfig
 from sightwords.stages.export.config import ExportConfig
 from sightwords.stages.importing.config import ImportConfig
+from sightwords.stages.merge.config import MergeConfig
 from sightwords.stages.train.config import TrainConfig
 
 app = App(
@@ -54,6 +55,12 @@ def describe(config: DescribeConfig) -> Result:
 def import_(config: ImportConfig) -> Result:
     """Take over descriptions that exist already: CSV, JSONL, Parquet, or a published torch list."""
     return sightwords.import_descriptions(config)
+
+
+@app.command
+def merge(config: MergeConfig) -> Result:
+    """Bring description sets together, also damaged ones."""
+    return sightwords.merge(config)
 
 
 @app.command

@@ -7,6 +7,8 @@ SightwordsError
 ├── DataError (ValueError)            the images or their table cannot be used as given
 │   └── UnreadableImageError          one image's bytes cannot be turned into pixels
 ├── ArtefactError (ValueError)        a description set, embedding set or run is missing, damaged or does not fit
+│   ├── BusyError                     another process is writing the same thing
+│   └── DamagedSetError               a description set's file cannot be read, or not as a whole
 └── ModelError (RuntimeError)         a describer, encoder or network cannot be had, or does not answer
     ├── RefusedRequestError           the describer answers, but refuses this image for good (asking again is useless)
     └── UnavailableError              the describer cannot be reached or used at all (asking for more images is useless)
@@ -82,6 +84,14 @@ class UnreadableImageError(DataError):
 
 class ArtefactError(SightwordsError, ValueError):
     """A description set, embedding set or run is missing, damaged, or does not fit what it is used with."""
+
+
+class BusyError(ArtefactError):
+    """Another process is writing the same thing; running twice would only ask twice."""
+
+
+class DamagedSetError(ArtefactError):
+    """A description set's file is damaged, or is none; what can be read of it can be rescued."""
 
 
 class ModelError(SightwordsError, RuntimeError):

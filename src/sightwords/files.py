@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from sightwords.errors import BusyError
 
 
 @contextmanager
@@ -33,6 +36,32 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path` in one step."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def lock(name: str, busy: str) -> Iterator[None]:
+    """Keep other processes of this machine out of a block; the end of the process, also by a kill, frees the lock.
+
+    Args:
+        name: what is locked; any text.
+        busy: the message of the error.
+
+    Raises:
+        BusyError: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = cache_folder() / "locks"
+    folder.mkdir(exist_ok=True)
+    held = FileLock(folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock", timeout=0)
+    try:
+        held.acquire()
+    except Timeout:
+        raise BusyError(busy) from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def cache_folder() -> Path:

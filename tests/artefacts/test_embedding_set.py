@@ -6,9 +6,11 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artefacts.embedding_set import INDEX_SCHEMA, EmbeddingSet
 from sightwords.errors import ArtefactError
 
 A, B, C, D = "a" * 64, "b" * 64, "c" * 64, "d" * 64
@@ -20,6 +22,7 @@ INDEX = {
     "sample": [0, 1, 0, 2, 0],
     "row": [3, 1, 0, 2, 1],
 }
+TABLE = pa.table({**INDEX, "agreement": [0.5] * 5}, schema=INDEX_SCHEMA)
 
 
 def _write(folder: Path, vectors: np.ndarray = VECTORS, **meta: object) -> EmbeddingSet:
@@ -32,7 +35,7 @@ def test_what_was_written_is_read(tmp_path):
     np.testing.assert_allclose(found.mean, VECTORS.mean(0), rtol=1e-6)
     assert found.mean.dtype == np.float32
     assert found.dimension == 6
-    assert found.index().to_pydict() == INDEX
+    assert found.index().to_pydict() == {**INDEX, "agreement": [None] * 5}
     expected = {"encoder": "test", "revision": "ü", "num_vectors": 4, "num_descriptions": 5, "dimension": 6}
     assert expected.items() <= found.meta.items()
 
@@ -143,3 +146,32 @@ def test_meta_without_counts_is_damage(tmp_path):
     (tmp_path / "E" / "meta.json").write_text("{}")
     with pytest.raises(ArtefactError, match="is damaged"):
         EmbeddingSet(tmp_path / "E")
+
+
+def test_agreement_is_kept_and_may_be_missing(tmp_path):
+    scores = [0.25, None, 0.5, -0.125, None]
+    found = EmbeddingSet.write(tmp_path / "E", VECTORS, VECTORS.mean(0), {**INDEX, "agreement": scores}, {})
+    column = found.index()["agreement"]
+    assert column.to_pylist() == scores
+    assert column.type == pa.float32()
+
+
+def test_a_set_that_was_written_before_agreement_is_read(tmp_path):
+    found = _write(tmp_path / "E")
+    old = pq.read_table(tmp_path / "E" / "index.parquet").drop_columns("agreement")
+    pq.write_table(old, tmp_path / "E" / "index.parquet")
+    assert found.index()["agreement"].to_pylist() == [None] * 5
+    assert found.index().schema == INDEX_SCHEMA
+    assert found.rows_of([B]).rows.tolist() == [1]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_of_vectors_becomes_part_of_the_set_and_stays_where_it_is(tmp_path, monkeypatch, links):
+    np.save(tmp_path / "made.npy", VECTORS.astype(np.float16))
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+    found = EmbeddingSet.write(tmp_path / "E", tmp_path / "made.npy", VECTORS.mean(0), TABLE, {})
+    np.testing.assert_array_equal(found.vectors, VECTORS.astype(np.float16))
+    assert (tmp_path / "made.npy").stat().st_nlink == 1 + links
+    assert found.meta["num_vectors"] == 4
+    assert found.index().to_pydict() == TABLE.to_pydict()

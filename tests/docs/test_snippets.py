@@ -91,13 +91,16 @@ def test_every_link_leads_somewhere():
 def test_the_options_named_in_docs_exist():
     env = {**os.environ, "COLUMNS": "250"}
     helps = ""
-    for command in ("describe", "import", "embed", "train", "evaluate", "export", "demo"):
+    for command in ("describe", "import", "merge", "embed", "train", "evaluate", "export", "demo"):
         done = subprocess.run(
             [sys.executable, "-m", "sightwords", command, "--help"], capture_output=True, text=True, env=env
         )
         assert done.returncode == 0
         helps += done.stdout
     known = set(re.findall(r"--[a-z][\w.-]*", helps)) | {"--config", "--help", "--nproc-per-node"}
+    known |= {"--head", "--address"}  # of `ray start`
+    for script in (ROOT / "benchmarks").rglob("*.py"):
+        known |= set(re.findall(r"add_argument\(\s*\"(--[a-z][\w-]*)", script.read_text()))
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for option in re.findall(r"(?<![\w-])--[a-z][\w.-]*", page.read_text()):
             named = option.rstrip(".")

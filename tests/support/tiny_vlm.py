@@ -6,7 +6,9 @@ padding, prompt stripping, seeds and servers are right.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
@@ -14,6 +16,7 @@ from transformers import (
     CLIPImageProcessor,
     CLIPVisionConfig,
     LlamaConfig,
+    LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
@@ -51,6 +54,10 @@ _CHAT_TEMPLATE = (
     "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}\n{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+_TEXT_TEMPLATE = (
+    "<s>{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
 
 
 def build_llava(folder: Path, seed: int = 0, chat_template: bool = True) -> Path:
@@ -78,24 +85,31 @@ def build_llava(folder: Path, seed: int = 0, chat_template: bool = True) -> Path
     return _save(folder, LlavaForConditionalGeneration(config), processor, seed)
 
 
-def build_smolvlm(folder: Path, seed: int = 0) -> Path:
-    """Save a SmolVLM-shaped model (SigLIP-like tower, pixel shuffle, tiles) with its processor; return the folder."""
+def build_smolvlm(
+    folder: Path, seed: int = 0, text: Mapping[str, Any] | None = None, vision: Mapping[str, Any] | None = None
+) -> Path:
+    """Save a SmolVLM-shaped model (SigLIP-like tower, pixel shuffle, tiles) with its processor; return the folder.
+
+    `text` and `vision` replace values of the two configurations, for a model that is larger than tiny.
+    """
     tokenizer = _tokenizer()
+    tower = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": TILE, "patch_size": PATCH, **(vision or {}),
+    }  # fmt: skip
+    tile, patch = tower["image_size"], tower["patch_size"]
     config = SmolVLMConfig(
-        vision_config={
-            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
-            "image_size": TILE, "patch_size": PATCH,
-        },
-        text_config=_text_config(tokenizer).to_dict(),
+        vision_config=tower,
+        text_config={**_text_config(tokenizer).to_dict(), **(text or {})},
         scale_factor=2,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     processor = SmolVLMProcessor(
-        SmolVLMImageProcessor(size={"longest_edge": 4 * TILE}, max_image_size={"longest_edge": TILE}),
+        SmolVLMImageProcessor(size={"longest_edge": 4 * tile}, max_image_size={"longest_edge": tile}),
         tokenizer,
         SmolVLMVideoProcessor(),
-        image_seq_len=(TILE // PATCH) ** 2 // 4,
+        image_seq_len=(tile // patch) ** 2 // 4,
         chat_template=_CHAT_TEMPLATE,
     )
     return _save(folder, SmolVLMForConditionalGeneration(config), processor, seed)
@@ -121,6 +135,13 @@ def build_qwen2_vl(folder: Path, seed: int = 0) -> Path:
     return _save(folder, Qwen2VLForConditionalGeneration(config), processor, seed)
 
 
+def build_llama(folder: Path, seed: int = 0, chat_template: bool = True) -> Path:
+    """Save a text-only Llama-shaped chat model with its tokenizer; return the folder."""
+    tokenizer = _tokenizer()
+    tokenizer.chat_template = _TEXT_TEMPLATE if chat_template else None
+    return _save(folder, LlamaForCausalLM(_text_config(tokenizer)), tokenizer, seed)
+
+
 def _tokenizer() -> PreTrainedTokenizerFast:
     core = Tokenizer(models.WordLevel(unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -142,14 +163,14 @@ def _text_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
     )  # fmt: skip
 
 
-def _save(folder: Path, model: PreTrainedModel, processor: ProcessorMixin, seed: int) -> Path:
+def _save(folder: Path, model: PreTrainedModel, processor: ProcessorMixin | PreTrainedTokenizerFast, seed: int) -> Path:
     random = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():  # wide enough that another picture gives another answer
         if weight.dim() > 1:
             std = 1.0 if "embed" in name else weight[0].numel() ** -0.5
             torch.nn.init.normal_(weight, std=std, generator=random)
     # do_sample as published chat models have it: `transformers serve` then samples where a temperature is asked for
-    tokenizer = processor.tokenizer
+    tokenizer = getattr(processor, "tokenizer", processor)
     model.generation_config.update(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
     )

@@ -3,116 +3,72 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
-from sightwords.errors import ArtefactError
+from sightwords.artefacts.description import DescriberInfo, Description, Prompt, Selected, Status
+from sightwords.errors import ArtefactError, ConfigError, DamagedSetError, UnknownNameError
 
-Status = Literal["ok", "rejected", "failed"]
-SCHEMA_VERSION = 1
+__all__ = ["DescriberInfo", "Description", "DescriptionSet", "Prompt", "Selected", "Status"]
 
+SCHEMA_VERSION = 2
+
+# The attempts at a description are rows of their own, so that no answer that was paid for is overwritten; the last one
+# counts. The tables have row ids: rows are large, and a damaged file can be read part by part (see rescue.py).
 _SCHEMA = """
 CREATE TABLE prompts (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, template TEXT NOT NULL,
-    UNIQUE (name, version, template));
+    per_class INTEGER NOT NULL, confusions TEXT NOT NULL, UNIQUE (name, version, template, per_class, confusions));
 CREATE TABLE describers (
     id INTEGER PRIMARY KEY, identifier TEXT NOT NULL, model TEXT NOT NULL, revision TEXT NOT NULL,
     parameters TEXT NOT NULL, UNIQUE (identifier, model, revision, parameters));
-CREATE TABLE images (key TEXT PRIMARY KEY, name TEXT NOT NULL, class_name TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE images (key TEXT PRIMARY KEY, name TEXT NOT NULL, class_name TEXT NOT NULL);
 CREATE TABLE descriptions (
     key TEXT NOT NULL, prompt INTEGER NOT NULL REFERENCES prompts (id),
-    describer INTEGER NOT NULL REFERENCES describers (id), sample INTEGER NOT NULL,
-    text TEXT NOT NULL, status TEXT NOT NULL CHECK (status IN ('ok', 'rejected', 'failed')), reason TEXT NOT NULL,
-    num_prompt_tokens INTEGER, num_text_tokens INTEGER, seconds REAL, created_at REAL NOT NULL,
-    PRIMARY KEY (key, prompt, describer, sample)) WITHOUT ROWID;
+    describer INTEGER NOT NULL REFERENCES describers (id), sample INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    text TEXT NOT NULL, raw_text TEXT, status TEXT NOT NULL CHECK (status IN ('ok', 'rejected', 'failed')),
+    reason TEXT NOT NULL, num_prompt_tokens INTEGER, num_text_tokens INTEGER, seconds REAL, agreement REAL,
+    created_at REAL NOT NULL, PRIMARY KEY (key, prompt, describer, sample, attempt));
+CREATE VIEW latest AS SELECT * FROM descriptions AS d WHERE NOT EXISTS (
+    SELECT 1 FROM descriptions AS n WHERE (n.key, n.prompt, n.describer, n.sample)
+    = (d.key, d.prompt, d.describer, d.sample) AND n.attempt > d.attempt);
+CREATE VIEW usable AS SELECT
+    d.key, i.name, i.class_name, p.name AS prompt, p.version AS prompt_version, s.identifier AS describer, s.model,
+    s.revision, d.sample, d.attempt, d.text, d.reason, d.num_prompt_tokens, d.num_text_tokens, d.seconds, d.agreement,
+    d.created_at, d.prompt AS prompt_id, d.describer AS describer_id
+    FROM latest AS d JOIN prompts AS p ON p.id = d.prompt JOIN describers AS s ON s.id = d.describer
+    LEFT JOIN images AS i ON i.key = d.key WHERE d.status = 'ok';
 """
 
-
-@dataclass(frozen=True)
-class Prompt:
-    """What a describer is asked.
-
-    Attributes:
-        name: name that users choose it by.
-        version: raised whenever the template changes.
-        template: text to send; `{class_name}` is replaced by the image's readable class name.
-    """
-
-    name: str
-    version: int
-    template: str
-
-    @property
-    def names_class(self) -> bool:
-        """Whether the template needs the class name."""
-        return "{class_name}" in self.template
-
-    def text(self, class_name: str) -> str:
-        """Return the text to send for an image of this class."""
-        return self.template.replace("{class_name}", class_name)
+_FIELDS = [f.name for f in fields(Description)]
+_COLUMNS, _ROW, _MARKS = ", ".join(_FIELDS), attrgetter(*_FIELDS), ", ".join("?" for _ in _FIELDS)
+_PLACE = "prompt = ? AND describer = ? AND key IN ({marks})"
+_FILE_TROUBLE = ("malformed", "not a database", "locked", "full", "disk I/O", "unable to open")
+_SELECTED = ", ".join(f.name for f in fields(Selected))
 
 
 @dataclass(frozen=True)
-class DescriberInfo:
-    """Who was asked, with everything needed to ask again.
+class Usage:
+    """What one question took.
 
     Attributes:
-        identifier: the ID on the command line, without secrets: `hf:NAME`, `server:MODEL@URL`, `import:SOURCE`.
-        model: the model's own name.
-        revision: commit or content hash of the model, where it can be known.
-        parameters: decoding parameters, JSON values.
-    """
-
-    identifier: str
-    model: str
-    revision: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-    def _row(self) -> tuple[str, str, str, str]:
-        return self.identifier, self.model, self.revision, json.dumps(dict(self.parameters), sort_keys=True)
-
-
-@dataclass(frozen=True)
-class Description:
-    """One answer, or the failure to get one.
-
-    Attributes:
-        key: key of the image.
-        prompt: row id of the prompt.
-        describer: row id of the describer.
-        sample: 0 for the first description by this describer and prompt, 1 for the second, and so on.
-        text: the answer; empty where there is none.
-        status: `ok`, `rejected` (an answer that cannot be used) or `failed` (no answer).
-        reason: why it was rejected or failed.
         num_prompt_tokens: tokens sent, where known.
         num_text_tokens: tokens answered, where known.
-        seconds: time of the request; of a batch, its share.
-        created_at: seconds since 1970.
+        seconds: time of the request, where known.
+        created_at: when the answer was stored, seconds since 1970.
     """
 
-    key: str
-    prompt: int
-    describer: int
-    sample: int
-    text: str
-    status: Status = "ok"
-    reason: str = ""
-    num_prompt_tokens: int | None = None
-    num_text_tokens: int | None = None
-    seconds: float | None = None
-    created_at: float = field(default_factory=time.time)
-
-
-_COLUMNS = ", ".join(f.name for f in fields(Description))
-_ROW = attrgetter(*(f.name for f in fields(Description)))
-_MARKS = ", ".join("?" for _ in fields(Description))
+    num_prompt_tokens: int | None
+    num_text_tokens: int | None
+    seconds: float | None
+    created_at: float
 
 
 class DescriptionSet:
@@ -123,7 +79,7 @@ class DescriptionSet:
         create: make it where there is none.
 
     Raises:
-        ArtefactError: there is no file, it is no description set, or it is damaged.
+        ArtefactError: there is no file, it is no description set, it is damaged, or the disk is full.
     """
 
     def __init__(self, path: Path, create: bool = False) -> None:
@@ -132,13 +88,15 @@ class DescriptionSet:
         if not exists and not create:
             raise ArtefactError(f"There is no description set at {path}. Make one with: sightwords describe IMAGES")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with self._told():
             self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._open_schema()
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-        except sqlite3.DatabaseError as error:
-            raise ArtefactError(f"{path} is not a readable description set ({error}). Name another file.") from None
+            try:
+                self._open_schema()
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("PRAGMA synchronous=NORMAL")
+            except BaseException:
+                self._connection.close()
+                raise
 
     def __enter__(self) -> DescriptionSet:
         return self
@@ -148,85 +106,218 @@ class DescriptionSet:
 
     def add_prompt(self, prompt: Prompt) -> int:
         """Return the row id of a prompt, adding it where it is new."""
-        row = (prompt.name, prompt.version, prompt.template)
-        self._connection.execute("INSERT OR IGNORE INTO prompts (name, version, template) VALUES (?, ?, ?)", row)
-        found = self._connection.execute("SELECT id FROM prompts WHERE (name, version, template) = (?, ?, ?)", row)
-        return int(found.fetchone()[0])
+        return self._add("prompts", "name, version, template, per_class, confusions", prompt.row())
 
     def add_describer(self, info: DescriberInfo) -> int:
         """Return the row id of a describer with these parameters, adding it where it is new."""
-        names, row = "identifier, model, revision, parameters", info._row()
-        self._connection.execute(f"INSERT OR IGNORE INTO describers ({names}) VALUES (?, ?, ?, ?)", row)
-        found = self._connection.execute(f"SELECT id FROM describers WHERE ({names}) = (?, ?, ?, ?)", row)
-        return int(found.fetchone()[0])
+        return self._add("describers", "identifier, model, revision, parameters", info.row())
 
     def add_images(self, images: Iterable[tuple[str, str, str]]) -> None:
         """Remember (key, name, class name) for people to read; texts are joined by key alone."""
+        statement = (
+            "INSERT INTO images VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET name = excluded.name, class_name = "
+            "excluded.class_name WHERE (name, class_name) != (excluded.name, excluded.class_name)"
+        )
         with self._transaction():
-            self._connection.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?)", images)
+            self._connection.executemany(statement, images)
 
     def put(self, descriptions: Iterable[Description]) -> None:
-        """Store answers in one committed transaction; the same key, prompt, describer and sample is replaced."""
+        """Store answers in one committed transaction; one of the same key, prompt, describer, sample and attempt goes.
+
+        Raises:
+            ArtefactError: the disk is full, or the file is damaged; what was stored before is kept.
+        """
         statement = f"INSERT OR REPLACE INTO descriptions ({_COLUMNS}) VALUES ({_MARKS})"
+        if isinstance(descriptions, list) and len(descriptions) == 1:
+            with self._told():  # one statement is a transaction of its own, and takes half the time
+                self._connection.execute(statement, _ROW(descriptions[0]))
+            return
         with self._transaction():
             self._connection.executemany(statement, map(_ROW, descriptions))
 
-    def answered(self, prompt: int, describer: int, retry_failed: bool = False) -> set[tuple[str, int]]:
-        """Return the (key, sample) that need not be asked again.
+    def attempts(self, prompt: int, describer: int, keys: Sequence[str]) -> list[tuple[str, int, int, str, str, float]]:
+        """Return (key, sample, attempt, status, reason, created_at) of every attempt at these images, in order.
 
         Args:
             prompt: row id of the prompt.
             describer: row id of the describer.
-            retry_failed: count only `ok` rows as answered.
+            keys: keys of at most a few thousand images.
         """
-        condition = "status = 'ok'" if retry_failed else "status IN ('ok', 'rejected')"
-        query = f"SELECT key, sample FROM descriptions WHERE prompt = ? AND describer = ? AND {condition}"
-        return set(self._connection.execute(query, (prompt, describer)))
+        columns = "key, sample, attempt, status, reason, created_at"
+        query = f"SELECT {columns} FROM descriptions WHERE {_PLACE} ORDER BY key, sample, attempt"
+        return self._all(query.format(marks=", ".join("?" * len(keys))), (prompt, describer, *keys))
 
     def descriptions(self, status: Status | None = "ok") -> Iterator[Description]:
-        """Yield descriptions in the order of (key, prompt, describer, sample); None yields every status."""
+        """Yield the attempts that count, in the order of (key, prompt, describer, sample); None: of every status."""
         condition, values = ("WHERE status = ?", (status,)) if status else ("", ())
-        try:
-            for row in self._connection.execute(f"SELECT {_COLUMNS} FROM descriptions {condition}", values):
+        order = "ORDER BY key, prompt, describer, sample"
+        with self._told():
+            for row in self._connection.execute(f"SELECT {_COLUMNS} FROM latest {condition} {order}", values):
                 yield Description(*row)
-        except sqlite3.DatabaseError as error:
-            raise ArtefactError(f"{self.path} is damaged ({error}). Go back to a copy of it.") from None
+
+    def rows(self, prompt: int, describer: int, keys: Sequence[str]) -> Iterator[Description]:
+        """Yield every attempt at these images, in the order of (key, sample, attempt); at most a few thousand keys."""
+        query = f"SELECT {_COLUMNS} FROM descriptions WHERE {_PLACE} ORDER BY key, sample, attempt"
+        for row in self._all(query.format(marks=", ".join("?" * len(keys))), (prompt, describer, *keys)):
+            yield Description(*row)
+
+    def select(self, where: str | None = None, prompts: Sequence[str] = ()) -> Iterator[Selected]:
+        """Yield the usable descriptions that an SQL condition holds for, in the order of (key, prompt, describer, ...).
+
+        Args:
+            where: SQLite expression over the columns of the view `usable`, such as
+                `prompt = 'class' and agreement > 0.2`; it can only read.
+            prompts: names of the prompts to take; none takes all.
+
+        Raises:
+            ConfigError: the expression is wrong, or would do more than read.
+            UnknownNameError: the set has no prompt of such a name.
+        """
+        known = {prompt.name for prompt in self.prompts().values()}
+        for name in prompts:
+            if name not in known:
+                raise UnknownNameError("prompt", name, known, "These are the prompts of the set.")
+        names = f"prompt IN ({', '.join('?' * len(prompts))})" if prompts else "1"
+        query = f"SELECT {_SELECTED} FROM usable WHERE {names} AND ({where or '1'}\n)"
+        with self._told(), self._condition_told(where):
+            cursor = self._read_only(f"{query} ORDER BY key, prompt_id, describer_id, sample", prompts)
+            for row in cursor:
+                yield Selected(*row)
 
     def prompts(self) -> dict[int, Prompt]:
         """Return all prompts by row id."""
-        rows = self._connection.execute("SELECT id, name, version, template FROM prompts")
-        return {row[0]: Prompt(*row[1:]) for row in rows}
+        rows = self._all("SELECT id, name, version, template, per_class, confusions FROM prompts")
+        return {row[0]: Prompt.from_row(*row[1:]) for row in rows}
 
     def describers(self) -> dict[int, DescriberInfo]:
         """Return all describers by row id."""
-        rows = self._connection.execute("SELECT id, identifier, model, revision, parameters FROM describers")
-        return {row[0]: DescriberInfo(row[1], row[2], row[3], json.loads(row[4])) for row in rows}
+        rows = self._all("SELECT id, identifier, model, revision, parameters FROM describers")
+        return {row[0]: DescriberInfo.from_row(*row[1:]) for row in rows}
 
     def images(self) -> dict[str, tuple[str, str]]:
         """Return key -> (name, class name) as last seen."""
-        rows = self._connection.execute("SELECT key, name, class_name FROM images")
-        return {key: (name, class_name) for key, name, class_name in rows}
+        return {row[0]: (row[1], row[2]) for row in self._all("SELECT key, name, class_name FROM images")}
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of descriptions of each status that occurs."""
-        return dict(self._connection.execute("SELECT status, count(*) FROM descriptions GROUP BY status"))
+    def counts(self, prompt: int | None = None, describer: int | None = None, since: float = 0.0) -> dict[str, int]:
+        """Return the number of descriptions of each status that occurs.
 
-    def reasons(self) -> list[tuple[str, str, int, str]]:
-        """Return (status, reason, count, example text or image name) of what is not `ok`, most frequent first."""
+        Args:
+            prompt: row id of the only prompt to count; None counts all.
+            describer: row id of the only describer to count; None counts all.
+            since: count only what was stored at this time or later, seconds since 1970.
+        """
+        condition, values = _only(prompt, describer)
+        query = f"SELECT status, count(*) FROM latest WHERE {condition} AND created_at >= ? GROUP BY status"
+        return dict(self._all(query, (*values, since)))
+
+    def reasons(self, prompt: int | None = None, describer: int | None = None) -> list[tuple[str, str, int, str, str]]:
+        """Return (status, reason, count, name of one image, its text) of attempts with a reason, most frequent first.
+
+        Rejected attempts count even where a later one was good.
+        """
+        condition, values = _only(prompt, describer)
         query = (
-            "SELECT status, reason, count(*) AS n, max(coalesce(nullif(text, ''), name, key)) FROM descriptions "
-            "LEFT JOIN images USING (key) WHERE status != 'ok' GROUP BY status, reason ORDER BY n DESC"
+            "SELECT status, reason, count(*) AS n, coalesce(name, min(key)), text FROM descriptions LEFT JOIN images "
+            f"USING (key) WHERE reason != '' AND {condition} GROUP BY status, reason "
+            "ORDER BY status = 'ok', n DESC, reason"
         )
-        return list(self._connection.execute(query))
+        return self._all(query, values)
+
+    def usage(self, prompt: int, describer: int) -> Iterator[Usage]:
+        """Yield what each question took, every attempt counted; one about a class counts once for all its images."""
+        query = (
+            "SELECT num_prompt_tokens, num_text_tokens, seconds, created_at FROM descriptions LEFT JOIN images "
+            "USING (key) WHERE prompt = ? AND describer = ? AND reason NOT LIKE 'unreadable image%'"
+        )
+        if self.prompts()[prompt].per_class:
+            query += " GROUP BY class_name, sample, attempt"
+        with self._told():
+            for row in self._connection.execute(query, (prompt, describer)):
+                yield Usage(*row)
+
+    def reject_same(self, prompt: int, describer: int, limit: int) -> int:
+        """Reject the texts that more than `limit` images of several classes share; return how many rows that were.
+
+        Images of one class alone may share a text, since they may well look alike.
+        """
+        shared = (
+            "SELECT text FROM descriptions JOIN images USING (key) WHERE prompt = ?1 AND describer = ?2 AND "
+            "status = 'ok' GROUP BY text HAVING count(DISTINCT key) > ?3 AND "
+            "(count(DISTINCT class_name) > 1 OR max(class_name) = '')"
+        )
+        update = (
+            "UPDATE descriptions SET status = 'rejected', reason = ?4 WHERE prompt = ?1 AND describer = ?2 AND "
+            f"status = 'ok' AND text IN ({shared})"
+        )
+        with self._transaction():
+            reason = f"the same text for more than {limit} images"
+            return self._connection.execute(update, (prompt, describer, limit, reason)).rowcount
+
+    @property
+    def agreement_model(self) -> str:
+        """The model that made the agreement scores, empty where there are none."""
+        found = self._all("SELECT value FROM meta WHERE name = 'agreement_model'")
+        return str(found[0][0]) if found else ""
+
+    def begin_agreements(self, model: str) -> None:
+        """Remember the model that scores; scores of another one are removed, since they cannot be compared."""
+        if self.agreement_model == model:
+            return
+        with self._transaction():
+            self._connection.execute("UPDATE descriptions SET agreement = NULL WHERE agreement IS NOT NULL")
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('agreement_model', ?)", (model,))
+
+    def set_agreements(self, scores: Iterable[tuple[float, Description]]) -> None:
+        """Store how well image and text agree, for descriptions that are there."""
+        statement = (
+            "UPDATE descriptions SET agreement = ? WHERE (key, prompt, describer, sample, attempt) = (?, ?, ?, ?, ?)"
+        )
+        with self._transaction():
+            rows = ((score, d.key, d.prompt, d.describer, d.sample, d.attempt) for score, d in scores)
+            self._connection.executemany(statement, rows)
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of all usable texts and what they belong to; times and failures do not count."""
         digest = hashlib.sha256()
         prompts, describers = self.prompts(), self.describers()
         for row in self.descriptions("ok"):
-            parts = (row.key, prompts[row.prompt], describers[row.describer]._row(), row.sample, row.text)
+            parts = (row.key, prompts[row.prompt].row(), describers[row.describer].row(), row.sample, row.text)
             digest.update(repr(parts).encode())
         return digest.hexdigest()
+
+    @contextmanager
+    def attached(self, source: Path) -> Generator[sqlite3.Connection]:
+        """Yield a connection that sees another set as the schema `there`, in one transaction."""
+        with self._told():
+            self._connection.execute("ATTACH DATABASE ? AS there", (str(source),))
+            try:
+                with self._transaction():
+                    yield self._connection
+            finally:
+                self._connection.execute("DETACH DATABASE there")
+
+    def check(self) -> None:
+        """Read the whole file.
+
+        Raises:
+            DamagedSetError: it is damaged.
+        """
+        found = self._all("PRAGMA quick_check(1)")[0][0]
+        if found != "ok":
+            raise self._damaged(str(found))
+
+    def _add(self, table: str, names: str, row: tuple[object, ...]) -> int:
+        marks = ", ".join("?" for _ in row)
+        with self._told():
+            found = self._connection.execute(f"SELECT id FROM {table} WHERE ({names}) = ({marks})", row).fetchone()
+            if found is None:
+                self._connection.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", row)
+                found = self._connection.execute(f"SELECT id FROM {table} WHERE ({names}) = ({marks})", row).fetchone()
+        return int(found[0])
+
+    def _all(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._told():
+            return self._connection.execute(query, values).fetchall()
 
     def _open_schema(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
@@ -234,64 +325,77 @@ class DescriptionSet:
         if version == 0 and tables == 0:
             self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         elif version != SCHEMA_VERSION:
-            self._connection.close()
             raise ArtefactError(
                 f"{self.path} is not a description set of version {SCHEMA_VERSION} (found {version}). "
                 "Name another file, or use the sightwords version that wrote it."
             )
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._connection)
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        with self._told():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk may have ended it already
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _read_only(self, query: str, values: Sequence[object]) -> sqlite3.Cursor:
+        """Run a query that holds a user's text; it may read and call functions, nothing else."""
+        allowed = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
+        deny, ok = sqlite3.SQLITE_DENY, sqlite3.SQLITE_OK
+        self._connection.set_authorizer(lambda action, *_: ok if action in allowed else deny)
+        try:
+            return self._connection.execute(query, tuple(values))
+        finally:
+            self._connection.set_authorizer(None)
+
+    @contextmanager
+    def _condition_told(self, where: str | None) -> Generator[None]:
+        """Tell what is wrong with a user's condition."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, sqlite3.Warning) as error:
+            if where is None or any(trouble in str(error) for trouble in _FILE_TROUBLE):
+                raise
+            columns = ", ".join(row[0] for row in self._connection.execute("SELECT * FROM usable LIMIT 0").description)
+            raise ConfigError(f"--where {where!r} is no usable condition: {error}. Columns: {columns}.") from None
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        """Turn what SQLite raises about disks and files into errors that say what to do."""
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.OperationalError as error:
+            if trouble := _disk_trouble(str(error)):
+                raise ArtefactError(
+                    f"{self.path} cannot be written: {trouble}. What was stored before is kept; the same command goes "
+                    "on from there once that is put right."
+                ) from None
+            if "unable to open" in str(error) or "readonly" in str(error):
+                raise ArtefactError(f"{self.path} cannot be opened for writing ({error}).") from None
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(str(error)) from None
+
+    def _damaged(self, reason: str) -> DamagedSetError:
+        return DamagedSetError(
+            f"{self.path} is damaged, or no description set ({' '.join(reason.split())}). Go back to a copy of it, or "
+            f"save what can still be read: sightwords merge {self.path} --out RESCUED.db"
+        )
 
 
-class _Transaction:
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+def _disk_trouble(text: str) -> str:
+    """Return what is wrong with the disk in words, empty where an error is none of the disk's."""
+    if "full" in text:
+        return "the disk is full"
+    return f"the disk reports an error ({text})" if "disk I/O" in text else ""
 
 
-def export_rows(descriptions: DescriptionSet, status: Status | None = None) -> Iterator[dict[str, Any]]:
-    """Yield descriptions as flat records with prompt and describer spelled out, for Parquet, JSONL and CSV."""
-    prompts, describers, images = descriptions.prompts(), descriptions.describers(), descriptions.images()
-    for row in descriptions.descriptions(status):
-        prompt, describer = prompts[row.prompt], describers[row.describer]
-        name, class_name = images.get(row.key, ("", ""))
-        yield {
-            "key": row.key, "name": name, "class_name": class_name, "prompt": prompt.name,
-            "prompt_version": prompt.version, "prompt_template": prompt.template, "describer": describer.identifier,
-            "model": describer.model, "revision": describer.revision,
-            "parameters": json.dumps(dict(describer.parameters), sort_keys=True), "sample": row.sample,
-            "text": row.text, "status": row.status, "reason": row.reason,
-            "num_prompt_tokens": row.num_prompt_tokens, "num_text_tokens": row.num_text_tokens,
-            "seconds": row.seconds, "created_at": row.created_at,
-        }  # fmt: skip
-
-
-def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write records to `path` as its ending says: .parquet, .jsonl or .csv.
-
-    Raises:
-        ArtefactError: the ending is none of these.
-    """
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    from sightwords.files import atomic_path
-
-    with atomic_path(path) as temporary:
-        match path.suffix.lower():
-            case ".jsonl":
-                lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-                temporary.write_text("".join(lines), encoding="utf-8")
-            case ".parquet":
-                pyarrow.parquet.write_table(pa.Table.from_pylist([dict(row) for row in rows]), temporary)
-            case ".csv":
-                pyarrow.csv.write_csv(pa.Table.from_pylist([dict(row) for row in rows]), temporary)
-            case ending:
-                raise ArtefactError(f"Cannot export to {ending!r}. Allowed endings: .parquet, .jsonl, .csv.")
+def _only(prompt: int | None, describer: int | None) -> tuple[str, tuple[int, ...]]:
+    chosen = {name: value for name, value in (("prompt", prompt), ("describer", describer)) if value is not None}
+    return " AND ".join([f"{name} = ?" for name in chosen] or ["1"]), tuple(chosen.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ INDEX_SCHEMA = pa.schema(
         ("describer", pa.dictionary(pa.int32(), pa.string())),
         ("sample", pa.int32()),
         ("row", pa.int64()),
+        ("agreement", pa.float32()),  # of image and text, null where it was not scored
     ]
 )
 
@@ -101,8 +103,11 @@ class EmbeddingSet:
         self.__init__(state["folder"])  # type: ignore[misc]
 
     def index(self) -> pa.Table:
-        """Return the index: key, prompt, describer, sample, row; many rows to one vector."""
-        return pq.read_table(self.folder / "index.parquet")
+        """Return the index: key, prompt, describer, sample, row, agreement; many rows to one vector."""
+        table = pq.read_table(self.folder / "index.parquet")
+        if "agreement" not in table.column_names:  # of a set that was written before agreement was stored
+            table = table.append_column(INDEX_SCHEMA.field("agreement"), pa.nulls(table.num_rows, pa.float32()))
+        return table
 
     def rows_of(self, keys: Sequence[str]) -> TextRows:
         """Return the vectors of each image in the order of `keys`, none where an image has no description."""
@@ -118,29 +123,48 @@ class EmbeddingSet:
     @staticmethod
     def write(
         folder: Path,
-        vectors: np.ndarray,
+        vectors: np.ndarray | Path,
         mean: np.ndarray,
-        index: Mapping[str, Iterable[Any]],
+        index: Mapping[str, Iterable[Any]] | pa.Table,
         meta: Mapping[str, Any],
     ) -> EmbeddingSet:
         """Write a whole embedding set in one step and return it.
 
         Args:
             folder: where; an embedding set that is there is replaced.
-            vectors: normalised vectors, shape (R, D); stored as float16.
+            vectors: normalised vectors, shape (R, D), stored as float16; or a file of NumPy that holds them as float16,
+                which becomes part of the set without being copied where the file system allows it.
             mean: shape (D,).
-            index: columns key, prompt, describer, sample, row, equally long.
+            index: columns key, prompt, describer, sample, row, and agreement where it was scored, equally long.
             meta: what made the vectors; counts and the format version are added.
         """
         folder = Path(folder)
         check_replaceable(folder)
-        table = pa.table(dict(index), schema=INDEX_SCHEMA)
-        shape = {"num_vectors": int(vectors.shape[0]), "dimension": int(vectors.shape[1])}
+        table = index if isinstance(index, pa.Table) else _index_table(index)
+        rows, dimension = (np.load(vectors, mmap_mode="r") if isinstance(vectors, Path) else vectors).shape
+        shape = {"num_vectors": int(rows), "dimension": int(dimension)}
         counts = {"format_version": FORMAT_VERSION, **shape, "num_descriptions": table.num_rows}
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            np.save(temporary / "vectors.npy", vectors.astype(np.float16, copy=False))
+            _place_vectors(vectors, temporary / "vectors.npy")
             np.save(temporary / "mean.npy", mean.astype(np.float32))
             pq.write_table(table, temporary / "index.parquet")
             write_text(temporary / "meta.json", json.dumps({**meta, **counts}, indent=2, ensure_ascii=False) + "\n")
         return EmbeddingSet(folder)
+
+
+def _index_table(columns: Mapping[str, Iterable[Any]]) -> pa.Table:
+    """Return the index as a table; the agreement may be left out."""
+    known = dict(columns)
+    known.setdefault("agreement", pa.nulls(len(list(known["key"])), pa.float32()))
+    return pa.table(known, schema=INDEX_SCHEMA)
+
+
+def _place_vectors(vectors: np.ndarray | Path, path: Path) -> None:
+    if not isinstance(vectors, Path):
+        np.save(path, vectors.astype(np.float16, copy=False))
+        return
+    try:
+        path.hardlink_to(vectors)
+    except OSError:  # a file system without links, or another one
+        shutil.copyfile(vectors, path)

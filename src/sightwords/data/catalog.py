@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sightwords.data.class_name import class_names
 from sightwords.data.config import ImageSource
@@ -65,6 +67,16 @@ class ImageSet:
         starts, ends = self._label_starts[:-1], self._label_starts[1:]
         padded = np.append(self._labels, -1)
         return np.where(ends > starts, padded[np.minimum(starts, len(self._labels))], -1)
+
+    def distinct_indices(self, others: Sequence[ImageSet] = ()) -> np.ndarray:
+        """Return the index of the first image of every key that is in none of `others`, int64, in order."""
+        if not len(self):
+            return np.zeros(0, np.int64)
+        new = np.ones(len(self), bool)
+        new[1:] = pc.not_equal(self._keys[1:], self._keys[:-1]).to_numpy(zero_copy_only=False)
+        for other in others:
+            new &= ~pc.is_in(self._keys, value_set=other._keys).to_numpy(zero_copy_only=False)
+        return np.flatnonzero(new)
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """Return the images at `indices` as a set of their own."""
@@ -133,16 +145,24 @@ def open_catalog(config: ImageSource, splits: Sequence[str] = ("train", "val"), 
     return Catalog(sets, class_ids, names, multi_label, problems, len(shared))
 
 
-def stratified(images: ImageSet, limit: int) -> list[int]:
+def stratified(images: ImageSet, limit: int, proportional: bool = False) -> list[int]:
     """Return the indices of at most `limit` images, the same number of each class as far as that goes.
 
     A function of the keys alone: a larger limit adds images and takes none away.
+
+    Args:
+        images: the images.
+        limit: how many to take.
+        proportional: take of each class its share instead, so that the sample stands for the whole.
     """
-    rounds: list[tuple[int, int, int]] = []
+    labels = images.first_labels().tolist()
+    sizes = Counter(labels)
+    rounds: list[tuple[float, int, int]] = []
     seen: dict[int, int] = {}
-    for index, label in enumerate(images.first_labels().tolist()):
+    for index, label in enumerate(labels):
         seen[label] = seen.get(label, -1) + 1
-        rounds.append((seen[label], label, index))
+        place = (seen[label] + 0.5) / sizes[label] if proportional else seen[label]
+        rounds.append((place, label, index))
     return sorted(index for _, _, index in sorted(rounds)[:limit])
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -24,6 +23,8 @@ def generator(*parts: int | str) -> np.random.Generator:
 @contextmanager
 def torch_seeded(*parts: int | str) -> Iterator[None]:
     """Seed torch's CPU generator from `parts` inside the block and put its former state back afterwards."""
+    import torch  # here: who only derives seeds needs no torch
+
     state = torch.default_generator.get_state()
     torch.default_generator.manual_seed(derive_seed(*parts))
     try:

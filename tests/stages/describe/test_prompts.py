@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sightwords.errors import ConfigError, UnknownNameError
-from sightwords.stages.describe.prompts import PROMPTS, file_prompt, named_prompt
+from sightwords.stages.describe.config import DescribeConfig
+from sightwords.stages.describe.prompts import CLASS_NAME, PROMPTS, choose_prompt, file_prompt, named_prompt
 
 
 def test_plain_is_the_prompt_of_the_paper():
@@ -15,8 +18,9 @@ def test_short_carries_its_word_limit_and_each_limit_is_a_template_of_its_own():
     assert named_prompt("short", 12).template != named_prompt("short", 20).template
 
 
-def test_only_class_names_the_class():
-    assert [name for name in PROMPTS if named_prompt(name).names_class] == ["class"]
+def test_which_prompts_name_the_class():
+    assert [name for name in PROMPTS if named_prompt(name).names_class] == ["class", "contrast", "class_features"]
+    assert [name for name in PROMPTS if named_prompt(name).per_class] == ["class_features"]
     text = named_prompt("class").text("great grey owl")
     assert "great grey owl" in text
     assert "{" not in text
@@ -59,3 +63,24 @@ def test_braces_that_are_no_placeholder_are_text(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.txt"):
         file_prompt(tmp_path / "nowhere.txt")
+
+
+def config(**options) -> DescribeConfig:
+    return DescribeConfig("photos", out=Path("d.db"), **options)
+
+
+def test_the_prompt_of_a_configuration(tmp_path):
+    (tmp_path / "mine.txt").write_text("How does a {class_name} look?")
+    assert choose_prompt(config(prompt="short", word_limit=7)) == named_prompt("short", 7)
+    assert choose_prompt(config(prompt_file=tmp_path / "mine.txt", per_class=True)).per_class
+    near = choose_prompt(config(prompt="contrast", confusions=tmp_path), {"cat": ["fox"]})
+    assert "mistaken for: fox." in near.text("cat")
+    assert choose_prompt(config(describer="class_name")) == CLASS_NAME
+    with pytest.raises(ConfigError, match="takes no prompt"):
+        choose_prompt(config(describer="class_name", prompt="short"))
+
+
+def test_a_prompt_for_each_class_must_name_it(tmp_path):
+    (tmp_path / "mine.txt").write_text("What is this?")
+    with pytest.raises(ConfigError, match=r"does not name the class. With --per-class it needs \{class_name\}"):
+        file_prompt(tmp_path / "mine.txt", per_class=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+
+from sightwords.artefacts.description import DescriberInfo, Description, Prompt
+from sightwords.artefacts.description_set import DescriptionSet
+from sightwords.stages.embed.config import EmbedConfig
 
 WORDS = """
     a an the of and with on in is small large red blue green round long short bird cat dog tail beak wing eye leaf
@@ -60,24 +63,28 @@ def tiny_st(build_st, tmp_path_factory) -> Path:
     return build_st(tmp_path_factory.mktemp("st"))
 
 
-@pytest.fixture(scope="session")
-def tiny_clip(tmp_path_factory) -> Path:
-    """A folder with an open_clip model named sightwords-tiny: `model.pt`, and `local` in open_clip's own layout."""
-    import open_clip
+@pytest.fixture
+def descriptions(tmp_path) -> Path:
+    """Three images, two prompts, two describers; the last image has only answers that cannot be used."""
+    a, b, c = ("a" * 64, "b" * 64, "c" * 64)
+    long = "A small red bird with a long tail. " * 4 + "It is near the water, under a tree. " * 3
+    path = tmp_path / "D.db"
+    with DescriptionSet(path, create=True) as store:
+        plain, short = (store.add_prompt(Prompt(name, 1, name)) for name in ("plain", "short"))
+        one, two = (store.add_describer(DescriberInfo(name, name)) for name in ("hf:one", "hf:two"))
+        store.put(
+            [
+                Description(b, plain, one, 0, "a red bird"),
+                Description(b, plain, one, 1, "a blue bird"),
+                Description(a, plain, one, 0, long),
+                Description(a, short, two, 0, "a red bird"),
+                Description(c, plain, one, 0, "I cannot help", "rejected", "refusal"),
+                Description(c, short, two, 0, "", "failed", "timeout"),
+            ]
+        )
+    return path
 
-    folder = tmp_path_factory.mktemp("clip")
-    config = {
-        "embed_dim": 24,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "patch_size": 16, "head_width": 8},
-        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-    }
-    (folder / "sightwords-tiny.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder / "sightwords-tiny.json")
-    torch.manual_seed(0)
-    model = open_clip.create_model("sightwords-tiny")
-    torch.save(model.state_dict(), folder / "model.pt")
-    local = folder / "local"
-    local.mkdir()
-    (local / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
-    torch.save(model.state_dict(), local / "open_clip_pytorch_model.bin")
-    return folder
+
+@pytest.fixture
+def config(descriptions, tmp_path, tiny_st) -> EmbedConfig:
+    return EmbedConfig(descriptions, out=tmp_path / "E", encoder=f"st:{tiny_st}", device="cpu")

@@ -10,6 +10,9 @@ import pytest
 from sightwords.errors import ModelError
 from sightwords.stages.embed.encode import encode_texts, mean_vector
 from sightwords.stages.embed.encoders.encoder import EncoderInfo
+from sightwords.stages.embed.engine import LocalEngine
+from sightwords.stages.embed.plan import Counts
+from sightwords.stages.embed.store import MemoryStore
 
 AXES = {"red": 0, "blue": 1, "green": 2}
 
@@ -20,6 +23,9 @@ class Counting:
     def __init__(self, max_tokens: int | None = 6) -> None:
         self.info = EncoderInfo("counting", "counting", "1", 3, max_tokens, "fp32")
         self.batches: list[list[str]] = []
+
+    def cast(self, precision: str) -> Counting:
+        return self
 
     def num_tokens(self, texts: Sequence[str]) -> list[int]:
         return [1 + len(text.split()) for text in texts]
@@ -39,7 +45,7 @@ def test_vectors_are_in_order_and_of_length_one():
     expected = np.array([[1, 0, 0], [0.5**0.5, 0.5**0.5, 0], [0, 0, 1]])
     np.testing.assert_allclose(found.vectors, expected, atol=1e-3)
     assert found.vectors.dtype == np.float16
-    assert (found.num_split, found.num_pieces, found.num_tokens_total, found.num_tokens_cut) == (0, 3, 8, 0)
+    assert found.counts == Counts(num_split=0, num_pieces=3, num_tokens_total=8, num_tokens_cut=0)
 
 
 def test_pieces_are_pooled_by_their_numbers_of_tokens():
@@ -50,12 +56,12 @@ def test_pieces_are_pooled_by_their_numbers_of_tokens():
     first, second = np.array([4, 1, 0]) / 17**0.5, np.array([0, 1, 0])
     pooled = 6 * first + 3 * second  # five words and a special token; two words and a special token
     np.testing.assert_allclose(found.vectors[1], pooled / np.linalg.norm(pooled), atol=1e-3)
-    assert (found.num_split, found.num_pieces, found.num_tokens_total) == (1, 3, 2 + 6 + 3)
+    assert found.counts == Counts(num_split=1, num_pieces=3, num_tokens_total=2 + 6 + 3)
 
 
 def test_without_a_limit_nothing_is_split():
     encoder = Counting(max_tokens=None)
-    assert encode_texts(encoder, ["red " * 50], 10, show=False).num_split == 0
+    assert encode_texts(encoder, ["red " * 50], 10, show=False).counts.num_split == 0
     assert encoder.batches == [["red " * 50]]
 
 
@@ -73,7 +79,55 @@ def test_the_size_of_a_batch_changes_nothing(batch_size):
     expected = encode_texts(Counting(), texts, 7, show=False)
     found = encode_texts(Counting(), texts, batch_size, show=False)
     np.testing.assert_array_equal(found.vectors, expected.vectors)
-    assert found.num_pieces == expected.num_pieces
+    assert found.counts == expected.counts
+
+
+class _Reversing:
+    """An engine that returns batches in the opposite order, as a cluster may."""
+
+    def __init__(self, encoder: Counting) -> None:
+        self._encoder = encoder
+
+    def encode(self, batches):
+        return reversed([(batch, self._encoder.encode(batch.pieces)) for batch in batches])
+
+
+def test_the_engine_may_return_batches_in_any_order(monkeypatch):
+    monkeypatch.setattr("sightwords.stages.embed.engine._CPU_BLOCK", 7)
+    texts = [f"{'red ' * (i % 9)}blue {'green ' * (i % 4)}" for i in range(40)]
+    expected = encode_texts(Counting(), texts, 3, show=False)
+    found = encode_texts(Counting(), texts, 3, show=False, engine=_Reversing(Counting()))
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+    assert found.counts == expected.counts == encode_texts(Counting(), texts, 9, show=False).counts
+
+
+class _Half(MemoryStore):
+    """A store that has the first block, and of the second the first batch."""
+
+    def block(self, number):
+        return Counts(0, 4, 100, 0) if number == 0 else None
+
+    def has(self, block, batch, rows):
+        return (block, batch) == (1, 0)
+
+
+def test_what_the_store_has_is_not_encoded_again_and_does_not_count_towards_the_rate(monkeypatch, capsys):
+    monkeypatch.setattr("sightwords.stages.embed.engine._CPU_BLOCK", 4)
+    encoder, texts = Counting(), ["red", "blue", "green", "red red", "blue blue", "red blue green", "green green red"]
+    found = encode_texts(encoder, texts, 2, store=_Half(7, 3))
+    assert encoder.batches == [["blue blue"]]
+    assert found.counts == Counts(0, 7, 100 + 3 + 4 + 4, 0)
+    np.testing.assert_allclose(found.vectors[4], [0, 1, 0])
+    assert not found.vectors[[0, 1, 2, 3, 5, 6]].any()
+    length = sum(map(len, texts))
+    assert f"Embedding: {length}/{length} characters" in capsys.readouterr().err
+
+
+def test_batches_are_those_of_the_given_engine_alone():
+    encoder = Counting()
+    with LocalEngine(encoder) as engine:
+        encode_texts(encoder, ["red", "blue"], 1, show=False, engine=engine)
+    assert encoder.batches == [["red"], ["blue"]]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])

@@ -4,46 +4,20 @@ from __future__ import annotations
 
 import json
 import shlex
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
 from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.errors import ArtefactError, UnknownNameError
-from sightwords.stages.embed import run as module
+from sightwords.errors import ArtefactError, ConfigError, UnknownNameError
+from sightwords.stages.embed import engine
 from sightwords.stages.embed.config import EmbedConfig
 from sightwords.stages.embed.encoders import open_encoder
 from sightwords.stages.embed.run import run
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 LONG = "A small red bird with a long tail. " * 4 + "It is near the water, under a tree. " * 3
-
-
-@pytest.fixture
-def descriptions(tmp_path) -> Path:
-    """Three images, two prompts, two describers; the last image has only answers that cannot be used."""
-    path = tmp_path / "D.db"
-    with DescriptionSet(path, create=True) as store:
-        plain, short = (store.add_prompt(Prompt(name, 1, name)) for name in ("plain", "short"))
-        one, two = (store.add_describer(DescriberInfo(name, name)) for name in ("hf:one", "hf:two"))
-        store.put(
-            [
-                Description(B, plain, one, 0, "a red bird"),
-                Description(B, plain, one, 1, "a blue bird"),
-                Description(A, plain, one, 0, LONG),
-                Description(A, short, two, 0, "a red bird"),
-                Description(C, plain, one, 0, "I cannot help", "rejected", "refusal"),
-                Description(C, short, two, 0, "", "failed", "timeout"),
-            ]
-        )
-    return path
-
-
-@pytest.fixture
-def config(descriptions, tmp_path, tiny_st) -> EmbedConfig:
-    return EmbedConfig(descriptions, out=tmp_path / "E", encoder=f"st:{tiny_st}", device="cpu")
 
 
 def test_every_usable_description_finds_its_own_vector(config):
@@ -108,18 +82,12 @@ def test_meta_tells_what_made_the_vectors(config, tiny_st):
 
 def test_each_distinct_text_is_encoded_once(config, monkeypatch):
     seen: list[str] = []
-
-    def spied(*arguments: str):
-        encoder = open_encoder(*arguments)
-        encode = encoder.encode
-        encoder.encode = lambda texts: (seen.extend(texts), encode(texts))[1]  # type: ignore[method-assign]
-        return encoder
-
-    monkeypatch.setattr(module, "open_encoder", spied)
+    encode_batch = engine.encode_batch
+    monkeypatch.setattr(engine, "encode_batch", lambda e, batch: (seen.extend(batch.pieces), encode_batch(e, batch))[1])
     run(config)
     assert seen.count("a red bird") == seen.count("a blue bird") == 1
     long = [text for text in seen if text not in ("a red bird", "a blue bird")]
-    assert sorted(" ".join(long).split()) == sorted(LONG.split())
+    assert " ".join(long).split() == LONG.split()
 
 
 def test_a_second_run_does_nothing_until_something_changes(config):
@@ -163,6 +131,45 @@ def test_only_the_wanted_prompts(config):
     config.prompt = ["shrt"]
     with pytest.raises(UnknownNameError, match="Did you mean: short"):
         run(config)
+
+
+def test_only_what_the_condition_holds_for(config):
+    with DescriptionSet(config.descriptions) as store:
+        store.put(
+            [Description(B, 1, 1, 0, "a red bird", agreement=0.3), Description(C, 1, 1, 0, "a stone", agreement=0.1)]
+        )
+    everything = run(config).meta
+    index = EmbeddingSet(config.out).index().to_pydict()
+    assert index["agreement"] == [None, None, pytest.approx(0.3), None, pytest.approx(0.1)]
+    config.where = "prompt = 'plain' and agreement > 0.2"
+    result = run(config)
+    assert [(row["key"], row["sample"]) for row in EmbeddingSet(config.out).index().to_pylist()] == [(B, 0)]
+    assert result.meta["where"] == config.where
+    assert result.meta["fingerprint"] != everything["fingerprint"]
+    assert f"only where {config.where}" in result.summary()
+    assert run(config).skipped
+    config.where = "agreement > 0.9"
+    with pytest.raises(ArtefactError, match=r"no usable description for --where 'agreement > 0.9' \(1 failed, 5 ok"):
+        run(config)
+    config.where = "agreemnt > 0.9"
+    with pytest.raises(ConfigError, match="agreemnt"):
+        run(config)
+    assert EmbeddingSet(config.out).meta == result.meta
+
+
+def test_a_set_that_was_made_before_there_were_conditions_is_up_to_date(config):
+    run(config)
+    meta = json.loads((config.out / "meta.json").read_text())
+    del meta["where"]
+    (config.out / "meta.json").write_text(json.dumps(meta))
+    assert run(config).skipped
+
+
+def test_new_agreement_scores_make_the_set_anew(config):
+    run(config)
+    with DescriptionSet(config.descriptions) as store:
+        store.put([Description(B, 1, 1, 0, "a red bird", agreement=0.3)])
+    assert not run(config).skipped
 
 
 def test_nothing_usable_is_an_error(tmp_path, tiny_st):

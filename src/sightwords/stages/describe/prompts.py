@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from sightwords.artefacts.description_set import Prompt
+from sightwords.artefacts.description import Prompt
 from sightwords.errors import ConfigError, UnknownNameError
+from sightwords.stages.describe.config import DescribeConfig
 
 _WORD_LIMIT = "{word_limit}"
 
@@ -28,15 +30,51 @@ PROMPTS = {
             "Describe the main object of this image: its shape, its colours, its texture, its parts, and the setting "
             "that it is in.",
         ),
+        Prompt(
+            "contrast",
+            1,
+            "This image belongs to the class: {class_name}. It is easily mistaken for: {confused_with}. Describe what "
+            "can be seen in this image that tells it apart from these.",
+        ),
+        Prompt(
+            "class_features",
+            1,
+            "Describe in three sentences what a photograph of the class {class_name} shows: shape, colours, texture, "
+            "parts and usual setting, above all what tells it apart from similar classes.",
+            per_class=True,
+        ),
     )
 }
+# what the describer class_name "is asked": its answer is the question
+CLASS_NAME = Prompt("class_name", 1, "{class_name}", per_class=True)
+
+
+def choose_prompt(config: DescribeConfig, confusions: Mapping[str, list[str]] | None = None) -> Prompt:
+    """Return the prompt that a configuration names.
+
+    Args:
+        config: which prompt.
+        confusions: class name -> names of the classes that it is confused with, for the prompt `contrast`.
+
+    Raises:
+        UnknownNameError: there is no prompt of that name.
+        ConfigError: the prompt file is not usable, or the describer takes no prompt.
+    """
+    if config.describer == "class_name":
+        if config.prompt_file or config.prompt != "plain":
+            raise ConfigError("The describer class_name gives the class names themselves and takes no prompt.")
+        return CLASS_NAME
+    if config.prompt_file:
+        return file_prompt(config.prompt_file, config.per_class)
+    prompt = named_prompt(config.prompt, config.word_limit)
+    return Prompt(prompt.name, prompt.version, prompt.template, prompt.per_class, confusions or {})
 
 
 def named_prompt(name: str, word_limit: int = 20) -> Prompt:
     """Return a built-in prompt.
 
     Args:
-        name: `plain`, `short`, `class` or `attributes`.
+        name: one of `PROMPTS`.
         word_limit: number of words that `short` allows.
 
     Raises:
@@ -45,14 +83,16 @@ def named_prompt(name: str, word_limit: int = 20) -> Prompt:
     if name not in PROMPTS:
         raise UnknownNameError("prompt", name, PROMPTS, "A prompt of your own is read by --prompt-file FILE.")
     prompt = PROMPTS[name]
-    return Prompt(name, prompt.version, prompt.template.replace(_WORD_LIMIT, str(word_limit)))
+    template = prompt.template.replace(_WORD_LIMIT, str(word_limit))
+    return Prompt(name, prompt.version, template, prompt.per_class)
 
 
-def file_prompt(path: Path) -> Prompt:
+def file_prompt(path: Path, per_class: bool = False) -> Prompt:
     """Return the prompt that a UTF-8 text file holds; its name is the file's stem.
 
     Raises:
-        ConfigError: the file cannot be read, is empty, or has a placeholder other than `{class_name}`.
+        ConfigError: the file cannot be read, is empty, has a placeholder other than `{class_name}`, or lacks that one
+            although it is asked for each class.
     """
     try:
         template = path.read_text(encoding="utf-8-sig").strip()
@@ -66,4 +106,6 @@ def file_prompt(path: Path) -> Prompt:
             f"The prompt file {path} has the placeholder {unknown[0]}; only {{class_name}} is known. "
             "Write it without braces if it is meant as text."
         )
-    return Prompt(path.stem, 1, template)
+    if per_class and "{class_name}" not in template:
+        raise ConfigError(f"The prompt file {path} does not name the class. With --per-class it needs {{class_name}}.")
+    return Prompt(path.stem, 1, template, per_class)

@@ -1,52 +1,37 @@
-"""Ask a describer about every image that has no answer yet, and commit each answer as it arrives."""
+"""Ask a describer about everything that has no good answer yet, and commit each answer as it arrives."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from sightwords.artefacts.description_set import Description, DescriptionSet, Prompt
-from sightwords.data.catalog import Catalog, ImageSet, Problem, open_catalog
-from sightwords.data.key import Member, image_key
-from sightwords.errors import DataError, ModelError, UnavailableError, UnreadableImageError
+from sightwords.artefacts.description_set import DescriptionSet, Prompt
+from sightwords.data.catalog import Catalog, ImageSet, open_catalog, stratified
+from sightwords.errors import DataError, ModelError
+from sightwords.files import lock
 from sightwords.progress import Progress
 from sightwords.stages.describe.config import DescribeConfig
+from sightwords.stages.describe.confusion import read_confusions
+from sightwords.stages.describe.cost.budget import Budget, Limits, Spent
+from sightwords.stages.describe.cost.prices import Price, read_prices
 from sightwords.stages.describe.describers import make_describer
-from sightwords.stages.describe.describers.base import Answer, Describer, Request
-from sightwords.stages.describe.prefetch import prefetch
-from sightwords.stages.describe.prompts import file_prompt, named_prompt
-from sightwords.stages.describe.result import DescribeResult
+from sightwords.stages.describe.describers.base import Describer
+from sightwords.stages.describe.interruption import Interruption
+from sightwords.stages.describe.prompts import choose_prompt
+from sightwords.stages.describe.quality import Rules
+from sightwords.stages.describe.result import DescribeResult, Reason
+from sightwords.stages.describe.session import Checks, Session
+from sightwords.stages.describe.target import ClassTargets, ImageTargets, Targets, Wanted, questions, spread
 
-# This many failures one after another are the describer's fault, not the images'.
-MAX_FAILURES_IN_A_ROW = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One distinct image to describe; several files with the same bytes are one."""
-
-    key: str
-    member: Member
-    class_name: str
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """Why an image cannot be shown to the describer.
-
-    Attributes:
-        reason: in a few words.
-        key_holds: whether the bytes were those of the key, so that the reason may be stored under it.
-    """
-
-    reason: str
-    key_holds: bool = False
+# these repeat what is known already: whatever they say is right, however short, and many images may share it
+_UNJUDGED = ("demo", "class_name")
 
 
 def run(config: DescribeConfig) -> DescribeResult:
-    """Describe the images that lack a description by this describer and prompt.
+    """Describe the images that lack a usable description by this describer and prompt.
+
+    Under torchrun every process asks for its share of the images.
 
     Args:
         config: what to describe, by whom, and where to write.
@@ -54,29 +39,32 @@ def run(config: DescribeConfig) -> DescribeResult:
     Raises:
         ConfigError: an option is not allowed.
         DataError: the images cannot be used, or the prompt names the class and an image has none.
+        ArtefactError: the set cannot be written, is damaged, or another process asks the same; what had arrived is
+            stored.
         ModelError: the describer cannot be had or used; what had arrived is stored.
         KeyboardInterrupt: the user stopped it; what had arrived is stored.
     """
     start_s = time.monotonic()
-    prompt = file_prompt(config.prompt_file) if config.prompt_file else named_prompt(config.prompt, config.word_limit)
-    describer = make_describer(config)
-    info = describer.info()
     catalog = open_catalog(config, ("train", "val") if config.split == "all" else (config.split,))
-    images = wanted_images(catalog, config.split)
-    check_labels(images, prompt)
+    prompt = _prompt(config, catalog)
+    parts = wanted_images(catalog, config.split)
+    check_labels(parts, prompt)
+    describer = make_describer(config, sees_images=not prompt.per_class)
+    info = describer.info()
+    price = read_prices(config.prices).of(info.model) if config.prices else None
     result = DescribeResult(config.out, info.identifier, prompt.name, problems=list(catalog.problems))
     with DescriptionSet(config.out, create=True) as store:
-        rows = (store.add_prompt(prompt), store.add_describer(info))
-        names = catalog.class_names
-        store.add_images((t.key, t.member.name, t.class_name) for t in distinct_targets(images, names))
-        present = store.answered(*rows, config.retry_failed)
-        total = config.samples * sum(1 for _ in distinct_targets(images, names))
-        todo = missing(distinct_targets(images, names), present, config.samples)
-        num_missing = sum(len(samples) for _, samples in todo)
-        result.num_skipped = total - num_missing
-        with Progress("Describing", total, "descriptions", done=result.num_skipped) as progress:
-            session = Session(describer, prompt, store, rows, result, progress)
-            session.ask_all(missing(distinct_targets(images, names), present, config.samples), num_missing)
+        wanted = Wanted(
+            store.add_prompt(prompt),
+            store.add_describer(info),
+            config.samples,
+            config.tries,
+            config.retry_failed,
+            time.time(),
+        )
+        job = Job(config, catalog, parts, prompt, describer, store, wanted, price)
+        with lock(job.lock_name, f"Another process asks the same for {config.out}. Wait for it, or stop it first."):
+            job.run(result)
     result.seconds = time.monotonic() - start_s
     return result
 
@@ -108,130 +96,156 @@ def check_labels(images: list[ImageSet], prompt: Prompt) -> None:
         )
 
 
-def distinct_targets(images: list[ImageSet], class_names: list[str]) -> Iterator[Target]:
-    """Yield every distinct image once; made anew at each pass, because a million of them are large."""
-    seen: set[str] = set()
-    for part in images:
-        for i in range(len(part)):
-            key = part.key(i)
-            if key not in seen:
-                seen.add(key)
-                yield Target(key, part.member(i), ", ".join(class_names[label] for label in part.labels(i)))
+def _prompt(config: DescribeConfig, catalog: Catalog) -> Prompt:
+    named = config.confusions
+    confusions = read_confusions(named, catalog.class_ids, catalog.class_names) if named else {}
+    return choose_prompt(config, confusions)
 
 
-def missing(
-    targets: Iterator[Target], present: set[tuple[str, int]], num_samples: int
-) -> Iterator[tuple[Target, list[int]]]:
-    """Yield the images that lack samples, with the samples that they lack."""
-    for target in targets:
-        samples = [sample for sample in range(num_samples) if (target.key, sample) not in present]
-        if samples:
-            yield target, samples
+class Job:
+    """One run of the stage on an open set.
 
-
-class Session:
-    """One run's writing side: every answer goes through `store_answer`, one committed transaction each."""
+    Args:
+        config: the options.
+        catalog: the user's images.
+        parts: those to describe.
+        prompt: what is asked.
+        describer: who is asked.
+        store: where answers go.
+        wanted: which descriptions.
+        price: what the model costs, where known.
+    """
 
     def __init__(
         self,
-        describer: Describer,
+        config: DescribeConfig,
+        catalog: Catalog,
+        parts: list[ImageSet],
         prompt: Prompt,
+        describer: Describer,
         store: DescriptionSet,
-        rows: tuple[int, int],
-        result: DescribeResult,
-        progress: Progress,
+        wanted: Wanted,
+        price: Price | None,
     ) -> None:
-        self.describer, self.prompt, self.store, self.rows = describer, prompt, store, rows
-        self.result, self.progress = result, progress
-        self.num_failed_in_a_row = 0
+        self.config, self.catalog, self.prompt, self.describer = config, catalog, prompt, describer
+        self.store, self.wanted, self.price = store, wanted, price
+        self.rank, self.num_shares = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.everything = self._targets(parts)
+        pilot = config.pilot
+        self.targets = self._targets(_sample(parts, pilot)) if pilot else self.everything
 
-    def ask_all(self, todo: Iterator[tuple[Target, list[int]]], num_missing: int) -> None:
-        """Ask for everything in `todo`; without anything to ask the describer is not even loaded."""
-        if not num_missing:
-            return
-        try:
-            with closing(self.requests(todo)) as requests, closing(self.describer.describe(requests)) as answers:
-                for answer in answers:
-                    self.store_answer(answer)
-        except ModelError as error:
-            raise type(error)(f"{error} {self.stored_so_far()}") from None
-        except KeyboardInterrupt:
-            self.progress.message(f"Stopped. {self.stored_so_far()}")
-            raise
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Row ids of prompt and describer."""
+        return self.wanted.prompt, self.wanted.describer
 
-    def requests(self, todo: Iterator[tuple[Target, list[int]]]) -> Generator[Request]:
-        """Yield the requests, pictures prepared ahead; images that cannot be read are counted instead."""
-        prepare: Callable[[tuple[Target, list[int]]], object] = self.prepare
-        with closing(prefetch(prepare, todo, self.describer.num_ahead)) as prepared:
-            for (target, samples), picture in prepared:
-                name, text = target.member.name, self.prompt.text(target.class_name)
-                asked = [Request(target.key, sample, name, self.prompt.name, text, picture) for sample in samples]
-                if isinstance(picture, Unreadable):
-                    self.leave_out(asked, picture)
-                else:
-                    yield from asked
+    @property
+    def lock_name(self) -> str:
+        """What no other process may do at the same time."""
+        return f"describe {self.config.out.resolve()} {self.rows} {self.rank}"
 
-    def prepare(self, item: tuple[Target, list[int]]) -> object:
-        """Return an image's picture as the describer wants it, or why there is none; runs in threads."""
-        target, _ = item
-        try:
-            data = target.member.read()
-        except OSError as error:
-            return Unreadable(error.strerror or str(error))
-        if image_key(data) != target.key:
-            return Unreadable("changed since it was listed; run the same command again")
-        try:
-            return self.describer.prepare(data, target.member.name)
-        except UnreadableImageError as error:
-            return Unreadable(error.reason, key_holds=True)
+    def run(self, result: DescribeResult) -> None:
+        """Ask, score, and fill in the result."""
+        self.store.add_images(self.everything.images())
+        if isinstance(self.everything, ClassTargets):
+            spread(self.store, self.everything, self.wanted)
+        total = self.config.samples * len(self.targets)
+        num_missing = sum(1 for _ in questions(self.store, self.targets, self.wanted))
+        result.num_skipped = total - num_missing
+        with Interruption(self.config.grace_s, show=self.rank == 0) as interruption:
+            if num_missing:
+                self._ask(result, total, interruption.requested)
+            if self.config.agreement and not self.prompt.per_class and not interruption.requested():
+                self._score(interruption.requested)
+            if interruption.requested():
+                raise KeyboardInterrupt
+        self._conclude(result)
 
-    def leave_out(self, requests: list[Request], unreadable: Unreadable) -> None:
-        """Count an unreadable image; where its bytes are what the key says, remember that in the set."""
-        self.result.problems.append(Problem(requests[0].name, unreadable.reason))
-        if unreadable.key_holds:
-            reason = f"unreadable image: {unreadable.reason}"
-            self.store.put([self.row(Answer(request, "", "failed", reason)) for request in requests])
-        self.progress.advance(len(requests))
-
-    def store_answer(self, answer: Answer) -> None:
-        """Commit one answer, count it and show it.
-
-        Raises:
-            UnavailableError: too many requests in a row failed.
-        """
-        self.store.put([self.row(answer)])
-        self.result.count(answer)
-        self.progress.advance(note=_glimpse(answer))
-        self.num_failed_in_a_row = self.num_failed_in_a_row + 1 if answer.status == "failed" else 0
-        if self.num_failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
-            raise UnavailableError(
-                f"{self.num_failed_in_a_row} requests in a row got no answer; the last one, for "
-                f"{answer.request.name}: {answer.reason}."
+    def _ask(self, result: DescribeResult, total: int, stopping: Callable[[], bool]) -> None:
+        budget = self._budget()
+        with Progress("Describing", total, "descriptions", done=result.num_skipped, enabled=self.rank == 0) as progress:
+            session = Session(
+                self.describer,
+                self.prompt,
+                self.store,
+                self.targets,
+                self.wanted,
+                self._checks(),
+                budget,
+                progress,
+                stopping,
             )
+            try:
+                session.ask_all()
+            except ModelError as error:
+                raise type(error)(f"{error} {self._stored()}") from None
+            except KeyboardInterrupt:
+                progress.message(f"Stopped. {self._stored()}")
+                raise
+            if stopping():
+                progress.message(f"Stopped. {self._stored()}")
+        result.stopped = budget.exhausted
+        result.num_answers = session.num_answers
+        result.problems += session.problems.values()
+        result.num_unreadable = session.num_unreadable
 
-    def row(self, answer: Answer) -> Description:
-        """Return the row of the description set that holds an answer."""
-        prompt, describer = self.rows
-        request = answer.request
-        return Description(
-            request.key,
-            prompt,
-            describer,
-            request.sample,
-            answer.text,
-            answer.status,
-            answer.reason,
-            answer.num_prompt_tokens,
-            answer.num_text_tokens,
-            answer.seconds,
-        )
+    def _conclude(self, result: DescribeResult) -> None:
+        counts = self.store.counts(*self.rows, since=self.wanted.since)
+        counts["failed"] = counts.get("failed", 0) - result.num_unreadable
+        result.count(counts)
+        result.reasons = [Reason(*row) for row in self.store.reasons(*self.rows)]
+        if self.config.pilot and self.rank == 0:
+            self._show_pilot(result)
 
-    def stored_so_far(self) -> str:
+    def _show_pilot(self, result: DescribeResult) -> None:
+        from sightwords.stages.describe.pilot.pilot import forecast_pilot, write_pilot_page
+
+        num_total = self.config.samples * len(self.everything)
+        num_left = sum(1 for _ in questions(self.store, self.everything, self.wanted))
+        forecast = forecast_pilot(self.store, self.wanted, self.targets, num_total, num_left, self.price)
+        result.forecast = [*forecast.lines(), "The same command without --pilot asks for the others."]
+        result.next_command = ""
+        result.page = self.config.out.with_name(f"{self.config.out.stem}-pilot.html")
+        write_pilot_page(result.page, forecast, self.store, self.rows, self.targets, self.prompt, result.describer)
+
+    def _score(self, stopping: Callable[[], bool]) -> None:
+        from sightwords.stages.describe.agreement import open_scorer, score_agreement
+
+        assert self.config.agreement is not None
+        scorer = open_scorer(self.config.agreement, self.config.device)
+        score_agreement(self.store, self.rows, self.targets, scorer, self.config.batch_size, stopping)
+
+    def _targets(self, parts: list[ImageSet]) -> Targets:
+        if self.prompt.per_class:  # a few questions: the first process asks them all
+            return ClassTargets(ImageTargets(parts if self.rank == 0 else [], self.catalog.class_names))
+        return ImageTargets(parts, self.catalog.class_names, (self.rank, self.num_shares))
+
+    def _checks(self) -> Checks:
+        config = self.config
+        if config.describer in _UNJUDGED:
+            return Checks(None)
+        rules = Rules(config.min_words, config.max_words, config.on_cut, config.language)
+        return Checks(rules, self.catalog.class_names, None if self.prompt.per_class else config.max_same)
+
+    def _budget(self) -> Budget:
+        """Return the limits that remain; processes share them equally."""
+        config = self.config
+        limits = Limits(config.max_requests, config.max_tokens, config.max_cost)
+        if limits == Limits():
+            return Budget(limits, self.price, Spent(), config.max_new_tokens)
+        spent = Spent.of(self.store.usage(*self.rows))
+        if self.num_shares > 1:
+            limits = limits.share(spent, self.price, self.num_shares)
+        return Budget(limits, self.price, spent, config.max_new_tokens)
+
+    def _stored(self) -> str:
         """Return how many descriptions the set holds and how to go on."""
-        num_stored = self.result.num_ok + self.result.num_rejected + self.result.num_skipped
-        return f"{num_stored} descriptions are stored in {self.result.out}; the same command goes on from there."
+        num_stored = sum(self.store.counts(*self.rows).get(status, 0) for status in ("ok", "rejected"))
+        return f"{num_stored} descriptions are stored in {self.config.out}; the same command goes on from there."
 
 
-def _glimpse(answer: Answer) -> str:
-    text = " ".join((answer.text or f"{answer.status}: {answer.reason}").split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _sample(parts: list[ImageSet], num_images: int) -> list[ImageSet]:
+    """Return about `num_images` images, of each split and class its share, so that they stand for all."""
+    num_all = sum(map(len, parts))
+    shares = [max(1, round(num_images * len(part) / num_all)) for part in parts]
+    return [part.subset(stratified(part, share, proportional=True)) for part, share in zip(parts, shares, strict=True)]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, cast, get_args
 
 from cyclopts import Parameter
 
 from sightwords.errors import ConfigError
+
+PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
+EngineChoice = Literal["local", "ray"]
 
 
 @Parameter(name="*")
@@ -25,16 +28,32 @@ class EmbedConfig:
     """Encoder: builtin:minilm (no network), st:NAME_OR_FOLDER, openclip:MODEL/TAG_OR_CHECKPOINT."""
     prompt: Annotated[list[str], Parameter(negative="", show_default=False)] = field(default_factory=list)
     """Take only the answers to this prompt; may be given several times. [default: all]"""
-    batch_size: int = 64
-    """Texts in a batch."""
+    where: str | None = None
+    """Take only descriptions that an SQLite condition holds for, such as "prompt = 'class' and agreement > 0.2"."""
+    batch_size: int | None = None
+    """Most texts in a batch. [default: 1024 tokens together on the CPU, 32768 on a GPU]"""
     device: str = "auto"
     """Device: auto, cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the encoder; auto is bf16 on GPUs that have it, fp32 elsewhere. Vectors are stored as fp16."""
+    precision: PrecisionChoice = "auto"
+    """Arithmetic of the encoder; auto takes bf16 where a trial on some of the texts finds it faster and exact enough
+    (cosine to fp32 at least 0.999), else fp32. Vectors are stored as fp16."""
+    engine: EngineChoice = "local"
+    """Where texts are encoded: in this process, or on a Ray cluster."""
+    ray_address: str = "auto"
+    """Address of the Ray cluster; auto takes the running one, and starts one on this machine where there is none."""
+    ray_workers: int | None = None
+    """Encoders on the Ray cluster. [default: one for each GPU, else one for each node]"""
 
     def __post_init__(self) -> None:
         self.descriptions, self.out = Path(self.descriptions), Path(self.out)
         given = cast("object", self.prompt)
         self.prompt = [given] if isinstance(given, str) else list(self.prompt)  # a lone name, from Python
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise ConfigError(f"--batch-size is {self.batch_size}; it must be at least 1 text.")
+        allowed = get_args(PrecisionChoice)
+        if self.precision not in allowed:
+            raise ConfigError(f"--precision is {self.precision!r}; it must be one of {', '.join(allowed)}.")
+        if self.engine not in get_args(EngineChoice):
+            raise ConfigError(f"--engine is {self.engine!r}; it must be {' or '.join(get_args(EngineChoice))}.")
+        if self.ray_workers is not None and self.ray_workers < 1:
+            raise ConfigError(f"--ray-workers is {self.ray_workers}; it must be at least 1.")

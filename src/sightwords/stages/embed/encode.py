@@ -1,18 +1,20 @@
-"""Distinct texts become vectors: long ones in pieces, pieces in batches of like length, pieces of a text pooled."""
+"""Distinct texts become vectors: planned, encoded by an engine, kept in a store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
-from sightwords.errors import ModelError
 from sightwords.progress import Progress
-from sightwords.stages.embed.chunk import split_text
-from sightwords.stages.embed.encoders import Encoder
-
-_COUNTED = 2048  # texts whose tokens are counted at once
+from sightwords.stages.embed.encoders import Encoder, TokenEncoder
+from sightwords.stages.embed.engine import Engine, LocalEngine, default_rule
+from sightwords.stages.embed.plan import Batch, BatchRule, Block, Counts, block_rows, num_blocks, prepare_block
+from sightwords.stages.embed.store import MemoryStore, Store
 
 
 @dataclass(frozen=True)
@@ -21,81 +23,43 @@ class Encoded:
 
     Attributes:
         vectors: normalised, float16, shape (R, D).
-        num_split: texts that were longer than the encoder's limit.
-        num_pieces: pieces that were encoded; a text within the limit is one.
-        num_tokens_total: tokens of all pieces, special ones included.
-        num_tokens_cut: tokens beyond the encoder's limit.
+        counts: what became of the texts.
     """
 
     vectors: np.ndarray
-    num_split: int
-    num_pieces: int
-    num_tokens_total: int
-    num_tokens_cut: int
+    counts: Counts
 
 
-@dataclass(frozen=True)
-class Pieces:
-    """Texts in pieces that fit the encoder.
-
-    Attributes:
-        texts: P pieces.
-        owners: position of the text that each piece belongs to, int64, shape (P,).
-        num_tokens: tokens of each piece, int64, shape (P,).
-    """
-
-    texts: list[str]
-    owners: np.ndarray
-    num_tokens: np.ndarray
-
-
-def encode_texts(encoder: Encoder, texts: Sequence[str], batch_size: int, show: bool = True) -> Encoded:
-    """Encode texts, each once.
-
-    The vector of a text in pieces is the mean of the pieces' normalised vectors weighted by their numbers of tokens
-    (special ones included), normalised again.
+def encode_texts(
+    encoder: Encoder,
+    texts: Sequence[str],
+    batch_size: int | None = None,
+    show: bool = True,
+    store: Store | None = None,
+    engine: Engine | None = None,
+) -> Encoded:
+    """Encode texts, each once; what a store has already is not encoded again.
 
     Args:
         encoder: the frozen encoder.
         texts: R distinct texts.
-        batch_size: pieces in a batch.
+        batch_size: most texts in a batch; None takes batches that suit the device.
         show: whether to show progress.
+        store: where the vectors go; None keeps them in memory.
+        engine: who encodes the batches; None is this process.
 
     Raises:
         ModelError: the encoder returns a vector without a direction.
+        ArtefactError: the disk is full.
     """
-    pieces = cut(encoder, texts)
-    num_pieces = np.bincount(pieces.owners, minlength=len(texts))
-    vectors = np.zeros((len(texts), encoder.info.dimension), np.float16)
-    sums = {int(owner): np.zeros(encoder.info.dimension) for owner in np.flatnonzero(num_pieces > 1)}
-    order = np.argsort(-pieces.num_tokens, kind="stable")  # the longest first: memory runs out at once or never
-    with Progress("Embedding", len(order), "pieces of text" if sums else "texts", enabled=show) as progress:
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            found = _normalised(encoder.encode([pieces.texts[i] for i in batch]))
-            _place(found, pieces, batch, vectors, sums)
-            progress.advance(len(batch))
-    for owner, total in sums.items():
-        vectors[owner] = _normalised(total[None])[0]
-    limit = encoder.info.max_tokens
-    num_cut = 0 if limit is None else int(np.maximum(pieces.num_tokens - limit, 0).sum())
-    return Encoded(vectors, len(sums), len(order), int(pieces.num_tokens.sum()), num_cut)
-
-
-def cut(encoder: Encoder, texts: Sequence[str]) -> Pieces:
-    """Return texts in pieces that fit the encoder, in order."""
-    limit = encoder.info.max_tokens
-    pieces: list[str] = []
-    owners: list[int] = []
-    counts: list[int] = []
-    for start in range(0, len(texts), _COUNTED):
-        block = texts[start : start + _COUNTED]
-        for owner, (text, count) in enumerate(zip(block, encoder.num_tokens(block), strict=True), start):
-            parts = [text] if limit is None or count <= limit else split_text(text, limit, encoder.num_tokens)
-            pieces += parts
-            owners += [owner] * len(parts)
-            counts += [count] if len(parts) == 1 else encoder.num_tokens(parts)
-    return Pieces(pieces, np.array(owners, np.int64), np.array(counts, np.int64))
+    rule = default_rule(encoder, batch_size)
+    store = store or MemoryStore(len(texts), encoder.info.dimension)
+    if engine is not None:
+        counts = _encode(encoder, texts, rule, store, engine, show)
+    else:
+        with LocalEngine(encoder) as local:
+            counts = _encode(encoder, texts, rule, store, local, show)
+    return Encoded(store.vectors, counts)
 
 
 def mean_vector(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -112,24 +76,50 @@ def mean_vector(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return mean.astype(np.float32)
 
 
-def _place(
-    found: np.ndarray, pieces: Pieces, batch: np.ndarray, vectors: np.ndarray, sums: dict[int, np.ndarray]
-) -> None:
-    for vector, piece in zip(found, batch, strict=True):
-        owner = int(pieces.owners[piece])
-        if owner in sums:
-            sums[owner] += vector * pieces.num_tokens[piece]
-        else:
-            vectors[owner] = vector
+def _encode(
+    encoder: Encoder, texts: Sequence[str], rule: BatchRule, store: Store, engine: Engine, show: bool
+) -> Counts:
+    blocks = range(num_blocks(len(texts), rule))
+    counts = {number: known for number in blocks if (known := store.block(number)) is not None}
+    missing = [number for number in blocks if number not in counts]
+    with closing(_blocks(encoder, texts, missing, rule)) as prepared:
+        first = list(itertools.islice(prepared, 1))  # the one that may be begun: the rate must not count what is here
+        here = sum(_num_characters(texts, block_rows(number, len(texts), rule)) for number in counts)
+        here += sum(_in_batch(texts, batch) for block in first for batch in block.batches if _has(store, block, batch))
+        total = _num_characters(texts, slice(None))
+        with Progress("Embedding", total, "characters", here, enabled=show) as progress:
+            for block in itertools.chain(first, prepared):
+                wanted = [batch for batch in block.batches if not _has(store, block, batch)]
+                for batch, found in engine.encode(wanted):
+                    store.put(block.number, batch.number, batch.owners, batch.pooled(found))
+                    progress.advance(_in_batch(texts, batch), f"{len(texts)} texts")
+                store.finish(block.number, block.counts)
+                counts[block.number] = block.counts
+    return sum(counts.values(), Counts())
 
 
-def _normalised(vectors: np.ndarray) -> np.ndarray:
-    """Return vectors of length 1, float64, shape (N, D)."""
-    precise = vectors.astype(np.float64)
-    lengths = np.linalg.norm(precise, axis=1, keepdims=True)
-    if not (np.isfinite(lengths).all() and (lengths > 0).all()):
-        raise ModelError(
-            "The encoder returned a vector that is not finite, or zero. Its numbers may be too large for fp16: "
-            "try --precision fp32."
-        )
-    return np.asarray(precise / lengths)
+def _has(store: Store, block: Block, batch: Batch) -> bool:
+    return store.has(block.number, batch.number, batch.owners)
+
+
+def _num_characters(texts: Sequence[str], rows: slice) -> int:
+    """Return the length of texts, which time goes with: long texts come first, so their number would mislead."""
+    return sum(map(len, itertools.islice(texts, *rows.indices(len(texts)))))
+
+
+def _in_batch(texts: Sequence[str], batch: Batch) -> int:
+    return sum(len(texts[owner]) for owner in batch.owners)
+
+
+def _blocks(encoder: Encoder, texts: Sequence[str], numbers: list[int], rule: BatchRule) -> Generator[Block]:
+    """Yield the blocks; the next one is tokenised meanwhile where nobody else needs the tokenizer."""
+    if not isinstance(encoder, TokenEncoder):
+        yield from (prepare_block(encoder, texts, number, rule) for number in numbers)
+        return
+    with ThreadPoolExecutor(1, "tokenize") as thread:
+        futures = (thread.submit(prepare_block, encoder, texts, number, rule) for number in numbers)
+        ahead = list(itertools.islice(futures, 1))
+        while ahead:
+            block = ahead.pop().result()
+            ahead += itertools.islice(futures, 1)
+            yield block

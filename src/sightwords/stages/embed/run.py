@@ -2,144 +2,127 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+import glob
+import shutil
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from sightwords.artefacts.description_set import DescriptionSet
 from sightwords.artefacts.embedding_set import EmbeddingSet, check_replaceable
-from sightwords.errors import ArtefactError, UnknownNameError
-from sightwords.progress import duration, stopwatch
+from sightwords.errors import ArtefactError
+from sightwords.files import lock
+from sightwords.progress import Progress, stopwatch
 from sightwords.stages.embed.config import EmbedConfig
-from sightwords.stages.embed.encode import Encoded, encode_texts, mean_vector
-from sightwords.stages.embed.encoders import EncoderInfo, open_encoder
+from sightwords.stages.embed.encode import encode_texts, mean_vector
+from sightwords.stages.embed.encoders import Encoder, EncoderInfo, open_encoder
+from sightwords.stages.embed.engine import default_rule
+from sightwords.stages.embed.plan import Counts
+from sightwords.stages.embed.precision import Precision, Trial, choose
+from sightwords.stages.embed.result import EmbedResult
+from sightwords.stages.embed.selection import Texts, read_texts
+from sightwords.stages.embed.store import WorkFolder, told
 
-
-@dataclass(frozen=True)
-class EmbedResult:
-    """What an embedding set holds.
-
-    Attributes:
-        out: its folder.
-        meta: its `meta.json`.
-        seconds: time of the encoding.
-        skipped: whether it was there already and nothing was done.
-    """
-
-    out: Path
-    meta: dict[str, Any]
-    seconds: float = 0.0
-    skipped: bool = False
-
-    @property
-    def next_command(self) -> str:
-        """The command to run next."""
-        return f"sightwords train IMAGES --embeddings {shlex.quote(str(self.out))} --model resnet50 --out RUN"
-
-    def summary(self) -> str:
-        """Return what the set holds and how it came about, as lines of text."""
-        meta = self.meta
-        what = (
-            f"{meta['num_vectors']} distinct texts of {meta['num_descriptions']} descriptions "
-            f"({meta['num_images']} images) by {meta['encoder']}, {meta['dimension']} numbers each"
-        )
-        if self.skipped:
-            return f"{self.out} is up to date (same texts, same encoder), nothing was done: {what}"
-        lines = [f"Wrote {self.out}: {what}"]
-        if meta["num_split_texts"]:
-            lines.append(
-                f"  {meta['num_split_texts']} texts are longer than {meta['max_tokens']} tokens: "
-                "encoded in pieces and pooled, nothing cut"
-            )
-        return "\n".join(
-            [*lines, f"  {meta['num_tokens_total']} tokens in {duration(self.seconds)}, {meta['precision']}"]
-        )
-
-
-@dataclass
-class _Texts:
-    """The usable descriptions: the index of the embedding set, and each distinct text once, as it first appears."""
-
-    fingerprint: str
-    prompts: list[str]
-    describers: list[str]
-    index: dict[str, list[Any]]
-    distinct: list[str]
-
-    @property
-    def num_images(self) -> int:
-        return len(set(self.index["key"]))
+if TYPE_CHECKING:
+    from sightwords.stages.embed.cluster import RayEncoders
 
 
 def run(config: EmbedConfig) -> EmbedResult:
     """Encode every distinct text once and write the embedding set in one step.
 
-    Where `config.out` holds the vectors of the same texts by the same encoder already, nothing is done.
+    Where `config.out` holds the vectors of the same texts by the same encoder already, nothing is done. A run that
+    was interrupted goes on where it was: finished vectors wait in a work folder beside `config.out`.
 
     Raises:
-        ArtefactError: the description set is missing or has no usable text, or `config.out` is something else.
+        ArtefactError: the description set is missing or has no usable text, `config.out` is something else, or the
+            disk is full.
+        BusyError: another process makes this set.
+        ConfigError: the condition of `config.where` is wrong.
         UnknownNameError: there is no such encoder, or no description by such a prompt.
         ModelError: the encoder cannot be fetched or loaded.
+        UnavailableError: the Ray cluster cannot be reached, or disappears; what had arrived is kept.
     """
     check_replaceable(config.out)  # before hours of work
-    texts = _read(config)
-    existing = _existing(config, texts)
-    encoder = open_encoder(config.encoder, config.device, config.precision)
-    made_from = _provenance(texts, encoder.info)
-    if existing is not None and made_from.items() <= existing.meta.items():
+    name = f"embedding set {config.out.resolve()}"
+    with lock(name, f"Another process writes {config.out}. Wait for it, or stop it first."):
+        return _run(config)
+
+
+def _run(config: EmbedConfig) -> EmbedResult:
+    texts = read_texts(config)
+    on_ray = config.engine == "ray"
+    device = "cpu" if on_ray else config.device  # where others encode, this machine only tokenises
+    encoder = open_encoder(config.encoder, device, "fp32" if config.precision == "auto" else config.precision)
+    existing = _existing(config.out)
+    if existing is not None and _is_up_to_date(
+        existing.meta, _provenance(config, texts, encoder.info), config.precision
+    ):
+        WorkFolder(config.out).remove()  # of a run that was killed just before its end
         return EmbedResult(config.out, existing.meta, skipped=True)
-    with stopwatch() as seconds:
-        encoded = encode_texts(encoder, texts.distinct, config.batch_size)
-    mean = mean_vector(encoded.vectors, np.array(texts.index["row"], np.int64))
-    made = {"sightwords_version": version("sightwords"), "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    meta = {**made_from, **_counts(texts, encoded), **made}
-    written = EmbeddingSet.write(config.out, encoded.vectors, mean, texts.index, meta)
+    if on_ray:
+        from sightwords.stages.embed.cluster import RayEncoders
+
+        with RayEncoders(config, encoder) as cluster:
+            return make_set(config, texts, cluster.encoder, cluster)
+    return make_set(config, texts, encoder)
+
+
+def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEncoders | None = None) -> EmbedResult:
+    """Encode texts and write the embedding set, going on where an interrupted run was.
+
+    Args:
+        config: the options.
+        texts: what to encode.
+        encoder: in the precision that the options name; in fp32 where they leave it open.
+        cluster: who encodes in place of this process.
+
+    Raises:
+        ArtefactError: the disk is full.
+        ModelError: the encoder returns a vector without a direction.
+    """
+    work = WorkFolder(config.out)
+    encoder, precision = _precise(encoder, config, texts, work, cluster)
+    engine = cluster.engine(precision.name) if cluster else None
+    plan = _plan(texts, encoder.info) | precision.meta()
+    work.open(plan, (len(texts.distinct), encoder.info.dimension), default_rule(encoder, config.batch_size))
+    if work.note:
+        Progress("Embedding", None, "texts").message(work.note)
+    with stopwatch() as seconds, closing(work):
+        counts = encode_texts(encoder, texts.distinct, config.batch_size, store=work, engine=engine).counts
+    meta = _provenance(config, texts, encoder.info) | precision.meta() | _counts(texts, counts)
+    written = _write(config.out, work, texts, meta)
     return EmbedResult(config.out, written.meta, seconds[0])
 
 
-def _read(config: EmbedConfig) -> _Texts:
-    index: dict[str, list[Any]] = {name: [] for name in ("key", "prompt", "describer", "sample", "row")}
-    rows: dict[str, int] = {}
-    with DescriptionSet(config.descriptions) as store:
-        fingerprint = store.fingerprint()  # first: an answer that arrives meanwhile makes the next run embed anew
-        for key, prompt, describer, sample, text in _usable(store, config.prompt):
-            row = rows.setdefault(text, len(rows))
-            for name, value in zip(index, (key, prompt, describer, sample, row), strict=True):
-                index[name].append(value)
-        counts = store.counts()
-    if not rows:
-        found = ", ".join(f"{count} {status}" for status, count in counts.items()) or "it is empty"
-        raise ArtefactError(f"{config.descriptions} has no usable description ({found}). Describe or import first.")
-    return _Texts(fingerprint, sorted(set(index["prompt"])), sorted(set(index["describer"])), index, list(rows))
+def _precise(
+    encoder: Encoder, config: EmbedConfig, texts: Texts, work: WorkFolder, cluster: RayEncoders | None
+) -> tuple[Encoder, Precision]:
+    """Return the encoder in the precision to use; an interrupted run keeps the one that it had chosen."""
+    if config.precision != "auto":
+        return encoder, Precision(config.precision, config.precision)
+    begun = work.plan()
+    if _plan(texts, encoder.info).items() <= begun.items() and begun.get("precision_asked") == "auto":
+        name, trial = begun.get("precision"), begun.get("trial")
+        if name in ("fp32", "bf16"):
+            chosen = encoder if name == "fp32" else encoder.cast(name)
+            return chosen, Precision(name, "auto", Trial(**trial) if trial else None)
+    return cluster.choose(texts.distinct) if cluster else choose(encoder, texts.distinct, config.device)
 
 
-def _usable(store: DescriptionSet, wanted: list[str]) -> Iterator[tuple[str, str, str, int, str]]:
-    prompts = {row: prompt.name for row, prompt in store.prompts().items()}
-    describers = {row: info.identifier for row, info in store.describers().items()}
-    for name in wanted:
-        if name not in prompts.values():
-            raise UnknownNameError("prompt", name, set(prompts.values()), "These are the prompts of the set.")
-    for one in store.descriptions("ok"):
-        if not wanted or prompts[one.prompt] in wanted:
-            yield one.key, prompts[one.prompt], describers[one.describer], one.sample, one.text
+def _plan(texts: Texts, info: EncoderInfo) -> dict[str, Any]:
+    """Return everything that the vectors depend on but the precision."""
+    return {
+        "encoder": info.identifier,
+        "model": info.model,
+        "revision": info.revision,
+        "max_tokens": info.max_tokens,
+        "texts": texts.texts_hash,
+    }
 
 
-def _existing(config: EmbedConfig, texts: _Texts) -> EmbeddingSet | None:
-    """Return the embedding set at `config.out`, None where it is damaged or there is none."""
-    try:
-        return EmbeddingSet(config.out) if config.out.exists() else None
-    except (ArtefactError, KeyError, TypeError):
-        return None
-
-
-def _provenance(texts: _Texts, info: EncoderInfo) -> dict[str, Any]:
-    """Return everything that the vectors depend on."""
+def _provenance(config: EmbedConfig, texts: Texts, info: EncoderInfo) -> dict[str, Any]:
+    """Return everything that the set depends on; the precision may be another one where it is chosen by itself."""
     return {
         "encoder": info.identifier,
         "model": info.model,
@@ -148,16 +131,45 @@ def _provenance(texts: _Texts, info: EncoderInfo) -> dict[str, Any]:
         "precision": info.precision,
         "max_tokens": info.max_tokens,
         "fingerprint": texts.fingerprint,
+        "where": config.where,
         "prompts": texts.prompts,
         "describers": texts.describers,
     }
 
 
-def _counts(texts: _Texts, encoded: Encoded) -> dict[str, int]:
+def _is_up_to_date(meta: dict[str, Any], wanted: dict[str, Any], asked: str) -> bool:
+    if asked == "auto" and meta.get("precision_asked") == "auto":
+        wanted = {**wanted, "precision": meta.get("precision")}
+    return wanted.items() <= {"where": None, **meta}.items()
+
+
+def _existing(out: Path) -> EmbeddingSet | None:
+    """Return the embedding set at `out`, None where it is damaged or there is none."""
+    try:
+        return EmbeddingSet(out) if out.exists() else None
+    except (ArtefactError, KeyError, TypeError):
+        return None
+
+
+def _counts(texts: Texts, counts: Counts) -> dict[str, Any]:
     return {
         "num_images": texts.num_images,
-        "num_split_texts": encoded.num_split,
-        "num_pieces": encoded.num_pieces,
-        "num_tokens_total": encoded.num_tokens_total,
-        "num_tokens_cut": encoded.num_tokens_cut,
+        "num_split_texts": counts.num_split,
+        "num_pieces": counts.num_pieces,
+        "num_tokens_total": counts.num_tokens_total,
+        "num_tokens_cut": counts.num_tokens_cut,
+        "sightwords_version": version("sightwords"),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _write(out: Path, work: WorkFolder, texts: Texts, meta: dict[str, Any]) -> EmbeddingSet:
+    """Put the set in its place in one step, then clean up, also behind runs that were killed while they wrote."""
+    mean = mean_vector(work.vectors, texts.rows)
+    with told(out, "What was there is unchanged and the vectors are kept: free some space and run the command again."):
+        written = EmbeddingSet.write(out, work.vectors_file, mean, texts.index, meta)
+    work.remove()
+    for ending in ("partial", "old"):
+        for left in out.parent.glob(f".{glob.escape(out.name)}.????????.{ending}"):
+            shutil.rmtree(left, ignore_errors=True)
+    return written

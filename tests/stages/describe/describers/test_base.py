@@ -6,9 +6,11 @@ import pytest
 from PIL import Image
 
 from sightwords.errors import UnreadableImageError
-from sightwords.stages.describe.describers.base import Decoding, Request, answered, decode_within
+from sightwords.stages.describe.describers.base import Decoding, Request, decode_within
 
-REQUEST = Request("a" * 64, 0, "x.png", "plain", "What?", None)
+
+def request(key: str = "a" * 64, sample: int = 0, attempt: int = 0) -> Request:
+    return Request(key, sample, attempt, "x.png", "bird", "plain", "What?", None)
 
 
 def png(image: Image.Image) -> bytes:
@@ -17,29 +19,19 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def test_the_first_sample_is_greedy_and_seeds_are_functions_of_seed_key_and_sample():
-    decoding = Decoding(temperature=0.7, seed=3)
-    second = Request("a" * 64, 1, "x.png", "plain", "What?", None)
-    other = Request("b" * 64, 1, "x.png", "plain", "What?", None)
-    assert [decoding.temperature_of(r) for r in (REQUEST, second)] == [0.0, 0.7]
-    seeds = [
-        decoding.seed_of(second),
-        decoding.seed_of(other),
-        decoding.seed_of(REQUEST),
-        Decoding(seed=4).seed_of(second),
-    ]
-    assert len(set(seeds)) == 4
-    assert decoding.seed_of(second) == Decoding(seed=3).seed_of(second)
+def test_the_first_answer_to_the_first_sample_is_greedy():
+    decoding = Decoding(temperature=0.7)
+    asked = [request(), request(sample=1), request(attempt=1), request(sample=2, attempt=3)]
+    assert [decoding.temperature_of(one) for one in asked] == [0.0, 0.7, 0.7, 0.7]
+
+
+def test_seeds_are_functions_of_seed_key_sample_and_attempt():
+    decoding = Decoding(seed=3)
+    asked = [request(), request("b" * 64), request(sample=1), request(attempt=1)]
+    seeds = [decoding.seed_of(one) for one in asked] + [Decoding(seed=4).seed_of(asked[0])]
+    assert len(set(seeds)) == 5
+    assert seeds[1] == Decoding(seed=3).seed_of(request("b" * 64))
     assert all(0 <= seed < 2**31 for seed in seeds)
-
-
-def test_an_empty_answer_is_rejected_and_a_cut_one_says_so():
-    assert (answered(REQUEST, " \n", 5, 2, 0.1).status, answered(REQUEST, " \n", 5, 2, 0.1).reason) == (
-        "rejected",
-        "empty",
-    )
-    cut = answered(REQUEST, " a bird ", 5, 2, 0.1, cut_at=2)
-    assert (cut.text, cut.status, cut.reason, cut.num_text_tokens) == ("a bird", "ok", "cut at 2 tokens", 2)
 
 
 def test_only_larger_images_are_scaled_and_keep_their_shape():

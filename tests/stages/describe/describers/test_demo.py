@@ -23,7 +23,8 @@ def drawn(record: str | None) -> bytes:
 
 def ask(data: bytes, prompt: str = "plain"):
     describer = DemoDescriber()
-    return next(iter(describer.describe([Request("k", 0, "a.png", prompt, "?", describer.prepare(data, "a.png"))])))
+    request = Request("k", 0, 0, "a.png", "wren", prompt, "?", describer.prepare(data, "a.png"))
+    return next(describer.describe([request], lambda: False))
 
 
 def test_each_prompt_gets_its_own_sentence():

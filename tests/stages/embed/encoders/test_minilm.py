@@ -14,6 +14,7 @@ from sightwords.stages.embed.chunk import split_text
 from sightwords.stages.embed.encode import encode_texts
 from sightwords.stages.embed.encoders import open_encoder
 from sightwords.stages.embed.encoders.minilm import model_folder
+from sightwords.stages.embed.plan import Counts
 
 TEXTS = [
     "A small brown bird with a short beak sits on a branch.",
@@ -55,31 +56,23 @@ def test_it_tells_what_it_is(minilm):
 
 def test_every_word_of_a_long_text_reaches_the_network(minilm, monkeypatch):
     """Spy on the tokens that enter the network: together they are the tokens of the whole text."""
-    model = minilm._model
-    tokenizer = model.tokenizer
+    tokenizer = minilm.library.model.tokenizer
     seen: list[list[int]] = []
-
-    def spy(module, inputs, keywords):
-        features = inputs[0] if inputs else keywords
-        for ids, mask in zip(features["input_ids"], features["attention_mask"], strict=True):
-            seen.append(ids[mask.bool()].tolist()[1:-1])
-
+    network = minilm._network
+    monkeypatch.setattr(
+        minilm, "_network", lambda texts: (seen.extend(t[1:-1].tolist() for t in texts), network(texts))[1]
+    )
     sentence = "The bird number {} has a red crest, a forked tail and unmistakably striped wings. "
     text = "".join(sentence.format(number) for number in range(40)) + "x" * 30 + " and " * 300
     whole = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     assert len(whole) > 3 * 256
-    handle = model[0].register_forward_pre_hook(spy, with_kwargs=True)
-    try:
-        found = encode_texts(minilm, [text], 1, show=False)
-    finally:
-        handle.remove()
+    found = encode_texts(minilm, [text], 1, show=False)
     pieces = split_text(text, 256, minilm.num_tokens)
     order = [tokenizer(piece, add_special_tokens=False)["input_ids"] for piece in pieces]
     assert sorted(seen) == sorted(order)
     assert [token for ids in order for token in ids] == whole
-    assert found.num_pieces == len(seen) == len(pieces)
-    assert found.num_tokens_total == len(whole) + 2 * len(pieces)
-    assert found.num_tokens_cut == 0
+    assert found.counts == Counts(1, len(pieces), len(whole) + 2 * len(pieces), 0)
+    assert len(seen) == len(pieces)
     assert max(len(ids) for ids in seen) <= 254
 
 

@@ -60,8 +60,8 @@ def test_every_word_of_a_long_text_reaches_the_network(tiny_clip):
     tokens = [token for row in seen for token in row if token not in special]
     assert sorted(tokens) == sorted([*tokenizer.encode(LONG), *tokenizer.encode("a bird")])
     assert all(row[0] == tokenizer.sot_token_id and tokenizer.eot_token_id in row for row in seen)
-    assert (found.num_split, found.num_tokens_cut) == (1, 0)
-    assert found.num_tokens_total == len(tokens) + 2 * len(seen)
+    assert (found.counts.num_split, found.counts.num_tokens_cut) == (1, 0)
+    assert found.counts.num_tokens_total == len(tokens) + 2 * len(seen)
 
 
 def test_tokens_are_counted_as_the_tokenizer_makes_them(tiny_clip, tiny_st):
@@ -77,6 +77,9 @@ def test_low_precision(tiny_clip):
     low, high = (open_encoder(_identifiers(tiny_clip)["absolute"], "cpu", name) for name in ("bf16", "fp32"))
     a, b = low.encode(TEXTS), high.encode(TEXTS)
     assert a.dtype == np.float32
+    np.testing.assert_array_equal(high.cast("bf16").encode(TEXTS), a)
+    np.testing.assert_array_equal(high.encode(TEXTS), b)  # the one that was cast stays as it is
+    assert (low.info.precision, high.cast("bf16").info.precision, high.info.precision) == ("bf16", "bf16", "fp32")
     assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min() > 0.99
 
 

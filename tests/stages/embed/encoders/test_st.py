@@ -13,6 +13,7 @@ import pytest
 from sightwords.errors import MissingExtraError, ModelError
 from sightwords.stages.embed.encode import encode_texts
 from sightwords.stages.embed.encoders import open_encoder
+from sightwords.stages.embed.plan import Counts
 
 TEXTS = ["a red bird", "two blue dog near the water and under a tree", "a stone"]
 
@@ -39,12 +40,12 @@ def test_it_tells_what_it_is(tiny_st):
 def test_the_models_own_prompt_counts_towards_the_limit(build_st, tmp_path):
     encoder = open_encoder(f"st:{build_st(tmp_path, prompt='the bird is ')}", "cpu")
     assert encoder.num_tokens(["", "red"]) == [5, 6]
-    seen: list[int] = []
-    hook = encoder._model[0].register_forward_pre_hook(lambda _, x: seen.append(x[0]["attention_mask"].sum().item()))
-    found = encode_texts(encoder, ["red blue green " * 8], 4, show=False)
-    hook.remove()
-    assert found.num_tokens_total == sum(seen) == 3 * 5 + 24
-    assert found.num_pieces == 3
+    expected = encoder.library.model.encode(["red", "a blue bird"], normalize_embeddings=True)  # with the prompt
+    found = encode_texts(encoder, ["red", "a blue bird", "red blue green " * 8], 4, show=False)
+    np.testing.assert_allclose(found.vectors[:2].astype(float), expected, atol=1e-3)
+    without = open_encoder(f"st:{build_st(tmp_path / 'without')}", "cpu")
+    assert np.abs(encode_texts(without, ["red"], 4, show=False).vectors.astype(float) - expected[:1]).max() > 0.01
+    assert found.counts == Counts(1, 2 + 3, 6 + 8 + 3 * 5 + 24, 0)
 
 
 def test_low_precision_gives_float32_vectors(tiny_st):
@@ -53,6 +54,8 @@ def test_low_precision_gives_float32_vectors(tiny_st):
     assert a.dtype == np.float32
     assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min() > 0.99
     assert low.info.precision == "bf16"
+    np.testing.assert_array_equal(high.cast("bf16").encode(TEXTS), a)
+    assert (high.cast("bf16").info.precision, high.info.precision) == ("bf16", "fp32")
 
 
 def test_static_embeddings_have_no_limit(tmp_path):
@@ -66,7 +69,7 @@ def test_static_embeddings_have_no_limit(tmp_path):
     encoder = open_encoder(f"st:{tmp_path / 'm'}", "cpu")
     assert encoder.info.max_tokens is None
     assert encoder.num_tokens(["red blue " * 600]) == [1200]
-    assert encode_texts(encoder, ["red blue " * 600, "red"], 4, show=False).num_split == 0
+    assert encode_texts(encoder, ["red blue " * 600, "red"], 4, show=False).counts.num_split == 0
 
 
 @pytest.mark.parametrize("name", ["no/such-model", "no-such-model", "/no/such/folder"])
@@ -106,3 +109,17 @@ def test_a_missing_library_names_the_extra(monkeypatch, tiny_st):
         open_encoder(f"st:{tiny_st}", "cpu")
     with pytest.raises(MissingExtraError, match=r"sightwords\[minilm\]"):
         open_encoder("builtin:minilm", "cpu")
+
+
+def test_no_bars_while_loading_and_the_users_settings_stay(tiny_st, capsys):
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging
+
+    for hub_off, shown in ((False, True), (True, False), (False, False)):
+        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+        (disable_progress_bars if hub_off else enable_progress_bars)()
+        capsys.readouterr()
+        open_encoder(f"st:{tiny_st}", "cpu")
+        assert "Loading weights" not in capsys.readouterr().err
+        assert (are_progress_bars_disabled(), logging.is_progress_bar_enabled()) == (hub_off, shown)
+    logging.enable_progress_bar()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 from PIL import Image
 
 from sightwords.artefacts.description_set import DescriberInfo
 from sightwords.data.decode import decode_image
-from sightwords.stages.describe.describers.base import Answer, Request, answered
+from sightwords.stages.describe.describers.base import Answer, Request
 
 TEXT_CHUNK = "sightwords:description"
 
@@ -19,7 +19,9 @@ TEXT_CHUNK = "sightwords:description"
 class DemoDescriber:
     """Repeats the drawing's own record: a PNG text chunk with a JSON object, prompt name -> sentence."""
 
-    num_ahead = 64
+    def __init__(self) -> None:
+        self.num_ahead = 64
+        self.notices: list[str] = []
 
     def info(self) -> DescriberInfo:
         """Return who is asked: the drawing itself."""
@@ -36,7 +38,7 @@ class DemoDescriber:
             return None
         return record if isinstance(record, dict) else None
 
-    def describe(self, requests: Iterable[Request]) -> Generator[Answer]:
+    def describe(self, requests: Iterable[Request], stopping: Callable[[], bool]) -> Generator[Answer]:
         """Yield the sentence of each request's prompt, or the reason why there is none."""
         for request in requests:
             record = request.picture
@@ -48,4 +50,4 @@ class DemoDescriber:
                 reason = f"the drawing has no description for the prompt {request.prompt_name} (it has: {known})"
                 yield Answer(request, "", "failed", reason)
             else:
-                yield answered(request, record[request.prompt_name], None, None, 0.0)
+                yield Answer(request, record[request.prompt_name])

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from sightwords.errors import ConfigError, ModelError
+from sightwords.hub import cannot_load as cannot_load_model
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,7 @@ class EncoderInfo:
         max_tokens: tokens that a text may have, special ones included; None where there is no limit.
         precision: arithmetic: `fp32`, `bf16` or `fp16`.
         licence: of the weights, where known.
+        device: kind of the device: `cpu`, `cuda`, `mps`.
     """
 
     identifier: str
@@ -41,8 +43,10 @@ class EncoderInfo:
     max_tokens: int | None
     precision: str
     licence: str | None = None
+    device: str = "cpu"
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """A frozen text encoder."""
 
@@ -55,6 +59,23 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vectors of texts within the token limit, float32, shape (N, D), of any length."""
+
+    def cast(self, precision: str) -> Encoder:
+        """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; this one stays as it is."""
+
+
+@runtime_checkable
+class TokenEncoder(Encoder, Protocol):
+    """An encoder that takes texts as tokens, so that counting and encoding need one tokenization.
+
+    `encode_tokens` may be called by several threads at once, `tokenize` by one at a time.
+    """
+
+    def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the tokens of each text as the network sees them, int32, special ones included, nothing cut."""
+
+    def encode_tokens(self, tokens: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the vectors of tokenised texts within the token limit, float32, shape (N, D), of any length."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -77,37 +98,28 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_precision(name: str, device: torch.device) -> tuple[str, torch.dtype]:
-    """Return the precision's name and number type; `auto` is bf16 on GPUs that have it and fp32 elsewhere."""
+def number_type(precision: str) -> torch.dtype:
+    """Return torch's number type of `fp32`, `bf16` or `fp16`."""
     import torch
 
-    if name == "auto":
-        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return name, {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def require_hub(name: str, identifier: str) -> None:
-    """Fail at once where the hub has no model `name` or cannot be reached, instead of after minutes of retries.
+def has_bf16(device: torch.device) -> bool:
+    """Return whether a device computes with bf16 itself; without such instructions bf16 is emulated and slow."""
+    import torch
 
-    A model of which anything lies in the cache passes: its library knows best whether that is enough.
-
-    Raises:
-        ModelError: the hub does not answer, or has no such model.
-    """
-    from huggingface_hub import HfApi, constants
-
-    if (Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}").is_dir():
-        return
-    try:
-        HfApi().model_info(name, timeout=10)
-    except Exception as error:  # the hub's library has its own errors, and passes on those of its HTTP library
-        raise cannot_load(identifier, error) from None
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
 
 
 def cannot_load(identifier: str, error: Exception) -> ModelError:
     """Return the error to raise where an encoder cannot be fetched or loaded."""
-    reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
-    return ModelError(f"Cannot load the encoder {identifier}: {reason.rstrip('. ')}. {OTHER_WAYS}")
+    return cannot_load_model(f"the encoder {identifier}", error, OTHER_WAYS)
 
 
 def folder_hash(folder: Path) -> str:
@@ -118,15 +130,4 @@ def folder_hash(folder: Path) -> str:
         if path.suffix.lower() in _HASHED_SUFFIXES and path.is_file() and not _OTHER_FORMATS & set(relative.parts):
             with path.open("rb") as file:
                 digest.update(f"{relative.as_posix()}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def weights_hash(module: torch.nn.Module) -> str:
-    """Return a SHA-256 of a module's parameters and buffers, by name and bytes."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

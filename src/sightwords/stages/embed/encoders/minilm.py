@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sightwords.errors import MissingExtraError
-from sightwords.stages.embed.encoders.st import SentenceTransformerEncoder
+from sightwords.stages.embed.encoders.encoder import Encoder
+from sightwords.stages.embed.encoders.st import open_sentence_transformer
 
 if TYPE_CHECKING:
     import torch
@@ -15,25 +16,18 @@ MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 LICENCE = "apache-2.0"  # of the weights, as their model card says; the package around them is MIT
 
 
-def open_minilm(device: torch.device, precision: str) -> SentenceTransformerEncoder:
+def open_minilm(device: torch.device, precision: str) -> Encoder:
     """Return the built-in encoder.
 
     Args:
         device: where it runs.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        precision: `fp32`, `bf16` or `fp16`.
 
     Raises:
         MissingExtraError: the package with the weights is not installed.
     """
-    return SentenceTransformerEncoder(
-        str(model_folder()),
-        device,
-        precision,
-        "builtin:minilm",
-        "sentence-transformers/all-MiniLM-L6-v2",
-        LICENCE,
-        "minilm",
-    )
+    folder = str(model_folder())
+    return open_sentence_transformer(folder, device, precision, "builtin:minilm", MODEL, LICENCE, "minilm")
 
 
 def model_folder() -> Path:

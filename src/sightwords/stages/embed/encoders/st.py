@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sightwords.errors import MissingExtraError
+from sightwords.hub import require_hub, weights_hash
 from sightwords.stages.embed.encoders.encoder import (
+    OTHER_WAYS,
+    Encoder,
     EncoderInfo,
     cannot_load,
-    choose_precision,
     folder_hash,
-    require_hub,
-    weights_hash,
+    number_type,
 )
+from sightwords.stages.embed.encoders.sentence import SentenceTransformerEncoder, packed_encoder
 
 if TYPE_CHECKING:
     import torch
@@ -26,13 +28,21 @@ if TYPE_CHECKING:
 _NO_LIMIT = 1_000_000  # tokenizers write "no limit" as a number beyond any model
 
 
-class SentenceTransformerEncoder:
-    """A model of sentence-transformers.
+def open_sentence_transformer(
+    name: str,
+    device: torch.device,
+    precision: str,
+    identifier: str,
+    model: str | None = None,
+    licence: str | None = None,
+    extra: str = "st",
+) -> Encoder:
+    """Return a model of sentence-transformers, run without padding where it is known how, else by the library.
 
     Args:
         name: name on the hub, or a local folder.
         device: where it runs.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        precision: `fp32`, `bf16` or `fp16`.
         identifier: the ID on the command line.
         model: the model's own name; none is `name`.
         licence: of the weights; none is looked up in the folder's model card.
@@ -42,49 +52,24 @@ class SentenceTransformerEncoder:
         MissingExtraError: sentence-transformers is not installed.
         ModelError: the model cannot be fetched or loaded.
     """
-
-    def __init__(
-        self,
-        name: str,
-        device: torch.device,
-        precision: str,
-        identifier: str,
-        model: str | None = None,
-        licence: str | None = None,
-        extra: str = "st",
-    ) -> None:
-        chosen, dtype = choose_precision(precision, device)
-        self._model = _load(name, device, identifier, extra)
-        home = _home(name)
-        revision = _revision(self._model, name, home)
-        self._model.to(dtype).eval()
-        self._prefix = _default_prompt(self._model)
-        dimension = int(self.encode(["text"]).shape[1])
-        licence = licence or _licence(home)
-        self._info = EncoderInfo(
-            identifier, model or name, revision, dimension, _max_tokens(self._model), chosen, licence
-        )
-
-    @property
-    def info(self) -> EncoderInfo:
-        """Which encoder this is."""
-        return self._info
-
-    def num_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return how many tokens the network sees of each text if nothing is cut, special ones included."""
-        tokenizer = self._model.tokenizer
-        prefixed = [self._prefix + text for text in texts]
-        if hasattr(tokenizer, "encode_batch"):  # of the tokenizers library, in static embeddings
-            return [len(encoding.ids) for encoding in tokenizer.encode_batch(prefixed, add_special_tokens=False)]
-        encoded = tokenizer(prefixed, add_special_tokens=True, truncation=False, padding=False, verbose=False)
-        return [len(ids) for ids in encoded["input_ids"]]
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the vectors of texts within the token limit, float32, shape (N, D), of any length."""
-        vectors = self._model.encode(
-            list(texts), batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False
-        )
-        return np.asarray(vectors.float().cpu().numpy())
+    loaded = _load(name, device, identifier, extra)
+    home = _home(name)
+    revision = _revision(loaded, name, home)
+    loaded.to(number_type("fp32")).eval()
+    dimension = int(loaded.encode(["text"], show_progress_bar=False).shape[1])
+    info = EncoderInfo(
+        identifier,
+        model or name,
+        revision,
+        dimension,
+        _max_tokens(loaded),
+        "fp32",
+        licence or _licence(home),
+        device.type,
+    )
+    library = SentenceTransformerEncoder(loaded, info)
+    encoder = packed_encoder(library) or library
+    return encoder if precision == "fp32" else encoder.cast(precision)
 
 
 def _load(name: str, device: torch.device, identifier: str, extra: str) -> Any:
@@ -95,18 +80,40 @@ def _load(name: str, device: torch.device, identifier: str, extra: str) -> Any:
     if Path(name).is_dir():
         return _loaded(SentenceTransformer, name, device, identifier, local_files_only=True)
     try:  # what lies in the cache needs no network
-        return SentenceTransformer(name, device=str(device), local_files_only=True)
+        with _no_loading_bars():
+            return SentenceTransformer(name, device=str(device), local_files_only=True)
     except Exception:  # not there, or not complete
         if "/" in name:
-            require_hub(name, identifier)
+            require_hub(name, f"the encoder {identifier}", OTHER_WAYS)
         return _loaded(SentenceTransformer, name, device, identifier)
 
 
 def _loaded(make: Any, name: str, device: torch.device, identifier: str, **options: Any) -> Any:
     try:
-        return make(name, device=str(device), **options)
+        with _no_loading_bars():
+            return make(name, device=str(device), **options)
     except Exception as error:  # a model's files can be wrong in any way; the library has no error of its own
         raise cannot_load(identifier, error) from None
+
+
+@contextmanager
+def _no_loading_bars() -> Iterator[None]:
+    """Silence transformers' bars while a model is loaded; those of the hub's downloads stay as the user set them."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging
+
+    shown, downloads_shown = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    logging.disable_progress_bar()  # of the hub too
+    if downloads_shown:
+        enable_progress_bars()
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings(action="ignore"):  # a variable of the environment may keep the hub's bars off
+            if shown:
+                logging.enable_progress_bar()
+            if not downloads_shown:
+                disable_progress_bars()
 
 
 def _home(name: str) -> Path | None:
@@ -133,12 +140,6 @@ def _revision(model: Any, name: str, home: Path | None) -> str:
 def _max_tokens(model: Any) -> int | None:
     limit = model.max_seq_length
     return None if limit is None or not math.isfinite(limit) or limit > _NO_LIMIT else int(limit)
-
-
-def _default_prompt(model: Any) -> str:
-    """Return what the model puts before every text; it counts towards the limit."""
-    name = getattr(model, "default_prompt_name", None)
-    return str(model.prompts.get(name) or "") if name else ""
 
 
 def _licence(folder: Path | None) -> str | None:

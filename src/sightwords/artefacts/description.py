@@ -1,0 +1,144 @@
+"""The records of a description set: what was asked, who was asked, and what came back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["ok", "rejected", "failed"]
+
+_CLASS, _CONFUSED = "{class_name}", "{confused_with}"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a describer is asked.
+
+    Attributes:
+        name: name that users choose it by.
+        version: raised whenever the template changes.
+        template: text to send; `{class_name}` is replaced by the image's readable class name, `{confused_with}` by the
+            classes that a network takes for it.
+        per_class: asked once for each class, without an image.
+        confusions: readable class name -> names of the classes that it is confused with.
+    """
+
+    name: str
+    version: int
+    template: str
+    per_class: bool = False
+    confusions: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def names_class(self) -> bool:
+        """Whether the template needs the class name."""
+        return _CLASS in self.template
+
+    def text(self, class_name: str) -> str:
+        """Return the text to send for an image of this class."""
+        others = ", ".join(self.confusions.get(class_name, [])) or "other classes"
+        return self.template.replace(_CONFUSED, others).replace(_CLASS, class_name)
+
+    def row(self) -> tuple[str, int, str, bool, str]:
+        """Return the columns that make this prompt one of its own."""
+        return self.name, self.version, self.template, self.per_class, _json(self.confusions)
+
+    @staticmethod
+    def from_row(name: str, version: int, template: str, per_class: int, confusions: str) -> Prompt:
+        """Return the prompt of a row."""
+        return Prompt(name, version, template, bool(per_class), json.loads(confusions))
+
+
+@dataclass(frozen=True)
+class DescriberInfo:
+    """Who was asked, with everything needed to ask again.
+
+    Attributes:
+        identifier: the ID on the command line without secrets and places: `hf:NAME`, `server:MODEL`, `import:SOURCE`.
+        model: the model's own name.
+        revision: commit or content hash of the model, where it can be known.
+        parameters: decoding parameters, JSON values.
+    """
+
+    identifier: str
+    model: str
+    revision: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def row(self) -> tuple[str, str, str, str]:
+        """Return the columns that make this describer one of its own."""
+        return self.identifier, self.model, self.revision, _json(self.parameters)
+
+    @staticmethod
+    def from_row(identifier: str, model: str, revision: str, parameters: str) -> DescriberInfo:
+        """Return the describer of a row."""
+        return DescriberInfo(identifier, model, revision, json.loads(parameters))
+
+
+@dataclass(frozen=True)
+class Description:
+    """One answer, or the failure to get one.
+
+    Attributes:
+        key: key of the image.
+        prompt: row id of the prompt.
+        describer: row id of the describer.
+        sample: 0 for the first description by this describer and prompt, 1 for the second, and so on.
+        text: the cleaned answer; empty where there is none.
+        status: `ok`, `rejected` (an answer that cannot be used) or `failed` (no answer).
+        reason: why it was rejected or failed.
+        num_prompt_tokens: tokens sent, where known.
+        num_text_tokens: tokens answered, where known.
+        seconds: time of the request; of a batch, its share.
+        created_at: seconds since 1970.
+        attempt: 0 for the first answer, 1 for the one after a rejected one, and so on; the last attempt counts.
+        raw_text: the answer as it came, where cleaning changed it; else None.
+        agreement: how well image and text agree, a cosine in [-1, 1], where it was scored.
+    """
+
+    key: str
+    prompt: int
+    describer: int
+    sample: int
+    text: str
+    status: Status = "ok"
+    reason: str = ""
+    num_prompt_tokens: int | None = None
+    num_text_tokens: int | None = None
+    seconds: float | None = None
+    created_at: float = field(default_factory=time.time)
+    attempt: int = 0
+    raw_text: str | None = None
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A usable description with its prompt and describer by name.
+
+    Attributes:
+        key: key of the image.
+        prompt: name of the prompt.
+        describer: identifier of the describer.
+        sample: number of the sample.
+        text: the description.
+        agreement: how well image and text agree, where it was scored.
+        prompt_id: row id of the prompt; two prompts may share a name.
+        describer_id: row id of the describer; one model with other parameters is another describer.
+    """
+
+    key: str
+    prompt: str
+    describer: str
+    sample: int
+    text: str
+    agreement: float | None
+    prompt_id: int
+    describer_id: int
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(dict(value), sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,189 @@
+"""`hf:NAME_OR_FOLDER`: any image-text-to-text model of transformers, run here; about classes, any causal one too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sightwords.artefacts.description_set import DescriberInfo
+from sightwords.errors import MissingExtraError, ModelError
+from sightwords.stages.describe.describers.base import Answer, Decoding, Request, decode_within
+from sightwords.stages.describe.describers.local.chat import bound_tiles, tokenizer_of
+from sightwords.stages.describe.describers.local.device import is_out_of_memory, pick_device, pick_dtype
+from sightwords.stages.describe.describers.local.engine import WINDOW, LocalEngine
+from sightwords.stages.describe.describers.local.generation import LoadedModel
+from sightwords.stages.describe.describers.local.revision import folder_revision
+
+
+class HFDescriber:
+    """Describes with a model of transformers in this process.
+
+    Args:
+        source: name on the Hugging Face hub, or a folder.
+        decoding: how answers are drawn.
+        batch_size: images at once; halved where memory runs out.
+        device: `auto`, or a torch device.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        sees_images: False where no request has a picture, so that a text-only model will do.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        ConfigError: the device is not there.
+        ModelError: the folder does not exist.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        decoding: Decoding,
+        batch_size: int = 8,
+        device: str = "auto",
+        precision: str = "auto",
+        sees_images: bool = True,
+    ) -> None:
+        self.transformers = _transformers()
+        self.folder = _folder(source)
+        self.source = str(self.folder) if self.folder else source
+        self.decoding = decoding
+        self.device = pick_device(device)
+        self.dtype = pick_dtype(precision, self.device)
+        self.sees_images = sees_images
+        self.num_ahead = 2 * WINDOW * batch_size
+        self.engine = LocalEngine(lambda: self._load(), decoding, batch_size, encodes_ahead=self.device.type != "cpu")
+        self.notices = self.engine.notices
+        self._config: Any = None
+
+    def info(self) -> DescriberInfo:
+        """Return the model's name and revision: the commit of a hub model, a hash of the contents of a folder.
+
+        A folder is named by its last part alone, so that the set can be shared and the folder moved.
+
+        Raises:
+            ModelError: the model cannot be found, or is of a kind that cannot answer what is asked.
+        """
+        self._check_kind()
+        name = self.folder.name if self.folder else self.source
+        revision = folder_revision(self.folder) if self.folder else self._commit()
+        return DescriberInfo(f"hf:{name}", name, revision, self.decoding.parameters())
+
+    def prepare(self, data: bytes, name: str) -> Image.Image:
+        """Return the picture, upright RGB, within the largest side.
+
+        Raises:
+            UnreadableImageError: the bytes cannot be turned into pixels.
+        """
+        return decode_within(data, name, self.decoding.max_side)
+
+    def describe(self, requests: Iterable[Request], stopping: Callable[[], bool]) -> Generator[Answer]:
+        """Yield the answers batch by batch; the model is loaded at the first request and stays.
+
+        Raises:
+            ModelError: the model cannot be loaded or asked.
+        """
+        return self.engine.answers(requests, stopping)
+
+    def _load(self) -> LoadedModel:
+        sees_images = self._check_kind()
+        options: dict[str, Any] = {"revision": self._commit()} if self._commit() else {}
+        options["trust_remote_code"] = False  # code from the hub would run here with the user's rights
+        library = self.transformers
+        reader = library.AutoProcessor if sees_images else library.AutoTokenizer
+        loader = library.AutoModelForImageTextToText if sees_images else library.AutoModelForCausalLM
+        with _loading(self.source), _without_bars(library):
+            processor = reader.from_pretrained(self.source, **options)
+            network = loader.from_pretrained(self.source, dtype=self.dtype, **options).to(self.device).eval()
+        tokenizer = tokenizer_of(processor)
+        if not hasattr(tokenizer, "decode") or (sees_images and tokenizer is processor):
+            raise ModelError(f"{self.source} has no processor with a tokenizer, so it cannot be asked. Name another.")
+        tokenizer.padding_side = "left"  # what is generated follows the last token of every row
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        bound_tiles(processor, self.decoding.max_side)
+        return LoadedModel(self.source, network, processor, self.device, self.dtype)
+
+    def _check_kind(self) -> bool:
+        """Return whether the model can see images; its configuration is read once.
+
+        Raises:
+            ModelError: the model cannot be found, or is of a kind that cannot answer what is asked.
+        """
+        if self._config is None:
+            with _loading(self.source):
+                self._config = self.transformers.AutoConfig.from_pretrained(self.source, trust_remote_code=False)
+        kind = self._config.model_type
+        image_text, causal = _known_kinds()
+        if kind in image_text:
+            return True
+        if self.sees_images:
+            raise ModelError(
+                f"{self.source} is a {kind} model, which transformers does not list as image-text-to-text (it cannot "
+                "describe images). Name a vision-language model, such as SmolVLM, Qwen-VL or LLaVA."
+            )
+        if kind not in causal:
+            raise ModelError(
+                f"{self.source} is a {kind} model, which transformers lists neither as image-text-to-text nor as "
+                "causal (it cannot answer questions). Name a chat model, such as SmolLM, Qwen or Llama."
+            )
+        return False
+
+    def _commit(self) -> str:
+        return "" if self.folder else getattr(self._config, "_commit_hash", None) or ""
+
+
+def _known_kinds() -> tuple[set[str], set[str]]:
+    """Return the model types that see images and answer, and those that only answer."""
+    from transformers.models.auto import modeling_auto as known
+
+    return set(known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES), set(known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtraError("transformers", "hf") from None
+    return transformers
+
+
+def _folder(source: str) -> Path | None:
+    """Return the folder that a source names, None where it is a name on the hub."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if source.startswith(("/", "./", "../", "~")):
+        raise ModelError(f"There is no folder {source}. Name a folder that holds config.json, weights and processor.")
+    return None
+
+
+@contextmanager
+def _without_bars(transformers: Any) -> Iterator[None]:
+    """Hide transformers' own progress bars, which would break ours; those of downloads stay, for they take long."""
+    set_hook = getattr(transformers.utils.logging, "set_tqdm_hook", None)  # not in the first releases of version 5
+    if set_hook is None:
+        yield
+        return
+    former = set_hook(lambda bar, args, options: bar(*args, **{**options, "disable": True}))
+    try:
+        yield
+    finally:
+        set_hook(former)
+
+
+@contextmanager
+def _loading(source: str) -> Iterator[None]:
+    """Turn what transformers raises while loading into a ModelError that says what to do."""
+    try:
+        yield
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{source} needs a library that is not installed: {reason}") from None
+    except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:400].rstrip(".") or type(error).__name__
+        remedy = "Point to a model folder that is already here (--describer hf:/path/to/folder) or to a running server "
+        if is_out_of_memory(error):
+            remedy = "Memory ran out: use --precision bf16, a smaller model, another --device, or a running server "
+        raise ModelError(f"Cannot load {source}: {reason}. {remedy}(--describer server:MODEL@URL).") from None

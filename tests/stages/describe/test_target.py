@@ -1,0 +1,114 @@
+"""What is asked: images once, classes once, and only what has no good answer yet."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.data.catalog import open_catalog
+from sightwords.data.config import ImagesConfig
+from sightwords.stages.describe.target import ClassTargets, ImageTargets, Wanted, questions, spread
+
+
+def wanted(tries: int = 3, only_failed: bool = False, since: float = 100.0, num_samples: int = 1) -> Wanted:
+    return Wanted(1, 1, num_samples, tries, only_failed, since)
+
+
+OK, REJECTED, FAILED = ("ok", ""), ("rejected", "too short"), ("failed", "timeout")
+REFUSED = ("rejected", "refused: 400")
+
+
+@pytest.mark.parametrize(
+    ("rows", "usual", "only_failed"),
+    [
+        ([], 0, None),
+        ([(0, *OK, 1.0)], None, None),
+        ([(0, *FAILED, 1.0)], 0, 0),  # no answer: asked again as it was
+        ([(0, *FAILED, 101.0)], None, None),  # it failed in this run
+        ([(0, *REJECTED, 101.0)], 1, 1),
+        ([(0, *REJECTED, 1.0), (1, *OK, 2.0)], None, None),
+        ([(0, *REJECTED, 1.0), (1, *REJECTED, 2.0)], 2, 2),
+        ([(0, *REJECTED, 1.0), (1, *REJECTED, 2.0), (2, *REJECTED, 3.0)], None, 3),  # --retry-failed: new tries
+        ([(0, *REJECTED, 1.0), (1, *REJECTED, 101.0), (2, *REJECTED, 102.0)], None, 3),
+        ([(0, *REJECTED, 1.0), (1, *REJECTED, 101.0), (2, *REJECTED, 102.0), (3, *REJECTED, 103.0)], None, None),
+        ([(0, *REJECTED, 1.0), (1, *FAILED, 2.0)], 1, 1),
+        ([(0, *REFUSED, 1.0)], None, 1),
+        ([(0, *REFUSED, 101.0)], None, None),
+    ],
+)
+def test_the_next_attempt(rows, usual, only_failed):
+    assert wanted().next_attempt(rows) == usual
+    assert wanted(only_failed=True).next_attempt(rows) == only_failed
+
+
+def test_retrying_ends_after_as_many_new_attempts_as_tries():
+    earlier = [(0, *REJECTED, 1.0), (1, *REJECTED, 2.0)]
+    asked: list[int] = []
+    rows = list(earlier)
+    while (attempt := wanted(tries=2, only_failed=True).next_attempt(rows)) is not None:
+        asked.append(attempt)
+        rows.append((attempt, *REJECTED, 101.0))
+    assert asked == [2, 3]
+
+
+@pytest.fixture
+def catalog(photos):
+    shutil.copytree(photos / "train", photos / "val")
+    shutil.copy(photos / "train" / "bar" / "e.jpg", photos / "train" / "bar" / "same.jpg")
+    return open_catalog(ImagesConfig(str(photos)), show=False)
+
+
+def test_every_distinct_image_is_a_target_once(catalog):
+    targets = ImageTargets(list(catalog.splits.values()), catalog.class_names)
+    keys = [target.key for target in targets]
+    assert len(keys) == len(set(keys)) == len(targets) == 5
+    assert sorted(target.class_name for target in targets) == ["bar"] * 2 + ["red disc"] * 3
+    assert {key for key, _, _ in targets.images()} == set(keys)
+    assert all(target.member.read() for target in targets)
+
+
+@pytest.mark.parametrize("num_shares", [2, 3])
+def test_shares_are_disjoint_and_whole(catalog, num_shares):
+    parts, names = list(catalog.splits.values()), catalog.class_names
+    shares = [[t.key for t in ImageTargets(parts, names, (rank, num_shares))] for rank in range(num_shares)]
+    assert sorted(key for share in shares for key in share) == sorted(t.key for t in ImageTargets(parts, names))
+
+
+@pytest.fixture
+def store(tmp_path):
+    with DescriptionSet(tmp_path / "D.db", create=True) as opened:
+        opened.add_prompt(Prompt("p", 1, "{class_name}?", per_class=True))
+        opened.add_describer(DescriberInfo("d", "m"))
+        yield opened
+
+
+def test_questions_are_what_the_set_lacks(catalog, store):
+    targets = ImageTargets([catalog.split("train")], catalog.class_names)
+    keys = [target.key for target in targets]
+    store.put([Description(keys[1], 1, 1, 0, "x"), Description(keys[2], 1, 1, 1, "", "rejected", "refusal")])
+    asked = [(keys.index(q.target.key), q.sample, q.attempt) for q in questions(store, targets, wanted(num_samples=2))]
+    assert asked == [(0, 0, 0), (0, 1, 0), (1, 1, 0), (2, 0, 0), (2, 1, 1), (3, 0, 0), (3, 1, 0), (4, 0, 0), (4, 1, 0)]
+
+
+def test_a_class_is_asked_once_and_its_answer_spreads_to_new_images(catalog, store):
+    images = ImageTargets([catalog.split("train")], catalog.class_names)
+    targets = ClassTargets(images)
+    assert [(t.key, t.class_name, t.member) for t in targets] == [
+        ("class:bar", "bar", None),
+        ("class:red disc", "red disc", None),
+    ]
+    assert len(targets) == 2
+    discs = targets.image_keys("class:red disc")
+    assert len(discs) == 3
+    assert len(list(questions(store, targets, wanted()))) == 2
+    # two of three images have the class's answers: the third one joined later
+    store.put(Description(key, 1, 1, 0, "no", "rejected", "refusal", created_at=1.0) for key in discs[1:])
+    store.put(Description(key, 1, 1, 0, "round and red", attempt=1, created_at=2.0) for key in discs[1:])
+    spread(store, targets, wanted())
+    assert [(row.key, row.text, row.attempt) for row in store.rows(1, 1, [discs[0]])] == [
+        (discs[0], "no", 0),
+        (discs[0], "round and red", 1),
+    ]
+    assert [q.target.key for q in questions(store, targets, wanted())] == ["class:bar"]

@@ -1,0 +1,43 @@
+"""Asking a server describer about drawn pictures, as several tests do."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import Image
+
+from sightwords.stages.describe.describers.base import Answer, Decoding, Request
+from sightwords.stages.describe.describers.server.describer import ServerDescriber
+from support.images import draw
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """Return an image file's bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def describer_of(*urls: str, concurrency: int = 4, timeout_s: float = 5.0, patience_s: float = 5.0) -> ServerDescriber:
+    """Return a describer of the model `tiny`."""
+    return ServerDescriber("tiny", urls, Decoding(max_new_tokens=9), concurrency, timeout_s, patience_s)
+
+
+def questions(describer: ServerDescriber, num: int, sample: int = 0, first: int = 0) -> Iterator[Request]:
+    """Yield requests about `num` different pictures; picture i has the key str(i)."""
+    for i in range(first, first + num):
+        picture = describer.prepare(encoded(draw("disc", i)), f"{i}.png")
+        yield Request(str(i), sample, 0, f"{i}.png", "disc", "plain", "Describe this.", picture)
+
+
+def never() -> bool:
+    """Be the `stopping` of a run that is not interrupted."""
+    return False
+
+
+def ask(*urls: str, num: int = 1, sample: int = 0, first: int = 0, **options: Any) -> dict[int, Answer]:
+    """Ask about `num` different pictures; return the answers by picture number."""
+    describer = describer_of(*urls, **options)
+    return {int(a.request.key): a for a in describer.describe(questions(describer, num, sample, first), never)}
