@@ -87,4 +87,4 @@ def descriptions(tmp_path) -> Path:
 
 @pytest.fixture
 def config(descriptions, tmp_path, tiny_st) -> EmbedConfig:
-    return EmbedConfig(descriptions, out=tmp_path / "E", encoder=f"st:{tiny_st}", device="cpu")
+    return EmbedConfig(descriptions, out=tmp_path / "E", encoder=f"st:{tiny_st}", device="cpu", precision="fp32")

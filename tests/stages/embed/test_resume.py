@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def interrupted(config, monkeypatch, tmp_path) -> tuple[EmbedConfig, dict[str, b
     _many(config.descriptions)
     monkeypatch.setattr(engine, "_CPU_BLOCK", 20)
     config.batch_size = 3
-    whole = EmbedConfig(config.descriptions, out=tmp_path / "whole", encoder=config.encoder, batch_size=3, device="cpu")
+    whole = replace(config, out=tmp_path / "whole")
     seen: list[int] = []
     encode_batch = engine.encode_batch
 
@@ -96,7 +97,9 @@ def test_unfinished_work_of_other_texts_is_not_used(interrupted, capsys):
         store.put([Description(_key(0), 1, 1, 0, "bird number 0 changed")])
     run(config)
     assert "of other texts or another encoder; starting afresh" in capsys.readouterr().err
-    fresh = EmbedConfig(config.descriptions, out=config.out.parent / "fresh", encoder=config.encoder, batch_size=3)
+    fresh = EmbedConfig(
+        config.descriptions, out=config.out.parent / "fresh", encoder=config.encoder, batch_size=3, precision="fp32"
+    )
     run(fresh)
     assert _parts(config.out) == _parts(fresh.out) != expected
 
@@ -111,7 +114,7 @@ def test_damaged_work_is_noticed(interrupted, capsys):
 
 
 def test_an_interrupted_run_keeps_the_precision_that_it_had_chosen(config, monkeypatch):
-    trials: list[int] = []
+    config.precision, trials = "auto", list[int]()
 
     def chosen(encoder, texts, device):
         trials.append(len(texts))
@@ -168,7 +171,7 @@ LIMITED = """
     from sightwords.stages.embed.config import EmbedConfig
     from sightwords.stages.embed.run import run
     try:
-        run(EmbedConfig(sys.argv[1], out=sys.argv[2], encoder=sys.argv[3], device="cpu"))
+        run(EmbedConfig(sys.argv[1], out=sys.argv[2], encoder=sys.argv[3], device="cpu", precision="fp32"))
     except ArtefactError as error:
         print(error)
 """
@@ -211,7 +214,8 @@ KILLED = """
             print(pid, flush=True)
             print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
         else:
-            run(EmbedConfig(sys.argv[1], out=line.strip(), encoder=sys.argv[2], device="cpu", batch_size=2))
+            out, encoder = line.strip(), sys.argv[2]
+            run(EmbedConfig(sys.argv[1], out=out, encoder=encoder, device="cpu", batch_size=2, precision="fp32"))
             os._exit(0)
 """
 
