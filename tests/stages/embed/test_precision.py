@@ -50,7 +50,7 @@ def test_it_is_taken_if_exact_enough_and_faster(monkeypatch, cosine, speedup, ch
     assert precision.trial is not None
     assert precision.trial.smallest_cosine == pytest.approx(cosine, abs=3e-4)
     assert (precision.trial.speedup > 1) == (speedup > 1)
-    assert precision.trial.num_texts == 128
+    assert precision.trial.num_texts == 64
 
 
 def test_without_instructions_for_it_nothing_is_tried(monkeypatch):
