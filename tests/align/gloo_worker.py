@@ -13,48 +13,67 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sightwords.align import LOSSES, AlignmentHead, build_loss, gather_batch, pad_batch
+from sightwords.align import LOSSES, AlignmentHead, gather_batch, pad_batch
 
 TEMPERATURE = 0.2
+NUM_CLASSES = 3
 
 
 def make_model(case: dict[str, Tensor]) -> nn.Linear:
     model = nn.Linear(*case["model"].T.shape, bias=False, dtype=torch.float64)
     model.load_state_dict({"weight": case["model"]})
-    return model
+    return model.to(case["x"].dtype)
 
 
 def make_head(case: dict[str, Tensor], loss: str) -> AlignmentHead:
     torch.manual_seed(0)
-    return AlignmentHead(*case["model"].T.shape, loss=loss, temperature=TEMPERATURE, norm="none").double()
+    means = torch.randn(NUM_CLASSES, len(case["model"]), dtype=torch.float64)
+    head = AlignmentHead(
+        *case["model"].T.shape,
+        loss=loss,
+        temperature=TEMPERATURE,
+        norm="none",
+        class_text_KD=means if LOSSES[loss].needs_class_text else None,
+    )
+    return head.to(case["x"].dtype)
 
 
 def gradients(module: nn.Module) -> list[Tensor]:
     return [parameter.grad for parameter in module.parameters()]
 
 
-def shard(case: dict[str, Tensor], rank: int) -> tuple[Tensor, Tensor, Tensor | None, int]:
+def shard(case: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
     sizes = case["sizes"].tolist()
-    x, text = (case[name].split(sizes)[rank] for name in ("x", "text"))
-    return x, text, case["weight"].split(sizes)[rank] if "weight" in case else None, max(sizes)
+    own = {name: case[name].split(sizes)[rank] for name in ("x", "text", "weight", "label", "partner") if name in case}
+    if "partner" in own:
+        own["partner"] = own["partner"] - sum(sizes[:rank])
+    return own
+
+
+def head_loss(head: nn.Module, rows: dict[str, Tensor], capacity: int | None) -> Tensor:
+    share = 0.7 if "partner" in rows else None
+    return head(
+        rows["x"], rows["text"], rows.get("weight"), label=rows["label"], partner_B=rows.get("partner"), share=share,
+        capacity=capacity,
+    )  # fmt: skip
 
 
 def run_loss(name: str, case: dict[str, Tensor], rank: int) -> dict[str, object]:
-    x, text, weight, capacity = shard(case, rank)
-    model = DistributedDataParallel(make_model(case))
-    padded_weight = None if weight is None else pad_batch(weight, capacity)
-    loss = build_loss(name, TEMPERATURE)(pad_batch(model(x), capacity), pad_batch(text, capacity), padded_weight)
-    loss.backward()
+    rows, capacity = shard(case, rank), int(case["sizes"].max())
     head = DistributedDataParallel(make_head(case, name))
     # with weights the head pads, without them the shards are even
-    head_loss = head(x, text, weight, capacity=None if weight is None else capacity)
-    head_loss.backward()
-    return {
-        "loss": loss.detach(),
-        "gradients": gradients(model),
-        "head_loss": head_loss.detach(),
-        "head_gradients": gradients(head),
-    }
+    loss = head_loss(head, rows, capacity if "weight" in case else None)
+    loss.backward()
+    result: dict[str, object] = {"head_loss": loss.detach(), "head_gradients": gradients(head)}
+    if rows["text"].ndim == 2 and "partner" not in rows:
+        model = DistributedDataParallel(make_model(case))
+        text, label, weight = (rows.get(key) for key in ("text", "label", "weight"))
+        padded = (pad_batch(model(rows["x"]), capacity), pad_batch(text, capacity))
+        padded_weight = None if weight is None else pad_batch(weight, capacity)
+        loss = make_head(case, name).loss(*padded, padded_weight, label=pad_batch(label, capacity))
+        loss.backward()
+        result |= {"loss": loss.detach(), "gradients": gradients(model)}
+    return result
 
 
 def run_gather(rank: int, world_size: int) -> dict[str, Tensor]:

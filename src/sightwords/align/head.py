@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from sightwords.align.gather import pad_batch
-from sightwords.align.losses import build_loss
+from sightwords.align.losses import CentredClipLoss, build_loss
 from sightwords.align.projector import ProjectorKind, ProjectorNorm, build_projector
-from sightwords.align.targets import normalize_targets
+from sightwords.align.sources import Sources, batch_sources
+from sightwords.align.targets import TargetTransform, mix_targets, normalize_targets
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -42,9 +44,12 @@ class AlignmentHead(nn.Module):
         in_features: number of features the classifier reads.
         out_features: dimension of the text vectors.
         loss: one of `sightwords.align.LOSSES`.
-        temperature: of the contrastive losses, greater than 0.
-        projector: "linear" or "mlp".
+        temperature: of the objectives that have one, greater than 0.
+        projector: "linear" or "mlp"; None = what the objective takes.
         norm: inside the MLP, "batch" for convolutional networks or "none" for transformers.
+        learn_temperature: make the temperature a parameter.
+        transform: what the text vectors go through first, centring for instance; None = nothing.
+        class_text_KD: (K, D) mean text vector of each class, for `class_mean` alone; goes through `transform` too.
 
     Raises:
         ConfigError: if an argument is not allowed (UnknownNameError for a name).
@@ -56,21 +61,33 @@ class AlignmentHead(nn.Module):
         out_features: int,
         loss: str = "clip",
         temperature: float = 0.1,
-        projector: ProjectorKind = "mlp",
+        projector: ProjectorKind | None = None,
         norm: ProjectorNorm = "batch",
+        *,
+        learn_temperature: bool = False,
+        transform: TargetTransform | None = None,
+        class_text_KD: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
-        self.projector = build_projector(projector, in_features, out_features, norm)
-        self.loss = build_loss(loss, temperature)
+        if class_text_KD is not None and transform is not None:
+            class_text_KD = transform(class_text_KD)
+        self.loss = build_loss(loss, temperature, learn_temperature=learn_temperature, class_text_KD=class_text_KD)
+        if isinstance(self.loss, CentredClipLoss) and transform is not None:
+            self.loss.subtract_mean = transform.mean is None
+        self.projector = build_projector(projector or self.loss.default_projector, in_features, out_features, norm)
+        self.transform = transform
 
     def forward(
         self,
         features_BF: Tensor,
-        text_BD: Tensor,
+        text: Tensor,
         weight_B: Tensor | None = None,
         *,
+        label: Tensor | None = None,
+        partner_B: Tensor | None = None,
+        share: float | Tensor | None = None,
         capacity: int | None = None,
         group: ProcessGroup | None = None,
     ) -> Tensor:
@@ -78,8 +95,13 @@ class AlignmentHead(nn.Module):
 
         Args:
             features_BF: (B, F) pooled features, in any float type.
-            text_BD: (B, D) text vectors; row i describes image i.
-            weight_B: (B,) weight of each row, 0 = no description; None = 1 for all.
+            text: (B, D) text vectors, row i describes image i; or (B, S, D), S descriptions of each image, which are
+                equal positives and never negatives of one another.
+            weight_B: (B,) weight of each image, 0 = no description; None = 1 for all.
+            label: (B,) integer classes or (B, K) class shares, mixed as the images are; for objectives that need them.
+            partner_B: (B,) integer, the row that each image is mixed with by mixup or cutmix; the text, not yet mixed,
+                is mixed alike, and the partner is a known positive.
+            share: what each image keeps of itself, a number or (B,).
             capacity: with several processes and uneven local batches, the size of the largest, the same in every
                 process; rows are padded to it after the projector. Then either all processes give it or none does.
             group: the processes that share the batch; None = the default group, if there is one.
@@ -87,11 +109,26 @@ class AlignmentHead(nn.Module):
         Returns:
             Scalar in float32 (float64 if an input is), see `sightwords.align.losses`.
         """
-        image_BD = self.projector(features_BF)
+        rows = self._rows(features_BF, text, weight_B, label)
+        if self.transform is not None:
+            rows.text = self.transform(rows.text)
+        if partner_B is not None and share is not None:
+            rows.text, rows.weight = mix_targets(rows.text, rows.weight, partner_B, share)
+            rows.is_weighted = True
+        num_texts = text.shape[1] if text.ndim == 3 else 1
+        if self.loss.takes_sources and (partner_B is not None or num_texts > 1):
+            rows.sources = batch_sources(rows.weight, capacity or len(rows.weight), partner_B, share, group)
+        rows.flatten(num_texts)
         if capacity is not None:
-            weight_B = torch.ones_like(text_BD[:, 0]) if weight_B is None else weight_B
-            image_BD, text_BD, weight_B = (pad_batch(x, capacity) for x in (image_BD, text_BD, weight_B))
-        return self.loss(image_BD, text_BD, weight_B, group)  # type: ignore[no-any-return]
+            rows.pad(capacity * num_texts)
+        weight = rows.weight if rows.is_weighted else None
+        loss: Tensor = self.loss(rows.image, rows.text, weight, group, label=rows.label, sources=rows.sources)
+        return loss
+
+    def _rows(self, features_BF: Tensor, text: Tensor, weight_B: Tensor | None, label: Tensor | None) -> _Rows:
+        image_BD = self.projector(features_BF)
+        weight = torch.ones(len(text), device=text.device) if weight_B is None else weight_B
+        return _Rows(image_BD, text, weight, weight_B is not None, label if self.loss.needs_labels else None)
 
     def project(self, features_BF: Tensor) -> Tensor:
         """Normalised projections (B, D) in the space of the text vectors, for retrieval or inspection.
@@ -100,3 +137,31 @@ class AlignmentHead(nn.Module):
             features_BF: (B, F) pooled features.
         """
         return normalize_targets(self.projector(features_BF))
+
+
+@dataclass
+class _Rows:
+    """What goes into the objective, a row for each text of each image."""
+
+    image: Tensor
+    text: Tensor
+    weight: Tensor
+    is_weighted: bool
+    label: Tensor | None
+    sources: Sources | None = None
+
+    def flatten(self, num_texts: int) -> None:
+        """Make a row of each of an image's texts; together they weigh as much as the image."""
+        if self.text.ndim == 2:
+            return
+        self.text = self.text.flatten(0, 1)
+        self.image, self.weight = (x.repeat_interleave(num_texts, 0) for x in (self.image, self.weight / num_texts))
+        self.label = None if self.label is None else self.label.repeat_interleave(num_texts, 0)
+        self.sources = None if self.sources is None else self.sources.repeat(num_texts)
+
+    def pad(self, capacity: int) -> None:
+        """Append rows of weight 0."""
+        self.image, self.text, self.weight = (pad_batch(x, capacity) for x in (self.image, self.text, self.weight))
+        self.label = None if self.label is None else pad_batch(self.label, capacity)
+        self.sources = None if self.sources is None else self.sources.pad(capacity)
+        self.is_weighted = True
