@@ -37,10 +37,12 @@ class TextRows:
     Attributes:
         starts: int64, shape (N + 1,).
         rows: rows of the vectors, int64, shape (R,).
+        agreements: of each description and its image, float32, shape (R,), NaN where it was not scored.
     """
 
     starts: np.ndarray
     rows: np.ndarray
+    agreements: np.ndarray
 
     @property
     def num_texts(self) -> np.ndarray:
@@ -113,12 +115,12 @@ class EmbeddingSet:
         """Return the vectors of each image in the order of `keys`, none where an image has no description."""
         table = self.index()
         wanted = pa.table({"key": pa.array(keys, pa.string()), "position": np.arange(len(keys))})
-        joined = table.select(["key", "sample", "row"]).join(wanted, "key", join_type="inner")
-        positions = joined["position"].to_numpy()
-        rows, samples = joined["row"].to_numpy(), joined["sample"].to_numpy()
+        joined = table.select(["key", "sample", "row", "agreement"]).join(wanted, "key", join_type="inner")
+        positions, rows, samples = (joined[name].to_numpy() for name in ("position", "row", "sample"))
+        agreements = joined["agreement"].to_numpy().astype(np.float32)  # null becomes NaN
         order = np.lexsort((rows, samples, positions))
         starts = np.searchsorted(positions[order], np.arange(len(keys) + 1))
-        return TextRows(starts.astype(np.int64), rows[order].astype(np.int64))
+        return TextRows(starts.astype(np.int64), rows[order].astype(np.int64), agreements[order])
 
     @staticmethod
     def write(

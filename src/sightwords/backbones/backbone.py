@@ -6,12 +6,13 @@ Shapes, as suffixes of names: B images, C channels, H and W height and width, F 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from sightwords.backbones.tap import Tap, measure
 from sightwords.errors import ConfigError, ModelError
 
 _DENSE_TYPES = (nn.Linear, nn.Conv2d)
@@ -77,6 +78,33 @@ class Backbone(nn.Module):
         self.is_transformer = has_transformer_norm(network)
         self._capture = _Capture()
         self.classifier.register_forward_pre_hook(self._capture)
+        self.features_name: str | None = None
+        self.layer_widths: dict[str, int] = {}
+        self._taps: dict[str, Tap] = {}
+
+    def take(self, features: str | None = None, layers: Sequence[str] = ()) -> Backbone:
+        """Take features elsewhere in the network too, by hooks on its modules; return this backbone.
+
+        Args:
+            features: module whose pooled output is the feature, in place of what the classifier reads.
+            layers: modules whose pooled outputs `layer_features` holds after each forward pass.
+
+        Raises:
+            UnknownNameError: the network has no such module.
+            ModelError: a module does not run, or gives no tensor that can be pooled.
+        """
+        for name in (*layers, *([features] if features else [])):
+            self._taps.setdefault(name, Tap(self.network, name))
+        widths = measure(self.network, self._taps, self.input_spec.image_size)
+        if features is not None:
+            self.features_name, self.num_features = features, widths[features]
+        self.layer_widths = {name: widths[name] for name in layers}
+        return self
+
+    @property
+    def layer_features(self) -> dict[str, Tensor]:
+        """Pooled outputs (B, F) of the layers in the last forward pass, by name."""
+        return {name: self._taps[name].pooled() for name in self.layer_widths}
 
     @property
     def classifier(self) -> nn.Module:
@@ -96,13 +124,19 @@ class Backbone(nn.Module):
             ModelError: if the network does not give logits, or its classifier reads no pooled features.
         """
         self._capture.armed = True
+        for tap in self._taps.values():
+            tap.armed = True
         logits_BK = self.network(images_BCHW)
         read = self._capture.release()
+        for tap in self._taps.values():
+            tap.armed = False
         if not isinstance(logits_BK, Tensor):
             raise ModelError(
                 f"{self.identifier} gives a {type(logits_BK).__name__} in place of logits, probably from auxiliary "
                 "classifiers. Switch them off (for torchvision: aux_logits=False)."
             )
+        if self.features_name is not None:
+            return self._taps[self.features_name].pooled(), logits_BK
         return self._pool(read), logits_BK
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:

@@ -62,6 +62,11 @@ class ImageSet:
         """Return the class indices of image `index`, int64, shape (L,); L = 1 for single-label data."""
         return self._labels[self._label_starts[index] : self._label_starts[index + 1]]
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether any image has no label, or several."""
+        return bool((np.diff(self._label_starts) != 1).any())
+
     def first_labels(self) -> np.ndarray:
         """Return the first class index of every image, int64, shape (N,), -1 where an image has none."""
         starts, ends = self._label_starts[:-1], self._label_starts[1:]

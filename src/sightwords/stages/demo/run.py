@@ -177,7 +177,7 @@ def _train_config(
     return sightwords.TrainConfig(
         images,
         out=folder,
-        embeddings=config.out / "embeddings" if aligned else None,
+        embeddings=[config.out / "embeddings"] if aligned else [],
         model=network.model,
         model_kwargs=network.model_kwargs,
         image_size=IMAGE_SIZE,

@@ -1,73 +1,37 @@
 """Where image, label, key and vector meet: batches of training, joined by key, mixed, and on the device.
 
-Shapes: B images of this process, K classes, C channels, H x W pixels, D width of the text vectors.
+Shapes: B images of this process, K classes, C channels, H x W pixels, S descriptions of an image, D width of the text
+vectors, E embedding sets.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sightwords.align import mix_targets
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.align import mix_weights
 from sightwords.backbones import Backbone, normalize_images
-from sightwords.data.catalog import ImageSet
 from sightwords.data.config import AugmentConfig
 from sightwords.data.loader import ImageBatch
-from sightwords.data.randomness import derive_seed
-from sightwords.errors import ArtefactError
 from sightwords.stages.train.mixing import draw_mix, mix_images, mix_labels, partners
 
 
-class TextJoin:
-    """The text vectors of training images, joined by key; called in the loader's workers.
+@dataclass
+class TextTargets:
+    """The descriptions of a batch's images in one encoder's space, not yet mixed.
 
-    Of several descriptions of an image one is drawn, a function of (seed, epoch, key).
-
-    Args:
-        embeddings: folder of the embedding set.
-        images: the training images.
-        seed: seed of the run.
-
-    Raises:
-        ArtefactError: none of the images has a description in the set.
+    Attributes:
+        vectors: float32, shape (B, D), or (B, S, D) for several descriptions of each image.
+        weight: 0 where an image has no description, float32, shape (B,).
+        portion: this micro-batch's part of the whole step's weight, over all processes.
     """
 
-    def __init__(self, embeddings: Path, images: ImageSet, seed: int) -> None:
-        self._set, self._images, self._seed = EmbeddingSet(embeddings), images, seed
-        self._rows = self._set.rows_of(images.keys())
-        self.num_described = int((self._rows.num_texts > 0).sum())
-        if not self.num_described:
-            raise ArtefactError(
-                f"None of the {len(images)} training images has a description in {embeddings}. "
-                "Was it made from these images? Describe them with: sightwords describe IMAGES"
-            )
-
-    @property
-    def dimension(self) -> int:
-        """Width D of the vectors."""
-        return self._set.dimension
-
-    def __call__(self, indices: np.ndarray, epoch: int) -> dict[str, Tensor]:
-        """Return `text` (float32, (B, D), zeros without a description) and `text_weight` (float32, (B,), 1 or 0)."""
-        vectors = np.zeros((len(indices), self.dimension), np.float32)
-        weights = np.zeros(len(indices), np.float32)
-        for place, index in enumerate(indices.tolist()):
-            first, end = self._rows.starts[index], self._rows.starts[index + 1]
-            if end > first:
-                chosen = first + self._choice(index, epoch, int(end - first))
-                vectors[place] = self._set.vectors[self._rows.rows[chosen]]
-                weights[place] = 1.0
-        return {"text": torch.from_numpy(vectors), "text_weight": torch.from_numpy(weights)}
-
-    def _choice(self, index: int, epoch: int, num_texts: int) -> int:
-        if num_texts == 1:
-            return 0
-        return derive_seed("text", self._seed, epoch, self._images.key(index)) % num_texts
+    vectors: Tensor
+    weight: Tensor
+    portion: Tensor | float = 1.0
 
 
 @dataclass
@@ -75,16 +39,20 @@ class TrainBatch:
     """What a training step takes, on the device.
 
     Attributes:
-        images: normalised, float32, shape (B, C, H, W).
-        targets: float32, shape (B, K).
-        text: text vectors, float32, shape (B, D), or None for the baseline.
-        text_weight: 0 where an image has no description, float32, shape (B,), or None for the baseline.
+        images: normalised and mixed, float32, shape (B, C, H, W).
+        targets: mixed, float32, shape (B, K).
+        texts: one of each embedding set; none for the baseline.
+        partner: row that each image is mixed with, int64, shape (B,), or None.
+        share: what each image keeps of itself.
+        portion: this micro-batch's part of the whole step's images, over all processes.
     """
 
     images: Tensor
     targets: Tensor
-    text: Tensor | None
-    text_weight: Tensor | None
+    texts: tuple[TextTargets, ...] = ()
+    partner: Tensor | None = None
+    share: float | None = None
+    portion: Tensor | float = 1.0
 
 
 class BatchMaker:
@@ -111,17 +79,30 @@ class BatchMaker:
         return normalize_images(images, self._spec.mean, self._spec.std)
 
     def __call__(self, batch: ImageBatch) -> TrainBatch:
-        """Return the batch ready for the step."""
+        """Return the batch ready for the step; text is mixed by the heads, with the same partner and share."""
         images, targets = self.images(batch), batch.targets.to(self._device, non_blocking=True)
-        text, weight = (self._extra(batch, name) for name in ("text", "text_weight"))
+        texts = tuple(TextTargets(*pair) for pair in self._texts(batch))
         mix = draw_mix(self._augment, self._seed, batch.step, images.shape[-1])
-        if mix is not None:
-            partner = partners(batch.positions).to(self._device, non_blocking=True)
-            images, targets = mix_images(images, partner, mix), mix_labels(targets, partner, mix.share)
-            if text is not None and weight is not None:
-                text, weight = mix_targets(text, weight, partner, mix.share)
-        return TrainBatch(images, targets, text, weight)
+        if mix is None:
+            return TrainBatch(images, targets, texts)
+        partner = partners(batch.positions).to(self._device, non_blocking=True)
+        images, targets = mix_images(images, partner, mix), mix_labels(targets, partner, mix.share)
+        return TrainBatch(images, targets, texts, partner, mix.share)
 
-    def _extra(self, batch: ImageBatch, name: str) -> Tensor | None:
-        tensor = batch.extra.get(name)
-        return None if tensor is None else tensor.to(self._device, non_blocking=True)
+    def sizes(self, batch: ImageBatch) -> Tensor:
+        """Return the number of images, and the weight of each embedding set's texts once mixed; float32, (1 + E,)."""
+        mix = draw_mix(self._augment, self._seed, batch.step, batch.images.shape[-1])
+        weights = [batch.extra[f"weight{number}"] for number in range(_num_texts(batch))]
+        if mix is not None:
+            partner = partners(batch.positions)
+            weights = [mix_weights(weight, partner, mix.share) for weight in weights]
+        return torch.tensor([len(batch.indices), *(float(weight.sum()) for weight in weights)])
+
+    def _texts(self, batch: ImageBatch) -> Iterator[tuple[Tensor, Tensor]]:
+        for number in range(_num_texts(batch)):
+            vectors, weight = batch.extra[f"text{number}"], batch.extra[f"weight{number}"]
+            yield vectors.to(self._device, non_blocking=True), weight.to(self._device, non_blocking=True)
+
+
+def _num_texts(batch: ImageBatch) -> int:
+    return sum(name.startswith("text") for name in batch.extra)

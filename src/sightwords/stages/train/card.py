@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.artefacts.run_folder import RunFolder
@@ -10,8 +10,14 @@ from sightwords.data.catalog import Catalog
 from sightwords.files import write_text
 
 
-def write_card(folder: RunFolder, catalog: Catalog, embeddings: Path | None, num_described: int) -> None:
-    """Write `card.md`: network, data, text with its describers, encoder and licence where known, and figures."""
+def write_card(folder: RunFolder, catalog: Catalog, texts: Sequence[tuple[EmbeddingSet, int]]) -> None:
+    """Write `card.md`: network, data, text with its describers, encoder and licence where known, and figures.
+
+    Args:
+        folder: the run.
+        catalog: the images.
+        texts: embedding sets, each with the number of training images that it describes; none for a baseline.
+    """
     info, metrics, config = folder.network(), folder.metrics()[-1], folder.config()
     train, val = (len(catalog.split(name)) for name in ("train", "val"))
     lines = [
@@ -21,7 +27,8 @@ def write_card(folder: RunFolder, catalog: Catalog, embeddings: Path | None, num
         "",
         f"- Data: {train} training and {val} validation images from {config.get('images') or config.get('train')}",
         f"- Starting weights: {config.get('weights', 'none, trained from scratch')}",
-        *(_text_lines(embeddings, num_described, config) if embeddings else ["- Text: none, this is a baseline"]),
+        *(line for embeddings, num_described in texts for line in _text_lines(embeddings, num_described)),
+        f"- Alignment: {config['align']}" if texts else "- Text: none, this is a baseline",
         f"- Validation top-1 after the last epoch: {metrics['val_top1']:.2%} (one run, seed {config['seed']})",
         "",
         "The licences of the data, of the starting weights and of the describer may limit what the network may be used",
@@ -30,12 +37,11 @@ def write_card(folder: RunFolder, catalog: Catalog, embeddings: Path | None, num
     write_text(folder.folder / "card.md", "\n".join(lines) + "\n")
 
 
-def _text_lines(embeddings: Path, num_described: int, config: dict[str, object]) -> list[str]:
-    meta = EmbeddingSet(embeddings).meta
+def _text_lines(embeddings: EmbeddingSet, num_described: int) -> list[str]:
+    meta = embeddings.meta
     licence = f", licence {meta['licence']}" if meta.get("licence") else ""
     described = ", ".join(meta.get("describers", [])) or "unknown"
     return [
         f"- Text: {num_described} images described by {described}, prompts {', '.join(meta.get('prompts', []))}",
         f"- Encoder: {meta['encoder']} ({meta.get('model', 'unknown')}{licence})",
-        f"- Alignment: {config['align']}",
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import optim
 
 from sightwords.errors import ArtefactError
 from sightwords.stages.train.config import TrainConfig
-from sightwords.stages.train.task import Task
+from sightwords.stages.train.task import NUM_SUMS, Task
 
 # what may differ between a run and its resumption without changing a single bit of the result
 FREE_FIELDS = {"out", "resume", "workers", "checkpoint_every", "images", "train", "val", "embeddings", "device"}
@@ -41,7 +40,7 @@ class TrainState:
     ) -> None:
         self.task, self.optimizer, self.scaler, self.ema, self.identity = task, optimizer, scaler, ema, dict(identity)
         self.step = 0
-        self.sums = torch.zeros(4, dtype=torch.float64)
+        self.sums = torch.zeros(NUM_SUMS, dtype=torch.float64)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as tensors and plain values."""
@@ -73,10 +72,10 @@ class TrainState:
         self.step, self.sums = state["step"], state["sums"]
 
 
-def identity(config: TrainConfig, keys: list[str], class_ids: list[str], embeddings: Path | None) -> dict[str, Any]:
+def identity(config: TrainConfig, keys: list[str], class_ids: list[str]) -> dict[str, Any]:
     """Return what must stay the same between a run and its resumption: options, images by key, vectors by content."""
     values = {name: value for name, value in asdict(config).items() if name not in FREE_FIELDS}
     values["classes"] = str(values["classes"])
     digest = hashlib.sha256("\n".join([*keys, *class_ids]).encode()).hexdigest()
-    vectors = hashlib.sha256((embeddings / "meta.json").read_bytes()).hexdigest() if embeddings else ""
-    return {**values, "training images": digest, "embedding set": vectors}
+    vectors = [hashlib.sha256((folder / "meta.json").read_bytes()).hexdigest() for folder in config.embeddings]
+    return {**values, "training images": digest, "embedding sets": vectors}

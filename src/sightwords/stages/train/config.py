@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,25 +13,78 @@ from cyclopts import Parameter
 from sightwords.data.config import AugmentConfig, ImagesConfig, default_workers
 from sightwords.errors import ConfigError
 
+LossName = Literal[
+    "clip",
+    "contrastive",
+    "cosine",
+    "mse",
+    "sigmoid",
+    "soft_clip",
+    "label_clip",
+    "soft_label_clip",
+    "centred_clip",
+    "relational",
+    "tokens",
+    "class_mean",
+]
+
 
 @dataclass
 class AlignConfig:
     """How image features are aligned to the text vectors; it matters only with --embeddings."""
 
-    loss: Literal["clip", "contrastive", "cosine"] = "clip"
-    """Objective: symmetric contrastive, its image-to-text half, or negative cosine."""
+    loss: LossName = "clip"
+    """Objective; docs/losses has a page for each."""
     weight: float = 1.0
-    """Factor of the alignment loss beside the classification loss (lambda)."""
+    """Share of the alignment loss beside the classification loss (lambda), at the start of the schedule."""
+    weighting: Literal["fixed", "gradient_balanced"] = "fixed"
+    """fixed: classification + weight x alignment. gradient_balanced: (1 - weight) x classification + weight x
+    alignment, the latter scaled so that both have gradients of equal length at the pooled feature."""
+    schedule: Literal["constant", "linear", "cosine", "jump"] = "constant"
+    """How the weight goes from --align.weight to --align.final-weight over the training."""
+    final_weight: float = 0.0
+    """Weight at the end of the schedule; constant does not read it."""
+    jump_at: float = 0.5
+    """Part of the training after which `jump` takes the final weight."""
     temperature: float = 0.1
-    """Temperature of the contrastive objectives (tau)."""
-    projector: Literal["linear", "mlp"] = "mlp"
-    """Head from the pooled feature to the text's space; it is dropped after training."""
+    """Temperature of the objectives that have one (tau)."""
+    learn_temperature: Annotated[bool, Parameter(negative="")] = False
+    """Learn the temperature, from --align.temperature on."""
+    projector: Literal["linear", "mlp"] | None = None
+    """Head from the pooled feature to the text's space, dropped after training. [default: what the objective takes]"""
+    targets: Literal["raw", "centred", "whitened"] = "raw"
+    """Text vectors as they are, less their mean, or less their mean and with directions of equal variance."""
+    descriptions: Literal["draw", "mean", "all"] = "draw"
+    """Of several descriptions of an image: one drawn in each epoch, their mean, or several as equal positives."""
+    max_descriptions: int = 4
+    """Descriptions of an image that take part in a step with `all`."""
+    agreement: Annotated[bool, Parameter(negative="")] = False
+    """Weigh each description by its agreement with the image, where it was scored when describing."""
+    encoder_weights: Annotated[list[float], Parameter(consume_multiple=True)] = field(default_factory=list)
+    """Factor of each embedding set, in the order of --embeddings. [default: 1 for each]"""
+    layers: Annotated[list[str], Parameter(consume_multiple=True)] = field(default_factory=list)
+    """Modules of the network whose outputs are aligned too, each with a head of its own: stages.1 stages.2"""
+    layer_weight: float = 1.0
+    """Factor of the mean of these layers' losses beside the pooled feature's."""
+    grad_cache: Annotated[bool, Parameter(negative="")] = False
+    """With --accumulate: the objective sees the images of all micro-batches, for one more forward pass of each."""
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise ConfigError(f"--align.weight is {self.weight}; it must not be negative.")
-        if self.temperature <= 0:
+        limit = 1.0 if self.weighting == "gradient_balanced" else math.inf
+        for name in ("weight", "final_weight"):
+            if not 0 <= getattr(self, name) <= limit:
+                allowed = "between 0 and 1 with gradient_balanced" if limit == 1 else "0 or more"
+                raise ConfigError(f"--align.{name.replace('_', '-')} is {getattr(self, name)}; it must be {allowed}.")
+        if not self.temperature > 0:
             raise ConfigError(f"--align.temperature is {self.temperature}; it must be above 0.")
+        if not 0 <= self.jump_at <= 1:
+            raise ConfigError(f"--align.jump-at is {self.jump_at}; it must be a part of the training, 0 to 1.")
+        if self.max_descriptions < 1:
+            raise ConfigError(f"--align.max-descriptions is {self.max_descriptions}; it must be at least 1.")
+        if self.layer_weight < 0 or any(weight < 0 for weight in self.encoder_weights):
+            raise ConfigError("--align.layer-weight and --align.encoder-weights must not be negative.")
+        if self.loss == "tokens" and self.targets != "raw":
+            raise ConfigError("--align.loss tokens reads word counts, so it takes --align.targets raw alone.")
 
 
 @Parameter(name="*")
@@ -40,14 +95,16 @@ class TrainConfig(ImagesConfig):
     _: KW_ONLY
     out: Path
     """Folder of the run."""
-    embeddings: Path | None = None
-    """Embedding set of the training images' descriptions; without it the baseline is trained."""
+    embeddings: Annotated[list[Path], Parameter(consume_multiple=True)] = field(default_factory=list)
+    """Embedding sets of the training images' descriptions, each with a head of its own; none trains the baseline."""
     model: str = "resnet50"
     """Network: timm:NAME, torchvision:NAME, or a bare timm name."""
     model_kwargs: dict[str, int | float | bool | str] = field(default_factory=dict)
     """Further arguments of the network's factory: --model-kwargs.drop-path-rate 0.1"""
     weights: str | None = None
     """Weights to start from: a local file, or `pretrained` for the library's own; none is from scratch."""
+    features: str | None = None
+    """Module of the network whose pooled output is aligned. [default: what the classifier reads]"""
     image_size: int | None = None
     """Side of the network's input in pixels; none takes the network's default."""
     epochs: int = 100
@@ -55,7 +112,7 @@ class TrainConfig(ImagesConfig):
     batch_size: int = 128
     """Images in an optimiser step, over all processes and micro-batches."""
     accumulate: int = 1
-    """Micro-batches in an optimiser step; contrastive objectives see one micro-batch of all processes at a time."""
+    """Micro-batches in a step; contrastive objectives see one of them at a time without --align.grad-cache."""
     optimizer: str = "adamw"
     """Optimiser, by timm's name."""
     lr: float = 0.001
@@ -97,7 +154,9 @@ class TrainConfig(ImagesConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.out, self.embeddings = Path(self.out), Path(self.embeddings) if self.embeddings else None
+        self.out = Path(self.out)
+        self.embeddings = _paths(self.embeddings)
+        self._check_align()
         for name in ("epochs", "batch_size", "accumulate", "eval_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")
@@ -113,3 +172,25 @@ class TrainConfig(ImagesConfig):
         pieces_mix = (self.augment.mixup > 0 or self.augment.cutmix > 0) and self.batch_size % 2
         if pieces_mix:
             raise ConfigError(f"--batch-size is {self.batch_size}; mixup and cutmix pair images, so it must be even.")
+
+    def _check_align(self) -> None:
+        weights = self.align.encoder_weights
+        if weights and len(weights) != len(self.embeddings):
+            raise ConfigError(
+                f"--align.encoder-weights has {len(weights)} numbers for {len(self.embeddings)} embedding sets; "
+                "give one for each, or none."
+            )
+        if self.compile and self.align.weighting == "gradient_balanced" and self.embeddings:
+            raise ConfigError(
+                "--compile cannot be used with --align.weighting gradient_balanced. Leave one of them out."
+            )
+
+
+def _paths(given: object) -> list[Path]:
+    """Return paths, also where a single one came, as Python users and YAML files may give it."""
+    if given is None:
+        return []
+    if isinstance(given, str | Path):
+        return [Path(given)]
+    assert isinstance(given, Iterable)
+    return [Path(one) for one in given]

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 
-import torch
 from timm.scheduler import CosineLRScheduler
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
+from sightwords.align import schedule_weight
 from sightwords.artefacts.run_folder import RunFolder
 from sightwords.backbones import Backbone
 from sightwords.data.loader import ImageBatch, TrainOrder
-from sightwords.data.randomness import derive_seed
 from sightwords.progress import Progress
-from sightwords.stages.train.batches import BatchMaker, TrainBatch
+from sightwords.stages.train.batches import BatchMaker
 from sightwords.stages.train.checkpoint import TrainState
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.process import Processes
+from sightwords.stages.train.step import GradientStep
 from sightwords.stages.train.validate import validate
 
 SHOW_INTERVAL_S = 0.5
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Loop:
@@ -60,6 +58,7 @@ class Loop:
         self.num_steps = config.epochs * order.steps_per_epoch
         self.unreadable: set[str] = set()
         self._model = self._wrapped()
+        self._gradients = GradientStep(config, state.task, self._model, make_batch, state.scaler, group)
         self._writer: SummaryWriter | None = None
 
     def fit(self, batches: Iterator[ImageBatch]) -> None:
@@ -96,15 +95,11 @@ class Loop:
         state, config = self.state, self.config
         self.schedule.step_update(state.step)
         state.optimizer.zero_grad(set_to_none=True)
-        for micro, loaded in enumerate(islice(batches, config.accumulate)):
-            self.unreadable.update(loaded.unreadable)
-            # dropout and drop path are functions of (seed, step, process) too: a resumed run needs no generator state
-            torch.manual_seed(derive_seed("step", config.seed, state.step, micro, self.group.rank))
-            with self._no_sync(last=micro == config.accumulate - 1):
-                result = self._forward(self.make_batch(loaded))
-                scaled: Tensor = state.scaler.scale(result["loss"] / config.accumulate)
-                scaled.backward()  # type: ignore[no-untyped-call]
-            state.sums += result["sums"].double() if state.sums.device.type != "mps" else result["sums"]
+        loaded = list(islice(batches, config.accumulate))
+        for batch in loaded:
+            self.unreadable.update(batch.unreadable)
+        sums = self._gradients(loaded, state.step, self._align_weight())
+        state.sums += sums.double() if sums.device.type != "mps" else sums
         if config.clip_grad is not None:
             state.scaler.unscale_(state.optimizer)
             nn.utils.clip_grad_norm_(state.task.parameters(), config.clip_grad)
@@ -114,11 +109,10 @@ class Loop:
         if state.ema is not None:
             state.ema.update(state.task.backbone, step=state.step)
 
-    def _forward(self, batch: TrainBatch) -> dict[str, Tensor]:
-        dtype = _DTYPES.get(self.config.precision)
-        with torch.autocast(self.group.device.type, dtype=dtype, enabled=dtype is not None):
-            result: dict[str, Tensor] = self._model(batch)
-        return result
+    def _align_weight(self) -> float:
+        part = self.config.align
+        progress = self.state.step / max(1, self.num_steps - 1)
+        return schedule_weight(part.schedule, progress, part.weight, part.final_weight, part.jump_at)
 
     def _finish_epoch(self, epoch: int, images_per_second: float, progress: Progress) -> None:
         record = {"step": self.state.step, "epoch": epoch + 1, **self._train_metrics()}
@@ -141,23 +135,18 @@ class Loop:
         return backbone
 
     def _train_metrics(self) -> dict[str, float]:
-        classification, correct, align, count = self.group.sum(self.state.sums.clone()).tolist()
-        parts = {"train_classification_loss": classification / count, "train_accuracy": correct / count}
-        if self.state.task.head is None:
-            return {"train_loss": parts["train_classification_loss"], **parts}
         # each process returns its share times their number, so the mean over processes is the whole batch's loss
-        parts["train_align_loss"] = align / count
-        weighted = self.config.align.weight * parts["train_align_loss"]
-        return {"train_loss": parts["train_classification_loss"] + weighted, **parts}
+        classification, correct, loss, align, factor, count = self.group.sum(self.state.sums.clone()).tolist()
+        parts = {"train_loss": loss / count, "train_classification_loss": classification / count}
+        if self.state.task.alignment is not None:
+            parts |= {"train_align_loss": align / count, "train_align_factor": factor / count}
+        return {**parts, "train_accuracy": correct / count}
 
     def _note(self, epoch: int) -> str:
-        classification, correct, align, count = self.state.sums.tolist()
-        parts = [f"epoch {epoch + 1}/{self.config.epochs}"]
-        if self.state.task.head is not None:
-            total = (classification + self.config.align.weight * align) / count
-            parts.append(f"loss {total:.3f} = class {classification / count:.3f} + align {align / count:.3f}")
-        else:
-            parts.append(f"loss {classification / count:.3f}")
+        classification, correct, loss, align, _, count = self.state.sums.tolist()
+        parts = [f"epoch {epoch + 1}/{self.config.epochs}", f"loss {loss / count:.3f}"]
+        if self.state.task.alignment is not None:
+            parts.append(f"class {classification / count:.3f}, align {align / count:.3f}")
         return ", ".join([*parts, f"accuracy {correct / count:.1%}"])
 
     def _log(self, record: dict[str, Any], progress: Progress) -> None:
@@ -189,8 +178,3 @@ class Loop:
             ids = [self.group.device.index] if self.group.device.type == "cuda" else None
             model = DistributedDataParallel(model, device_ids=ids)
         return model
-
-    def _no_sync(self, last: bool) -> AbstractContextManager[Any]:
-        if isinstance(self._model, DistributedDataParallel) and not last:
-            return self._model.no_sync()
-        return nullcontext()

@@ -6,12 +6,11 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.utils import ModelEmaV3
 
-from sightwords.align import AlignmentHead
 from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
 from sightwords.backbones import Backbone, build_backbone
 from sightwords.data.augment import EvalTransform, InputSize, TrainTransform
@@ -20,7 +19,8 @@ from sightwords.data.loader import TrainOrder, eval_loader, train_loader
 from sightwords.data.randomness import torch_seeded
 from sightwords.errors import ConfigError, DataError
 from sightwords.progress import duration, stopwatch
-from sightwords.stages.train.batches import BatchMaker, TextJoin
+from sightwords.stages.train.alignment import Alignment, build_alignment
+from sightwords.stages.train.batches import BatchMaker
 from sightwords.stages.train.card import write_card
 from sightwords.stages.train.checkpoint import TrainState, identity
 from sightwords.stages.train.config import TrainConfig
@@ -28,6 +28,7 @@ from sightwords.stages.train.loop import Loop
 from sightwords.stages.train.optim import build_optimizer, build_schedule
 from sightwords.stages.train.process import Processes, processes
 from sightwords.stages.train.task import Task
+from sightwords.stages.train.text_join import TextJoin, TextJoins
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class TrainResult:
         out: the run's folder.
         images: where the images are, as a user named it.
         metrics: last line of the metrics.
-        num_described: training images with a description; None for the baseline.
+        num_described: training images with a description (in every embedding set at least); None for the baseline.
         num_images: training images.
         num_shared: validation images whose bytes are among the training images too.
         unreadable: names and reasons of images that were left out.
@@ -92,11 +93,11 @@ def run(config: TrainConfig) -> TrainResult:
         loop.fit(_batches(config, catalog, loop, text, first_step, group))
         if group.first:
             folder.save_weights(loop.evaluated().network.state_dict())
-            write_card(folder, catalog, config.embeddings, text.num_described if text else 0)
+            write_card(folder, catalog, [(join.set, join.num_described) for join in text])
         group.wait()
         metrics = folder.metrics()[-1]
     problems = [f"{problem.name}: {problem.reason}" for problem in catalog.problems]
-    described = text.num_described if text else None
+    described = min(join.num_described for join in text) if text else None
     unreadable = problems + sorted(loop.unreadable)
     num_images = len(catalog.split("train"))
     named = shlex.quote(config.images) if config.images else f"--train {config.train} --val {config.val}"
@@ -114,21 +115,22 @@ def _check(catalog: Catalog) -> None:
 
 def _prepare(
     config: TrainConfig, catalog: Catalog, folder: RunFolder, group: Processes
-) -> tuple[Loop, TextJoin | None, int]:
+) -> tuple[Loop, list[TextJoin], int]:
     """Build everything, and go back to the last checkpoint where there is one."""
     images = catalog.split("train")
     order = TrainOrder(len(images), config.batch_size, config.seed, group.rank, group.world_size, config.accumulate)
     if order.piece % 2 and (config.augment.mixup or config.augment.cutmix):
         raise ConfigError(f"{order.piece} images in a micro-batch; mixup and cutmix pair images, so it must be even.")
-    text = TextJoin(config.embeddings, images, config.seed) if config.embeddings else None
+    text = [TextJoin(folder, images, config.seed, config.align) for folder in config.embeddings]
     backbone = _backbone(config, len(catalog.class_ids))
-    task = _task(config, backbone, text, catalog.multi_label, order.piece).to(group.device)
+    alignment = _alignment(config, backbone, text, catalog) if text else None
+    task = Task(backbone, alignment, config.label_smoothing, catalog.multi_label, order.piece).to(group.device)
     if config.channels_last:
         task.backbone.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(task, config)
     ema = ModelEmaV3(task.backbone, decay=config.ema) if config.ema else None
     scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "fp16")
-    run_identity = identity(config, images.keys(), catalog.class_ids, config.embeddings)
+    run_identity = identity(config, images.keys(), catalog.class_ids)
     state = TrainState(task, optimizer, scaler, ema, run_identity)
     first_step = _restore(state, folder, config, catalog, group)
     schedule = build_schedule(optimizer, config, order.steps_per_epoch)
@@ -149,19 +151,13 @@ def _prepare(
 
 def _backbone(config: TrainConfig, num_classes: int) -> Backbone:
     with torch_seeded("backbone", config.seed):
-        return build_backbone(config.model, num_classes, config.image_size, config.weights, **config.model_kwargs)
+        backbone = build_backbone(config.model, num_classes, config.image_size, config.weights, **config.model_kwargs)
+    return backbone.take(config.features, config.align.layers if config.embeddings else ())
 
 
-def _task(config: TrainConfig, backbone: Backbone, text: TextJoin | None, multi_label: bool, capacity: int) -> Task:
-    head = None
-    if text is not None:
-        norm: Literal["none", "batch"] = "none" if backbone.is_transformer else "batch"
-        part = config.align
-        with torch_seeded("head", config.seed):
-            head = AlignmentHead(
-                backbone.num_features, text.dimension, part.loss, part.temperature, part.projector, norm
-            )
-    return Task(backbone, head, config.align.weight, config.label_smoothing, multi_label, capacity)
+def _alignment(config: TrainConfig, backbone: Backbone, text: list[TextJoin], catalog: Catalog) -> Alignment:
+    with torch_seeded("head", config.seed):
+        return build_alignment(config.align, backbone, text, catalog.split("train"), len(catalog.class_ids))
 
 
 def _restore(state: TrainState, folder: RunFolder, config: TrainConfig, catalog: Catalog, group: Processes) -> int:
@@ -183,6 +179,7 @@ def _restore(state: TrainState, folder: RunFolder, config: TrainConfig, catalog:
 def _plain(config: TrainConfig) -> dict[str, Any]:
     """Return the options that are set, with paths as text, so that the YAML can be used as `--config` again."""
     values = {name: value for name, value in asdict(config).items() if value is not None and name != "resume"}
+    values["embeddings"] = [str(folder) for folder in config.embeddings]
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
@@ -205,7 +202,7 @@ def _network_info(config: TrainConfig, backbone: Backbone, catalog: Catalog) -> 
 
 
 def _batches(
-    config: TrainConfig, catalog: Catalog, loop: Loop, text: TextJoin | None, first_step: int, group: Processes
+    config: TrainConfig, catalog: Catalog, loop: Loop, text: list[TextJoin], first_step: int, group: Processes
 ) -> Iterator[Any]:
     spec = loop.state.task.backbone.input_spec
     size = InputSize(spec.image_size, spec.interpolation, spec.crop_pct, spec.mean)
@@ -220,6 +217,6 @@ def _batches(
         loop.num_steps,
         config.workers,
         pin_memory,
-        text,
+        TextJoins(text) if text else None,
     )
     return iter(loader)

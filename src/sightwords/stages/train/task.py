@@ -5,14 +5,21 @@ Shapes: B images of this process, K classes, F width of the pooled feature, D wi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sightwords.align import AlignmentHead
+from sightwords.align import combine_losses, gradient_ratio
 from sightwords.backbones import Backbone
+from sightwords.stages.train.alignment import POOLED, Alignment
 from sightwords.stages.train.batches import TrainBatch
+from sightwords.stages.train.grad_cache import CachedAlignment
+
+NUM_SUMS = 6
 
 
 def classification_loss(logits_BK: Tensor, targets_BK: Tensor, smoothing: float, multi_label: bool) -> Tensor:
@@ -32,16 +39,30 @@ def classification_loss(logits_BK: Tensor, targets_BK: Tensor, smoothing: float,
     return -(targets * F.log_softmax(logits, 1)).sum(1)
 
 
+@dataclass
+class Weighting:
+    """How the alignment loss counts in a step.
+
+    Attributes:
+        weight: lambda of this step, a scalar on the device.
+        balanced: whether both gradients are made equally long at the pooled feature first.
+        grad_scale: the gradient scaler's factor, a scalar on the device.
+    """
+
+    weight: Tensor
+    balanced: bool
+    grad_scale: Tensor
+
+
 class Task(nn.Module):
-    """Classification, and beside it the alignment of the pooled features to text where a head is given.
+    """Classification, and beside it the alignment of the features to text where heads are given.
 
     The loss is that of the whole global batch: each process returns its share times the number of processes, so that
     the average of gradients over processes is the gradient of the whole batch, however uneven the shares are.
 
     Args:
         backbone: the network being trained.
-        head: alignment head, or None for the baseline.
-        align_weight: factor of the alignment loss.
+        alignment: the heads, or None for the baseline.
         label_smoothing: see `classification_loss`.
         multi_label: see `classification_loss`.
         capacity: largest number of images that a process can get in a micro-batch.
@@ -50,43 +71,86 @@ class Task(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        head: AlignmentHead | None,
-        align_weight: float,
+        alignment: Alignment | None,
         label_smoothing: float,
         multi_label: bool,
         capacity: int,
     ) -> None:
         super().__init__()
-        self.backbone, self.head = backbone, head
-        self.align_weight, self.label_smoothing = align_weight, label_smoothing
-        self.multi_label, self.capacity = multi_label, capacity
+        self.backbone, self.alignment = backbone, alignment
+        self.label_smoothing, self.multi_label, self.capacity = label_smoothing, multi_label, capacity
 
-    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+    def forward(
+        self, batch: TrainBatch, weighting: Weighting, cached: CachedAlignment | None = None
+    ) -> dict[str, Tensor]:
         """Return `loss` (scalar, to be minimised) and, detached, what is to be shown.
 
-        Returns:
-            loss: classification + weight x alignment.
-            sums: float32, shape (4,): sums over this process's images of classification loss and of right answers,
-                the alignment loss times this process's images, and the number of images.
-        """
-        features, logits = self.backbone(batch.images)
-        losses = classification_loss(logits, batch.targets, self.label_smoothing, self.multi_label)
-        classification = losses.sum() / _global_count(losses) * _world_size()
-        align = self._align(features, batch)
-        loss = classification + self.align_weight * align if self.head is not None else classification
-        correct = _correct(logits.detach(), batch.targets, self.multi_label).sum()
-        count = torch.tensor(float(len(losses)), device=losses.device)
-        sums = torch.stack([losses.detach().sum(), correct, align.detach().float() * count, count])
-        return {"loss": loss, "sums": sums}
+        Args:
+            batch: images and targets.
+            weighting: how the alignment loss counts.
+            cached: the alignment of the whole step, computed before; then this adds its gradient.
 
-    def _align(self, features: Tensor, batch: TrainBatch) -> Tensor:
-        if self.head is None or batch.text is None or batch.text_weight is None:
-            return features.new_zeros(())
-        loss: Tensor = self.head(features, batch.text, batch.text_weight, capacity=self.capacity)
+        Returns:
+            loss: this micro-batch's part of classification and weighted alignment.
+            sums: float32, shape (`NUM_SUMS`,): sums over this process's images of classification loss and of right
+                answers; whole loss, alignment loss and the latter's factor, each times this process's images; and
+                the number of images.
+        """
+        features, logits = self.features(batch.images)
+        classification, losses = self.classification(logits, batch)
+        if cached is None:
+            align = self.align(features, batch, self.capacity)
+            ratio = self.ratio(classification, align, features[POOLED], weighting)
+            loss = classification
+            if self.alignment is not None:
+                loss = combine_losses(classification, align, weighting.weight, ratio)
+            factor = weighting.weight if ratio is None else weighting.weight * ratio
+            shown = torch.stack([loss, align]) / batch.portion
+        else:
+            classification = cached.classification_factor * classification
+            loss, factor = classification + cached.surrogate(features, self.alignment), cached.factor
+            shown = torch.stack([classification / batch.portion + factor * cached.loss, cached.loss])
+        return {"loss": loss, "sums": self._sums(losses, logits, batch, shown, factor)}
+
+    def _sums(self, losses: Tensor, logits: Tensor, batch: TrainBatch, shown: Tensor, factor: Tensor) -> Tensor:
+        correct = correct_answers(logits.detach(), batch.targets, self.multi_label)
+        count = torch.full((1,), float(len(losses)), device=losses.device)
+        own = torch.stack([losses.detach().sum(), correct.sum()])
+        whole = torch.cat([shown, factor.reshape(1)]).detach().float()
+        return torch.cat([own, whole * count, count])
+
+    def features(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return what is aligned, by name, each (B, F), and the logits (B, K)."""
+        pooled, logits = self.backbone(images)
+        return {POOLED: pooled, **self.backbone.layer_features}, logits
+
+    def classification(self, logits: Tensor, batch: TrainBatch) -> tuple[Tensor, Tensor]:
+        """Return this process's share of the classification loss, times the processes, and the losses (B,)."""
+        losses = classification_loss(logits, batch.targets, self.label_smoothing, self.multi_label)
+        return losses.sum() / _global_count(losses) * _world_size() * batch.portion, losses
+
+    def align(self, features: Mapping[str, Tensor], batch: TrainBatch, capacity: int) -> Tensor:
+        """Return the alignment loss of a batch of at most `capacity` images in each process; 0 for the baseline."""
+        if self.alignment is None:
+            return features[POOLED].new_zeros((), dtype=torch.float32)
+        loss: Tensor = self.alignment(
+            features, batch.texts, class_shares(batch.targets), batch.partner, batch.share, capacity
+        )
         return loss
 
+    def ratio(self, classification: Tensor, align: Tensor, feature: Tensor, weighting: Weighting) -> Tensor | None:
+        """Return what makes the alignment's gradient at the feature as long as the classification's, or None."""
+        if self.alignment is None or not weighting.balanced:
+            return None
+        return gradient_ratio(classification, align, feature, weighting.grad_scale)
 
-def _correct(logits: Tensor, targets: Tensor, multi_label: bool) -> Tensor:
+
+def class_shares(targets_BK: Tensor) -> Tensor:
+    """Return targets whose rows sum to 1; several labels share alike, a row without labels stays zero."""
+    return targets_BK / targets_BK.sum(1, keepdim=True).clamp(min=1)
+
+
+def correct_answers(logits: Tensor, targets: Tensor, multi_label: bool) -> Tensor:
     """Return 1 for each image whose strongest output is one of its classes (mixed: its main class), shape (B,)."""
     best = logits.argmax(1, keepdim=True)
     if multi_label:

@@ -1,0 +1,173 @@
+"""Every objective, weighting and mixing on every family of networks: it runs, it is finite, and the loss falls.
+
+The smallest network of each family, at the smallest size that it takes.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from itertools import product
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+
+from sightwords.align import LOSSES, AlignmentHead
+from sightwords.backbones import Backbone, build_backbone
+from sightwords.data.config import AugmentConfig
+from sightwords.data.loader import ImageBatch
+from sightwords.stages.train.alignment import POOLED, Alignment
+from sightwords.stages.train.batches import BatchMaker, TrainBatch
+from sightwords.stages.train.task import Task, Weighting
+
+NUM_IMAGES, NUM_CLASSES, DIM = 6, 3, 8
+FAMILIES = {
+    "timm:test_resnet": 32,
+    "timm:test_vit": 32,
+    "timm:test_efficientnet": 32,
+    "timm:test_convnext": 32,
+    "timm:test_nfnet": 32,
+    "timm:test_byobnet": 32,
+    "timm:test_mambaout": 32,
+    "timm:test_maxvit": 64,
+    "timm:test_coatnet": 64,
+    "timm:mobilenetv3_small_050": 32,
+    "timm:mobilenetv4_conv_small_035": 32,
+    "timm:regnetx_002": 32,
+    "timm:lcnet_035": 32,
+    "timm:edgenext_xx_small": 32,
+    "timm:mobilevit_xxs": 32,
+    "timm:levit_128s": 32,
+    "timm:xcit_nano_12_p16_224": 32,
+    "timm:pvt_v2_b0": 32,
+    "timm:hgnetv2_b0": 32,
+    "timm:inception_next_atto": 32,
+    "torchvision:resnet18": 32,
+    "torchvision:mobilenet_v3_small": 32,
+    "torchvision:shufflenet_v2_x0_5": 32,
+    "torchvision:squeezenet1_1": 64,
+    "torchvision:mnasnet0_5": 32,
+    "torchvision:regnet_y_400mf": 32,
+}
+WEIGHTINGS = {"fixed": False, "gradient_balanced": True}
+MIXINGS = {
+    "plain": AugmentConfig(), "mixup": AugmentConfig(mixup=1.0), "cutmix": AugmentConfig(cutmix=1.0),
+}  # fmt: skip
+
+
+def build_task(backbone: Backbone, loss: str) -> Task:
+    torch.manual_seed(1)
+    means = torch.randn(NUM_CLASSES, DIM) if LOSSES[loss].needs_class_text else None
+    norm = "none" if backbone.is_transformer else "batch"
+    head = AlignmentHead(backbone.num_features, DIM, loss, 0.2, norm=norm, class_text_KD=means)
+    return Task(deepcopy(backbone), Alignment([{POOLED: head}], [1.0], 1.0), 0.1, False, NUM_IMAGES).train()
+
+
+def make_batch(backbone: Backbone, augment: AugmentConfig, size: int) -> TrainBatch:
+    random = np.random.default_rng(0)
+    indices = torch.arange(NUM_IMAGES)
+    text = torch.from_numpy(random.random((NUM_IMAGES, DIM), np.float32))
+    weight = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 1.0])  # image 4 has no description
+    loaded = ImageBatch(
+        torch.from_numpy(random.integers(0, 256, (NUM_IMAGES, 3, size, size), np.uint8)),
+        torch.eye(NUM_CLASSES)[indices % NUM_CLASSES],
+        indices,
+        indices,
+        0,
+        3,  # a step whose mix takes much of both images
+        [],
+        {"text0": text, "weight0": weight},
+    )
+    return BatchMaker(backbone, augment, 0, torch.device("cpu"), False)(loaded)
+
+
+def losses(task: Task, batch: TrainBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Classification, alignment and the pooled feature, with the same dropout each time."""
+    torch.manual_seed(2)
+    features, logits = task.features(batch.images)
+    return task.classification(logits, batch)[0], task.align(features, batch, NUM_IMAGES), features[POOLED]
+
+
+def descends(task: Task, batch: TrainBatch, balanced: bool) -> bool:
+    """Whether a short step against the gradient lowers the whole loss."""
+    classification, align, feature = losses(task, batch)
+    weighting = Weighting(torch.tensor(0.5), balanced, torch.ones(()))
+    ratio = task.ratio(classification, align, feature, weighting)
+    torch.manual_seed(2)
+    result = task(batch, weighting)
+    parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(result["loss"], parameters, materialize_grads=True)
+    assert torch.isfinite(result["loss"])
+    assert torch.isfinite(result["sums"]).all()
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    heads = sum(g.abs().sum() for g in torch.autograd.grad(losses(task, batch)[1], list(task.alignment.parameters())))
+    assert heads > 0
+    square = sum((gradient**2).sum() for gradient in gradients)
+
+    def moved(size: float) -> torch.Tensor:
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter -= size * gradient
+            now = losses(task, batch)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter += size * gradient
+        first, second = (1.0, 0.5) if ratio is None else (0.5, 0.5 * ratio)
+        return first * now[0] + second * now[1]
+
+    start = moved(0.0)
+    return any(moved(part * float(start.abs() / square)) < start for part in (1e-2, 1e-3, 1e-4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_objective_weighting_and_mixing(name):
+    torch.manual_seed(0)
+    size = FAMILIES[name]
+    backbone = build_backbone(name, NUM_CLASSES, size)
+    batches = {mixing: make_batch(backbone, augment, size) for mixing, augment in MIXINGS.items()}
+    failed = []
+    for loss in LOSSES:
+        task = build_task(backbone, loss)
+        for weighting, mixing in product(WEIGHTINGS, MIXINGS):
+            if not descends(task, batches[mixing], WEIGHTINGS[weighting]):
+                failed.append((loss, weighting, mixing))
+    assert failed == []
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_was_trained_is_the_stock_network(name):
+    torch.manual_seed(0)
+    task = build_task(build_backbone(name, NUM_CLASSES, FAMILIES[name]), "clip")
+    batch = make_batch(task.backbone, AugmentConfig(), FAMILIES[name])
+    optimizer = torch.optim.SGD(task.parameters(), 0.01)
+    task(batch, Weighting(torch.tensor(1.0), False, torch.ones(())))["loss"].backward()
+    optimizer.step()
+    library, _, model = name.partition(":")
+    create = timm.create_model if library == "timm" else torchvision.models.get_model
+    stock = create(model, **task.backbone.kwargs)
+    stock.load_state_dict(task.backbone.network.state_dict(), strict=True)
+    with torch.no_grad():
+        expected = stock.eval()(batch.images)
+        assert torch.equal(task.backbone.eval()(batch.images)[1], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mixing", MIXINGS)
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_tiny_problem_is_learnt(loss, weighting, mixing):
+    """Twenty steps of a real optimiser: both losses fall."""
+    torch.manual_seed(0)
+    backbone = build_backbone("timm:test_resnet", NUM_CLASSES, 32)
+    task, batch = build_task(backbone, loss), make_batch(backbone, MIXINGS[mixing], 32)
+    optimizer = torch.optim.AdamW(task.parameters(), 3e-3)
+    first = losses(task, batch)
+    for _ in range(20):
+        optimizer.zero_grad()
+        task(batch, Weighting(torch.tensor(0.5), WEIGHTINGS[weighting], torch.ones(())))["loss"].backward()
+        optimizer.step()
+    last = losses(task, batch)
+    assert last[0] < first[0]
+    assert last[1] < first[1]

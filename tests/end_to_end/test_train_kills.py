@@ -1,0 +1,151 @@
+"""Trainings that are killed with -9 at random instants and resumed end as if nothing had happened, bit by bit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sightwords.artefacts.run_folder import RunFolder
+from sightwords.data.catalog import open_catalog
+from sightwords.data.config import AugmentConfig, ImagesConfig
+from sightwords.stages.train.config import AlignConfig, TrainConfig
+from support.texts import write_vectors
+
+FORKS = Path(__file__).parents[1] / "support" / "train_forks.py"
+NUM_KILLS = 20
+
+
+class Trainings:
+    """Starts trainings one by one and may kill them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        with (folder / "errors").open("w") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, str(FORKS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                env=env,
+            )  # fmt: skip
+
+    def __enter__(self) -> Trainings:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        assert self._process.wait(60) == 0
+
+    def run(
+        self, config: TrainConfig, world_size: int = 1, kill_after_s: float | None = None
+    ) -> tuple[set[int], float]:
+        """Return the exit statuses and the seconds."""
+        path = self._folder / "config.pickle"
+        path.write_bytes(pickle.dumps(config))
+        self._process.stdin.write(f"{world_size} {_free_port()} {path}\n")
+        self._process.stdin.flush()
+        pids, start_s = [int(pid) for pid in self._process.stdout.readline().split()], time.perf_counter()
+        if kill_after_s is not None:
+            time.sleep(kill_after_s)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids[-1], signal.SIGKILL)
+        statuses = {int(status) for status in self._process.stdout.readline().split()}
+        return statuses, time.perf_counter() - start_s
+
+    def errors(self) -> str:
+        return (self._folder / "errors").read_text()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture
+def config(images, tmp_path) -> TrainConfig:
+    """A training with everything that has a state or draws random numbers."""
+    train_set = open_catalog(ImagesConfig(str(images)), show=False).split("train")
+    return TrainConfig(
+        str(images),
+        out=tmp_path / "whole",
+        embeddings=[write_vectors(tmp_path / "E", train_set, leave_out=2, per_image=3)],
+        model="vit_tiny_patch16_224",
+        model_kwargs={"depth": 1, "embed_dim": 32, "num_heads": 2, "patch_size": 8, "drop_path_rate": 0.2},
+        image_size=32,
+        epochs=8,
+        batch_size=8,
+        accumulate=2,
+        warmup_epochs=1,
+        ema=0.9,
+        checkpoint_every=1,
+        align=AlignConfig(
+            loss="sigmoid", weighting="gradient_balanced", weight=0.5, schedule="cosine", targets="whitened",
+            learn_temperature=True, grad_cache=True,
+        ),
+        augment=AugmentConfig(randaugment=1, mixup=0.4, cutmix=1.0, erase=0.3),
+        workers=1,
+        device="cpu",
+        resume=True,
+    )  # fmt: skip
+
+
+def state(folder: Path) -> dict[str, object]:
+    """Everything that a finished training left, as what must be equal."""
+    run = RunFolder(folder)
+    saved = run.load_checkpoint()
+    metrics = [{k: v for k, v in line.items() if k != "images_per_second"} for line in run.metrics()]
+    return {"model": load_file(folder / "model.safetensors"), "metrics": metrics, **{
+        name: saved[name] for name in ("task", "optimizer", "ema", "step", "sums")
+    }}  # fmt: skip
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two nests of tensors and values are equal, bit by bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and list(a) == list(b) and all(same(a[name], b[name]) for name in a)
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world_size", "num_kills"), [(1, NUM_KILLS), (2, 6)], ids=["one process", "two processes"])
+def test_killed_and_resumed_trainings_equal_one_that_was_not(config, tmp_path, world_size, num_kills):
+    draw, num_done, num_kept = random.Random(world_size), 0, 0
+    with Trainings(tmp_path) as trainings:
+        statuses, whole_s = trainings.run(config, world_size)
+        assert statuses == {0}, trainings.errors()
+        expected = state(config.out)
+        again = replace(config, out=tmp_path / "again")
+        killed = 0
+        while killed < num_kills:
+            # the number of loader workers differs from run to run, and so does what is kept
+            changed = replace(again, workers=draw.choice([0, 1, 2]), checkpoint_every=draw.choice([1, 1, 2]))
+            num_kept += RunFolder(again.out).exists() and RunFolder(again.out).load_checkpoint() is not None
+            statuses, _ = trainings.run(changed, world_size, draw.uniform(0.2, 0.7) * whole_s)
+            killed += -signal.SIGKILL in statuses
+            if statuses == {0}:
+                assert same(state(again.out), expected)
+                shutil.rmtree(again.out)
+                num_done += 1
+            else:
+                assert statuses <= {0, -signal.SIGKILL}, trainings.errors()
+        assert trainings.run(again, world_size)[0] == {0}, trainings.errors()
+    assert same(state(again.out), expected)
+    assert num_kept > num_kills // 2  # most runs went on from what a killed one left
+    print(f"{killed} kills, {num_kept} resumed, {num_done + 1} trainings ended: all equal")
