@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from sightwords.data.class_name import class_names
 from sightwords.data.config import ImageSource
 from sightwords.data.key import KeyCache, Member
+from sightwords.data.randomness import derive_seed
 from sightwords.data.sources import Listing, list_source
 from sightwords.errors import DataError
 from sightwords.progress import Progress
@@ -169,6 +170,29 @@ def stratified(images: ImageSet, limit: int, proportional: bool = False) -> list
         place = (seen[label] + 0.5) / sizes[label] if proportional else seen[label]
         rounds.append((place, label, index))
     return sorted(index for _, _, index in sorted(rounds)[:limit])
+
+
+def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Return a set in two parts: the rest, and the share of each class that is held out.
+
+    A function of (seed, keys): images with the same bytes are on the same side.
+
+    Raises:
+        DataError: nothing would be held out, or nothing left.
+    """
+    by_class: dict[int, list[str]] = {}
+    for label, key in dict.fromkeys(zip(images.first_labels().tolist(), images.keys(), strict=True)):
+        by_class.setdefault(label, []).append(key)
+    held: set[str] = set()
+    for own in by_class.values():
+        own.sort(key=lambda key: derive_seed("holdout", seed, key))
+        held.update(own[: round(share * len(own))])
+    keys = images.keys()
+    sides = [key in held for key in keys]
+    if not any(sides) or all(sides):
+        raise DataError(f"Holding out {share:g} of {len(images)} images leaves a side empty. Choose another share.")
+    kept = [index for index, is_held in enumerate(sides) if not is_held]
+    return images.subset(kept), images.subset([index for index, is_held in enumerate(sides) if is_held])
 
 
 def _listings(config: ImageSource, splits: Sequence[str]) -> dict[str, list[Listing]]:

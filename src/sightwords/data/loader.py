@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sightwords.data.augment import EvalTransform, TrainTransform
 from sightwords.data.catalog import ImageSet
 from sightwords.data.decode import decode_image
-from sightwords.data.randomness import epoch_order
+from sightwords.data.randomness import balanced_order, epoch_order
 from sightwords.errors import ConfigError, DataError, UnreadableImageError
 
 
@@ -134,6 +134,7 @@ class TrainOrder:
         rank: this process.
         world_size: number of processes.
         accumulate: micro-batches in a step.
+        probabilities: of each image to be drawn, float64, shape (N,); None takes each once an epoch.
     """
 
     num_images: int
@@ -142,6 +143,7 @@ class TrainOrder:
     rank: int = 0
     world_size: int = 1
     accumulate: int = 1
+    probabilities: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         pieces = self.world_size * self.accumulate
@@ -172,12 +174,17 @@ class TrainOrder:
         for step in range(first_step, last_step):
             epoch, within = divmod(step, self.steps_per_epoch)
             if epoch != order_epoch:
-                order, order_epoch = epoch_order(self.seed, epoch, self.num_images), epoch
+                order, order_epoch = self._epoch(epoch), epoch
             base = within * self.batch_size
             for micro in range(self.accumulate):
                 start = (micro * self.world_size + self.rank) * self.piece
                 positions = range(start, start + self.piece)
                 yield [Slot(epoch, step, position, int(order[base + position])) for position in positions]
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if self.probabilities is not None:
+            return balanced_order(self.seed, epoch, self.probabilities)
+        return epoch_order(self.seed, epoch, self.num_images)
 
 
 class _Batches(Sampler[list[Slot]]):

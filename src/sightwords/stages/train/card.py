@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.artefacts.run_folder import RunFolder
@@ -29,7 +30,7 @@ def write_card(folder: RunFolder, catalog: Catalog, texts: Sequence[tuple[Embedd
         f"- Starting weights: {config.get('weights', 'none, trained from scratch')}",
         *(line for embeddings, num_described in texts for line in _text_lines(embeddings, num_described)),
         f"- Alignment: {config['align']}" if texts else "- Text: none, this is a baseline",
-        f"- Validation top-1 after the last epoch: {metrics['val_top1']:.2%} (one run, seed {config['seed']})",
+        f"- Validation top-1 {_when(metrics, config)}: {metrics['val_top1']:.2%} (one run, seed {config['seed']})",
         "",
         "The licences of the data, of the starting weights and of the describer may limit what the network may be used",
         "for; where a licence is not named here it is not known to sightwords.",
@@ -45,3 +46,10 @@ def _text_lines(embeddings: EmbeddingSet, num_described: int) -> list[str]:
         f"- Text: {num_described} images described by {described}, prompts {', '.join(meta.get('prompts', []))}",
         f"- Encoder: {meta['encoder']} ({meta.get('model', 'unknown')}{licence})",
     ]
+
+
+def _when(metrics: dict[str, float], config: dict[str, Any]) -> str:
+    if not config.get("early_stopping"):
+        return "after the last epoch"
+    by = "images held out of the training" if config.get("holdout") else "the validation images themselves: too high"
+    return f"after epoch {metrics['chosen_epoch']:.0f}, chosen by {by}"

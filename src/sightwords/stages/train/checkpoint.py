@@ -12,6 +12,7 @@ from timm.utils import ModelEmaV3
 from torch import optim
 
 from sightwords.errors import ArtefactError
+from sightwords.stages.train.best import Best
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.task import NUM_SUMS, Task
 
@@ -27,6 +28,7 @@ class TrainState:
         optimizer: its optimiser.
         scaler: gradient scaler of fp16.
         ema: moving average of the network, or None.
+        best: the best evaluation so far.
         identity: what the run is; it must be the same on resumption.
     """
 
@@ -36,9 +38,11 @@ class TrainState:
         optimizer: optim.Optimizer,
         scaler: torch.amp.GradScaler,
         ema: ModelEmaV3 | None,
+        best: Best,
         identity: Mapping[str, Any],
     ) -> None:
-        self.task, self.optimizer, self.scaler, self.ema, self.identity = task, optimizer, scaler, ema, dict(identity)
+        self.task, self.optimizer, self.scaler, self.ema, self.best = task, optimizer, scaler, ema, best
+        self.identity = dict(identity)
         self.step = 0
         self.sums = torch.zeros(NUM_SUMS, dtype=torch.float64)
 
@@ -49,6 +53,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
+            "best": self.best.state_dict(),
             "step": self.step,
             "sums": self.sums,
             "identity": self.identity,
@@ -69,6 +74,7 @@ class TrainState:
         self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
+        self.best.load_state_dict(state["best"])
         self.step, self.sums = state["step"], state["sums"]
 
 

@@ -120,7 +120,11 @@ class TrainConfig(ImagesConfig):
     min_lr: float = 1e-5
     """Learning rate at the end of the cosine."""
     warmup_epochs: float = 5.0
-    """Epochs over which the learning rate rises linearly from near zero."""
+    """Epochs over which the learning rate rises linearly from --warmup-lr."""
+    warmup_lr: float | None = None
+    """Learning rate at the start of the warm-up. [default: a thousandth of --lr]"""
+    schedule_per: Literal["step", "epoch"] = "step"
+    """Whether the learning rate changes with each step or only between epochs."""
     weight_decay: float = 0.05
     """Weight decay; biases and norms have none."""
     momentum: float = 0.9
@@ -129,6 +133,20 @@ class TrainConfig(ImagesConfig):
     """Largest norm of the gradient; none does not clip."""
     label_smoothing: float = 0.1
     """Share of the target that is spread over all classes."""
+    layer_decay: float | None = None
+    """Factor of the learning rate from each layer to the one before it, for fine-tuning (0.65 to 0.9); none is 1."""
+    freeze: Annotated[list[str], Parameter(consume_multiple=True)] = field(default_factory=list)
+    """Parts of the network that do not learn: modules, patterns such as `blocks.[0-3]`, or `all` but the classifier."""
+    head_warmup_epochs: float = 0.0
+    """Epochs at the start in which only classifier and alignment heads learn."""
+    class_weights: str = "none"
+    """Weight of each class in the classification loss: none, balanced, effective, or a CSV file `id,weight`."""
+    balanced: float = 0.0
+    """Draw images of rare classes more often: 0 takes each image once an epoch, 1 all classes equally often."""
+    holdout: float = 0.0
+    """Share of the training images, of each class alike, kept apart for evaluation during training."""
+    early_stopping: int = 0
+    """Evaluations without a better top-1 after which training ends and the best weights are kept; 0 is off."""
     ema: float = 0.0
     """Decay of the exponential moving average of the weights, which is then what is evaluated and kept; 0 is off."""
     align: AlignConfig = field(default_factory=AlignConfig)
@@ -162,9 +180,23 @@ class TrainConfig(ImagesConfig):
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")
         if self.checkpoint_every is not None and self.checkpoint_every < 1:
             raise ConfigError(f"--checkpoint-every is {self.checkpoint_every}; it must be at least 1 step.")
-        for name in ("lr", "min_lr", "warmup_epochs", "weight_decay", "workers"):
+        for name in (
+            "lr",
+            "min_lr",
+            "warmup_epochs",
+            "weight_decay",
+            "workers",
+            "head_warmup_epochs",
+            "early_stopping",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must not be negative.")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"--layer-decay is {self.layer_decay}; it must be above 0 and at most 1.")
+        if not 0 <= self.balanced <= 1:
+            raise ConfigError(f"--balanced is {self.balanced}; it must be from 0 (off) to 1.")
+        if not 0 <= self.holdout < 1:
+            raise ConfigError(f"--holdout is {self.holdout}; it must be a share of the training images, below 1.")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"--ema is {self.ema}; it must be at least 0 (off) and below 1.")
         if not 0 <= self.label_smoothing < 1:

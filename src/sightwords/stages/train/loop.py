@@ -21,6 +21,8 @@ from sightwords.progress import Progress
 from sightwords.stages.train.batches import BatchMaker
 from sightwords.stages.train.checkpoint import TrainState
 from sightwords.stages.train.config import TrainConfig
+from sightwords.stages.train.freezing import hold_still
+from sightwords.stages.train.optim import in_head_warmup, set_rates
 from sightwords.stages.train.process import Processes
 from sightwords.stages.train.step import GradientStep
 from sightwords.stages.train.validate import validate
@@ -37,7 +39,7 @@ class Loop:
         schedule: learning rate as a function of the step.
         order: order of the training images.
         make_batch: from loaded to ready batches.
-        val_loader: validation images of this process.
+        eval_loader: this process's images of the evaluation after each epoch.
         run: the run's folder.
         group: this process's place among all.
     """
@@ -49,12 +51,12 @@ class Loop:
         schedule: CosineLRScheduler,
         order: TrainOrder,
         make_batch: BatchMaker,
-        val_loader: DataLoader[ImageBatch],
+        eval_loader: DataLoader[ImageBatch],
         run: RunFolder,
         group: Processes,
     ) -> None:
         self.config, self.state, self.schedule, self.order = config, state, schedule, order
-        self.make_batch, self.val_loader, self.run, self.group = make_batch, val_loader, run, group
+        self.make_batch, self.eval_loader, self.run, self.group = make_batch, eval_loader, run, group
         self.num_steps = config.epochs * order.steps_per_epoch
         self.unreadable: set[str] = set()
         self._model = self._wrapped()
@@ -69,7 +71,7 @@ class Loop:
         name = "aligned" if self.config.embeddings else "baseline"
         title = f"Training {self.config.model} ({name})"
         with Progress(title, total, "images", seen, self.group.first) as progress:
-            while self.state.step < self.num_steps:
+            while self.state.step < self.num_steps and not self.state.best.is_over:
                 self._epoch(batches, progress)
         if self._writer is not None:
             self._writer.close()
@@ -79,7 +81,7 @@ class Loop:
         epoch = self.state.step // self.order.steps_per_epoch
         end = (epoch + 1) * self.order.steps_per_epoch
         first_step, start_s, shown_s = self.state.step, time.perf_counter(), 0.0
-        self._model.train()
+        self._is_warm_up: bool | None = None
         while self.state.step < end:
             self._step(batches)
             show = time.perf_counter() - shown_s > SHOW_INTERVAL_S
@@ -93,7 +95,8 @@ class Loop:
     def _step(self, batches: Iterator[ImageBatch]) -> None:
         """One optimiser step over `accumulate` micro-batches."""
         state, config = self.state, self.config
-        self.schedule.step_update(state.step)
+        set_rates(self.schedule, config, state.step, self.order.steps_per_epoch)
+        self._set_modes()
         state.optimizer.zero_grad(set_to_none=True)
         loaded = list(islice(batches, config.accumulate))
         for batch in loaded:
@@ -109,6 +112,20 @@ class Loop:
         if state.ema is not None:
             state.ema.update(state.task.backbone, step=state.step)
 
+    def _set_modes(self) -> None:
+        """Put the modules into training mode, but for what does not learn; only where that changes."""
+        is_warm_up = in_head_warmup(self.config, self.state.step, self.order.steps_per_epoch)
+        if is_warm_up == self._is_warm_up:
+            return
+        self._is_warm_up = is_warm_up
+        network, classifier = self.state.task.backbone.network, self.state.task.backbone.classifier
+        self._model.train()
+        if is_warm_up:
+            network.eval()
+            classifier.train()
+        elif self.config.freeze:
+            hold_still(network.modules())
+
     def _align_weight(self) -> float:
         part = self.config.align
         progress = self.state.step / max(1, self.num_steps - 1)
@@ -118,15 +135,37 @@ class Loop:
         record = {"step": self.state.step, "epoch": epoch + 1, **self._train_metrics()}
         record["lr"] = self.state.optimizer.param_groups[0]["lr"]
         if (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.epochs:
-            record |= validate(
-                self.evaluated(), self.val_loader, self.make_batch, self.group, self.state.task.multi_label
-            )
+            record |= self._evaluate(epoch + 1)
         record["images_per_second"] = images_per_second
         self.state.sums.zero_()
         if self.group.first:
             self._log(record, progress)
-        if self.config.checkpoint_every is None or self._checkpoint_due() or self.state.step == self.num_steps:
+        if self._checkpoint_due() or self._is_end():
             self._save()
+
+    def _evaluate(self, epoch: int) -> dict[str, float]:
+        """Evaluate, and keep the weights where they are the best so far."""
+        found = self.validate(self.eval_loader)
+        if self.state.best.update(found["val_top1"], epoch) and self.group.first:
+            self.run.save_weights(self.evaluated().network.state_dict(), self.run.best_path)
+        split = "holdout" if self.config.holdout else "val"
+        return {name.replace("val", split, 1): value for name, value in found.items()}
+
+    def validate(self, loader: DataLoader[ImageBatch]) -> dict[str, float]:
+        """Return the figures of the network that is evaluated, on all processes' images."""
+        return validate(self.evaluated(), loader, self.make_batch, self.group, self.state.task.multi_label)
+
+    def choose(self, val_loader: DataLoader[ImageBatch]) -> None:
+        """At the end, go back to the best weights and log their figures on the validation images."""
+        self.group.wait()
+        if self.state.best.patience:
+            self.evaluated().load_weights(self.run.load_best())
+        if not (self.state.best.patience or self.config.holdout) or "chosen_epoch" in self.run.metrics()[-1]:
+            return
+        place = {"step": self.state.step, "epoch": self.state.step // self.order.steps_per_epoch}
+        record = {**place, **self.validate(val_loader), "chosen_epoch": self.state.best.epoch}
+        if self.group.first:
+            self.run.log(record)
 
     def evaluated(self) -> Backbone:
         """Return the network that is evaluated and kept: the moving average where there is one."""
@@ -156,8 +195,13 @@ class Loop:
             if name not in ("step", "epoch"):
                 self._writer.add_scalar(name.replace("_", "/", 1), value, record["step"])
         shown = [f"epoch {record['epoch']}/{self.config.epochs}", f"loss {record['train_loss']:.3f}"]
-        shown += [f"{name} {value:.2%}" for name, value in record.items() if name in ("val_top1", "val_map")]
+        shown += [f"{name} {value:.2%}" for name, value in record.items() if name.endswith("_top1")]
         progress.message("  ".join([*shown, f"{record['images_per_second']:.0f} images/s"]))
+
+    def _is_end(self) -> bool:
+        """Whether a checkpoint is due after this epoch in any case."""
+        is_last = self.state.step == self.num_steps or self.state.best.is_over
+        return is_last or self.config.checkpoint_every is None
 
     def _checkpoint_due(self) -> bool:
         every = self.config.checkpoint_every

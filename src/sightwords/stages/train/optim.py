@@ -2,36 +2,99 @@
 
 from __future__ import annotations
 
-from timm.optim import create_optimizer_v2, list_optimizers
+import logging
+from typing import Any
+
+from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch import nn, optim
 
-from sightwords.errors import UnknownNameError
+from sightwords.errors import ConfigError, UnknownNameError
 from sightwords.stages.train.config import TrainConfig
+from sightwords.stages.train.task import Task
+
+BODY = "body"
+"""Key of a parameter group: whether it belongs to the network below its classifier."""
 
 
-def build_optimizer(task: nn.Module, config: TrainConfig) -> optim.Optimizer:
-    """Return timm's optimiser over all parameters of the task, no weight decay on biases and norms.
+def build_optimizer(task: Task, config: TrainConfig) -> optim.Optimizer:
+    """Return timm's optimiser over what learns: no weight decay on biases, norms and what the network names.
+
+    Groups of the network below its classifier have `BODY` set. With layer decay the rate falls from the last layer to
+    the first by a factor for each (BEiT, arXiv 2106.08254); classifier and heads have the full rate.
 
     Raises:
         UnknownNameError: timm has no optimiser of that name.
+        ConfigError: layer decay of a network whose layers timm cannot tell apart.
     """
     known = list_optimizers()
     if config.optimizer not in known:
         raise UnknownNameError("optimizer", config.optimizer, known)
+    groups = [*_network_groups(task, config), *_groups(task.alignment, config.weight_decay, body=False)]
     optimizer: optim.Optimizer = create_optimizer_v2(
-        task, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum
+        groups, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum
     )
     return optimizer
 
 
+def _network_groups(task: Task, config: TrainConfig) -> list[dict[str, Any]]:
+    network, classifier = task.backbone.network, task.backbone.classifier
+    named = getattr(network, "no_weight_decay", None)
+    plain = set(named()) if named is not None else set()
+    if config.layer_decay is None:
+        groups = param_groups_weight_decay(network, config.weight_decay, plain)
+    else:
+        logging.getLogger("timm.optim").setLevel(logging.ERROR)  # what it warns of is refused below
+        groups = param_groups_layer_decay(network, config.weight_decay, plain, layer_decay=config.layer_decay)
+        if len({group["lr_scale"] for group in groups}) == 1:
+            raise ConfigError(
+                f"--layer-decay cannot be used with {task.backbone.identifier}: its layers are not known. Use a "
+                "network of timm, or leave it out."
+            )
+    last = {id(parameter) for parameter in classifier.parameters()}
+    return [part for group in groups for part in _split(group, last) if part["params"]]
+
+
+def _split(group: dict[str, Any], last: set[int]) -> list[dict[str, Any]]:
+    """Return a group without the classifier's parameters, and these with the full rate."""
+    parameters = list(group["params"])
+    body = [parameter for parameter in parameters if id(parameter) not in last]
+    rest = [parameter for parameter in parameters if id(parameter) in last]
+    scale = {"lr_scale": 1.0} if "lr_scale" in group else {}
+    return [{**group, "params": body, BODY: True}, {**group, **scale, "params": rest, BODY: False}]
+
+
+def _groups(module: nn.Module | None, weight_decay: float, body: bool) -> list[dict[str, Any]]:
+    if module is None:
+        return []
+    groups = param_groups_weight_decay(module, weight_decay)
+    return [{**group, BODY: body} for group in groups if group["params"]]
+
+
 def build_schedule(optimizer: optim.Optimizer, config: TrainConfig, steps_per_epoch: int) -> CosineLRScheduler:
-    """Return linear warm-up and cosine decay, a function of the step alone (`schedule.step_update(step)`)."""
+    """Return linear warm-up and cosine decay, a function of the step alone (`schedule.step_update(step)`).
+
+    With `--schedule-per epoch` the rate changes only between epochs.
+    """
+    unit = 1 if config.schedule_per == "epoch" else steps_per_epoch
     return CosineLRScheduler(
         optimizer,
-        t_initial=max(1, config.epochs * steps_per_epoch),
+        t_initial=max(1, config.epochs * unit),
         lr_min=min(config.min_lr, config.lr),
-        warmup_t=min(round(config.warmup_epochs * steps_per_epoch), config.epochs * steps_per_epoch - 1),
-        warmup_lr_init=config.lr * 1e-3,
+        warmup_t=min(round(config.warmup_epochs * unit), config.epochs * unit - 1),
+        warmup_lr_init=config.lr * 1e-3 if config.warmup_lr is None else config.warmup_lr,
         t_in_epochs=False,
     )
+
+
+def set_rates(schedule: CosineLRScheduler, config: TrainConfig, step: int, steps_per_epoch: int) -> None:
+    """Set the learning rates of a step, a function of the step alone; in the head's warm-up the body has none."""
+    schedule.step_update(step // steps_per_epoch if config.schedule_per == "epoch" else step)
+    if in_head_warmup(config, step, steps_per_epoch):
+        for group in schedule.optimizer.param_groups:
+            group["lr"] = 0.0 if group[BODY] else group["lr"]
+
+
+def in_head_warmup(config: TrainConfig, step: int, steps_per_epoch: int) -> bool:
+    """Whether only classifier and heads learn in this step."""
+    return step < config.head_warmup_epochs * steps_per_epoch

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from timm.utils import ModelEmaV3
+from torch.utils.data import DataLoader
 
 from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
 from sightwords.backbones import Backbone, build_backbone
 from sightwords.data.augment import EvalTransform, InputSize, TrainTransform
-from sightwords.data.catalog import Catalog, open_catalog
-from sightwords.data.loader import TrainOrder, eval_loader, train_loader
+from sightwords.data.catalog import Catalog, hold_out, open_catalog
+from sightwords.data.loader import ImageBatch, TrainOrder, eval_loader, train_loader
 from sightwords.data.randomness import torch_seeded
 from sightwords.errors import ConfigError, DataError
 from sightwords.progress import duration, stopwatch
 from sightwords.stages.train.alignment import Alignment, build_alignment
 from sightwords.stages.train.batches import BatchMaker
+from sightwords.stages.train.best import Best
 from sightwords.stages.train.card import write_card
 from sightwords.stages.train.checkpoint import TrainState, identity
+from sightwords.stages.train.class_weight import class_counts, class_weights
 from sightwords.stages.train.config import TrainConfig
+from sightwords.stages.train.freezing import check_reach, freeze
 from sightwords.stages.train.loop import Loop
 from sightwords.stages.train.optim import build_optimizer, build_schedule
 from sightwords.stages.train.process import Processes, processes
@@ -43,6 +48,7 @@ class TrainResult:
         num_images: training images.
         num_shared: validation images whose bytes are among the training images too.
         unreadable: names and reasons of images that were left out.
+        is_chosen_on_val: whether the weights were chosen by the validation images.
         seconds: duration of this call.
     """
 
@@ -53,11 +59,16 @@ class TrainResult:
     num_images: int
     num_shared: int
     unreadable: list[str]
+    is_chosen_on_val: bool
     seconds: float
 
     def summary(self) -> str:
         """Return what was done, in a few lines."""
         lines = [f"Trained in {duration(self.seconds)}: validation top-1 {self.metrics['val_top1']:.2%}."]
+        if "chosen_epoch" in self.metrics:
+            lines.append(f"The weights are those of epoch {self.metrics['chosen_epoch']:.0f}.")
+        if self.is_chosen_on_val:
+            lines.append("They were chosen by the validation images, so their accuracy is too high. See --holdout.")
         if self.num_described is not None and self.num_described < self.num_images:
             without = self.num_images - self.num_described
             lines.append(f"{without} of {self.num_images} images have no description: only their labels were used.")
@@ -89,8 +100,10 @@ def run(config: TrainConfig) -> TrainResult:
         with group.first_goes_ahead():
             catalog = open_catalog(config, show=group.first)
         _check(catalog)
+        catalog = _with_holdout(catalog, config)
         loop, text, first_step = _prepare(config, catalog, folder, group)
         loop.fit(_batches(config, catalog, loop, text, first_step, group))
+        loop.choose(_eval_loader(config, catalog, "val", loop.state.task, group))
         if group.first:
             folder.save_weights(loop.evaluated().network.state_dict())
             write_card(folder, catalog, [(join.set, join.num_described) for join in text])
@@ -101,7 +114,25 @@ def run(config: TrainConfig) -> TrainResult:
     unreadable = problems + sorted(loop.unreadable)
     num_images = len(catalog.split("train"))
     named = shlex.quote(config.images) if config.images else f"--train {config.train} --val {config.val}"
-    return TrainResult(config.out, named, metrics, described, num_images, catalog.num_shared, unreadable, seconds[0])
+    return TrainResult(
+        config.out,
+        named,
+        metrics,
+        described,
+        num_images,
+        catalog.num_shared,
+        unreadable,
+        bool(config.early_stopping) and not config.holdout,
+        seconds[0],
+    )
+
+
+def _with_holdout(catalog: Catalog, config: TrainConfig) -> Catalog:
+    """Return the catalog with a split `holdout` that is taken from the training images, where it is wanted."""
+    if not config.holdout:
+        return catalog
+    kept, held = hold_out(catalog.split("train"), config.holdout, config.seed)
+    return replace(catalog, splits={**catalog.splits, "train": kept, "holdout": held})
 
 
 def _check(catalog: Catalog) -> None:
@@ -118,35 +149,68 @@ def _prepare(
 ) -> tuple[Loop, list[TextJoin], int]:
     """Build everything, and go back to the last checkpoint where there is one."""
     images = catalog.split("train")
-    order = TrainOrder(len(images), config.batch_size, config.seed, group.rank, group.world_size, config.accumulate)
+    order = TrainOrder(
+        len(images),
+        config.batch_size,
+        config.seed,
+        group.rank,
+        group.world_size,
+        config.accumulate,
+        _probabilities(config, catalog),
+    )
     if order.piece % 2 and (config.augment.mixup or config.augment.cutmix):
         raise ConfigError(f"{order.piece} images in a micro-batch; mixup and cutmix pair images, so it must be even.")
     text = [TextJoin(folder, images, config.seed, config.align) for folder in config.embeddings]
-    backbone = _backbone(config, len(catalog.class_ids))
-    alignment = _alignment(config, backbone, text, catalog) if text else None
-    task = Task(backbone, alignment, config.label_smoothing, catalog.multi_label, order.piece).to(group.device)
+    task = _task(config, catalog, text, order.piece).to(group.device)
     if config.channels_last:
         task.backbone.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(task, config)
     ema = ModelEmaV3(task.backbone, decay=config.ema) if config.ema else None
     scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "fp16")
     run_identity = identity(config, images.keys(), catalog.class_ids)
-    state = TrainState(task, optimizer, scaler, ema, run_identity)
+    state = TrainState(task, optimizer, scaler, ema, Best(config.early_stopping), run_identity)
     first_step = _restore(state, folder, config, catalog, group)
     schedule = build_schedule(optimizer, config, order.steps_per_epoch)
-    make_batch = BatchMaker(backbone, config.augment, config.seed, group.device, config.channels_last)
-    size = InputSize(backbone.input_spec.image_size, backbone.input_spec.interpolation, backbone.input_spec.crop_pct)
-    val = eval_loader(
-        catalog.split("val"),
+    make_batch = BatchMaker(task.backbone, config.augment, config.seed, group.device, config.channels_last)
+    evaluation = _eval_loader(config, catalog, "holdout" if config.holdout else "val", task, group)
+    return Loop(config, state, schedule, order, make_batch, evaluation, folder, group), text, first_step
+
+
+def _probabilities(config: TrainConfig, catalog: Catalog) -> np.ndarray | None:
+    """Return how often each training image is drawn, where classes are balanced: n^-balanced of its class's n."""
+    if not config.balanced:
+        return None
+    images = catalog.split("train")
+    counts = class_counts(images, len(catalog.class_ids))[images.first_labels()]
+    weights = np.power(counts, -config.balanced)
+    return np.asarray(weights / weights.sum())
+
+
+def _eval_loader(
+    config: TrainConfig, catalog: Catalog, split: str, task: Task, group: Processes
+) -> DataLoader[ImageBatch]:
+    spec = task.backbone.input_spec
+    return eval_loader(
+        catalog.split(split),
         len(catalog.class_ids),
-        EvalTransform(size),
-        2 * order.piece,
+        EvalTransform(InputSize(spec.image_size, spec.interpolation, spec.crop_pct)),
+        2 * task.capacity,
         config.workers,
         group.device.type == "cuda",
         group.rank,
         group.world_size,
     )
-    return Loop(config, state, schedule, order, make_batch, val, folder, group), text, first_step
+
+
+def _task(config: TrainConfig, catalog: Catalog, text: list[TextJoin], capacity: int) -> Task:
+    backbone = _backbone(config, len(catalog.class_ids))
+    freeze(backbone, config.freeze)
+    if text:
+        check_reach(backbone)
+    alignment = _alignment(config, backbone, text, catalog) if text else None
+    weights = class_weights(config.class_weights, catalog.split("train"), catalog.class_ids)
+    weight_K = None if weights is None else torch.from_numpy(weights)
+    return Task(backbone, alignment, config.label_smoothing, catalog.multi_label, capacity, weight_K)
 
 
 def _backbone(config: TrainConfig, num_classes: int) -> Backbone:

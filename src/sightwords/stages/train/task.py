@@ -66,7 +66,10 @@ class Task(nn.Module):
         label_smoothing: see `classification_loss`.
         multi_label: see `classification_loss`.
         capacity: largest number of images that a process can get in a micro-batch.
+        class_weight_K: weight of each class in the classification loss, float32; None = all alike.
     """
+
+    class_weight: Tensor | None
 
     def __init__(
         self,
@@ -75,8 +78,10 @@ class Task(nn.Module):
         label_smoothing: float,
         multi_label: bool,
         capacity: int,
+        class_weight_K: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("class_weight", class_weight_K, persistent=False)
         self.backbone, self.alignment = backbone, alignment
         self.label_smoothing, self.multi_label, self.capacity = label_smoothing, multi_label, capacity
 
@@ -127,6 +132,8 @@ class Task(nn.Module):
     def classification(self, logits: Tensor, batch: TrainBatch) -> tuple[Tensor, Tensor]:
         """Return this process's share of the classification loss, times the processes, and the losses (B,)."""
         losses = classification_loss(logits, batch.targets, self.label_smoothing, self.multi_label)
+        if self.class_weight is not None:
+            losses = losses * (class_shares(batch.targets) @ self.class_weight)
         return losses.sum() / _global_count(losses) * _world_size() * batch.portion, losses
 
     def align(self, features: Mapping[str, Tensor], batch: TrainBatch, capacity: int) -> Tensor:
