@@ -6,8 +6,8 @@ Every command is a function of the same name that takes the configuration object
 
     sightwords.train(sightwords.TrainConfig("photos", embeddings="E", model="resnet50", out="run"))
 
-`import` is a keyword of Python, so that command is `import_descriptions` here. `sightwords.align` stands alone, for
-a training loop of one's own.
+`import` is a keyword of Python, so that command is `import_descriptions` here. For a training loop of one's own there
+are `sightwords.align`, which stands alone, and `image_keys` and `TextVectors`, which lead from image files to vectors.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from sightwords.artefacts.description_set import DescriptionSet
     from sightwords.artefacts.embedding_set import EmbeddingSet
     from sightwords.artefacts.run_folder import RunFolder
+    from sightwords.artefacts.text_vectors import TextVectors
     from sightwords.data.config import AugmentConfig
+    from sightwords.data.key import image_keys
     from sightwords.errors import SightwordsError
+    from sightwords.features import FeatureHook
     from sightwords.stages.demo.config import DemoConfig
     from sightwords.stages.demo.run import run as demo
     from sightwords.stages.describe.config import DescribeConfig
@@ -52,10 +55,12 @@ _PUBLIC = {
     "EmbeddingSet": "sightwords.artefacts.embedding_set:EmbeddingSet",
     "EvaluateConfig": f"{_STAGES}.evaluate.config:EvaluateConfig",
     "ExportConfig": f"{_STAGES}.export.config:ExportConfig",
+    "FeatureHook": "sightwords.features:FeatureHook",
     "ImportConfig": f"{_STAGES}.importing.config:ImportConfig",
     "MergeConfig": f"{_STAGES}.merge.config:MergeConfig",
     "RunFolder": "sightwords.artefacts.run_folder:RunFolder",
     "SightwordsError": "sightwords.errors:SightwordsError",
+    "TextVectors": "sightwords.artefacts.text_vectors:TextVectors",
     "TrainConfig": f"{_STAGES}.train.config:TrainConfig",
     "align": "sightwords.align:",
     "demo": f"{_STAGES}.demo.run:run",
@@ -63,6 +68,7 @@ _PUBLIC = {
     "embed": f"{_STAGES}.embed.run:run",
     "evaluate": f"{_STAGES}.evaluate.run:run",
     "export": f"{_STAGES}.export.run:run",
+    "image_keys": "sightwords.data.key:image_keys",
     "import_descriptions": f"{_STAGES}.importing.run:run",
     "merge": f"{_STAGES}.merge.run:run",
     "train": f"{_STAGES}.train.run:run",
@@ -78,10 +84,12 @@ __all__ = [
     "EmbeddingSet",
     "EvaluateConfig",
     "ExportConfig",
+    "FeatureHook",
     "ImportConfig",
     "MergeConfig",
     "RunFolder",
     "SightwordsError",
+    "TextVectors",
     "TrainConfig",
     "__version__",
     "align",
@@ -90,6 +98,7 @@ __all__ = [
     "embed",
     "evaluate",
     "export",
+    "image_keys",
     "import_descriptions",
     "merge",
     "train",

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sightwords.backbones.tap import Tap, measure
 from sightwords.errors import ConfigError, ModelError
+from sightwords.features import FeatureHook, measure
 
 _DENSE_TYPES = (nn.Linear, nn.Conv2d)
 
@@ -80,7 +80,7 @@ class Backbone(nn.Module):
         self.classifier.register_forward_pre_hook(self._capture)
         self.features_name: str | None = None
         self.layer_widths: dict[str, int] = {}
-        self._taps: dict[str, Tap] = {}
+        self._hooks: dict[str, FeatureHook] = {}
 
     def take(self, features: str | None = None, layers: Sequence[str] = ()) -> Backbone:
         """Take features elsewhere in the network too, by hooks on its modules; return this backbone.
@@ -94,8 +94,9 @@ class Backbone(nn.Module):
             ModelError: a module does not run, or gives no tensor that can be pooled.
         """
         for name in (*layers, *([features] if features else [])):
-            self._taps.setdefault(name, Tap(self.network, name))
-        widths = measure(self.network, self._taps, self.input_spec.image_size)
+            if name not in self._hooks:
+                self._hooks[name] = FeatureHook(self.network, name)
+        widths = measure(self.network, self._hooks, self.input_spec.image_size)
         if features is not None:
             self.features_name, self.num_features = features, widths[features]
         self.layer_widths = {name: widths[name] for name in layers}
@@ -104,7 +105,7 @@ class Backbone(nn.Module):
     @property
     def layer_features(self) -> dict[str, Tensor]:
         """Pooled outputs (B, F) of the layers in the last forward pass, by name."""
-        return {name: self._taps[name].pooled() for name in self.layer_widths}
+        return {name: self._hooks[name].features for name in self.layer_widths}
 
     @property
     def classifier(self) -> nn.Module:
@@ -124,19 +125,19 @@ class Backbone(nn.Module):
             ModelError: if the network does not give logits, or its classifier reads no pooled features.
         """
         self._capture.armed = True
-        for tap in self._taps.values():
-            tap.armed = True
+        for hook in self._hooks.values():
+            hook.armed = True
         logits_BK = self.network(images_BCHW)
         read = self._capture.release()
-        for tap in self._taps.values():
-            tap.armed = False
+        for hook in self._hooks.values():
+            hook.armed = False
         if not isinstance(logits_BK, Tensor):
             raise ModelError(
                 f"{self.identifier} gives a {type(logits_BK).__name__} in place of logits, probably from auxiliary "
                 "classifiers. Switch them off (for torchvision: aux_logits=False)."
             )
         if self.features_name is not None:
-            return self._taps[self.features_name].pooled(), logits_BK
+            return self._hooks[self.features_name].features, logits_BK
         return self._pool(read), logits_BK
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:

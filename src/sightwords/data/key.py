@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from sightwords.errors import DataError
 from sightwords.files import cache_folder
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS keys (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, key TEXT)"
@@ -122,6 +123,26 @@ class KeyCache:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(_SCHEMA)
         return connection
+
+
+def image_keys(files: Iterable[str | Path]) -> list[str]:
+    """Return the key of each image file, for a training loop of one's own; the second look at a file is free.
+
+    Args:
+        files: paths of the image files.
+
+    Raises:
+        DataError: a file cannot be read; the first of them is named.
+    """
+    members = [Member(str(file), str(file)) for file in files]
+    keys, reasons = KeyCache().keys(members)
+    if reasons:
+        first = min(reasons)
+        raise DataError(
+            f"{len(reasons)} of {len(members)} image files cannot be read. The first is {members[first].name}: "
+            f"{reasons[first]}. Leave them out, or put them back."
+        )
+    return [key for key in keys if key is not None]
 
 
 def _key_of(member: Member) -> str | OSError:
