@@ -13,6 +13,7 @@ from sightwords.align.losses import CentredClipLoss, build_loss
 from sightwords.align.projector import ProjectorKind, ProjectorNorm, build_projector
 from sightwords.align.sources import Sources, batch_sources
 from sightwords.align.targets import TargetTransform, mix_targets, normalize_targets
+from sightwords.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -72,7 +73,8 @@ class AlignmentHead(nn.Module):
         self.in_features = in_features
         self.out_features = out_features
         if class_text_KD is not None and transform is not None:
-            class_text_KD = transform(class_text_KD)
+            told_K1 = class_text_KD.square().sum(dim=-1, keepdim=True) > 0  # a class without text stays without
+            class_text_KD = torch.where(told_K1, transform(class_text_KD), 0.0)
         self.loss = build_loss(loss, temperature, learn_temperature=learn_temperature, class_text_KD=class_text_KD)
         if isinstance(self.loss, CentredClipLoss) and transform is not None:
             self.loss.subtract_mean = transform.mean is None
@@ -101,19 +103,24 @@ class AlignmentHead(nn.Module):
             label: (B,) integer classes or (B, K) class shares, mixed as the images are; for objectives that need them.
             partner_B: (B,) integer, the row that each image is mixed with by mixup or cutmix; the text, not yet mixed,
                 is mixed alike, and the partner is a known positive.
-            share: what each image keeps of itself, a number or (B,).
+            share: what each image keeps of itself, a number or (B,). All processes mix or none does.
             capacity: with several processes and uneven local batches, the size of the largest, the same in every
                 process; rows are padded to it after the projector. Then either all processes give it or none does.
             group: the processes that share the batch; None = the default group, if there is one.
 
         Returns:
             Scalar in float32 (float64 if an input is), see `sightwords.align.losses`.
+
+        Raises:
+            ConfigError: if shapes do not fit, labels are missing, or a partner comes without a share.
         """
+        if (partner_B is None) != (share is None):
+            raise ConfigError("Mixed images need partner_B and share; only one of them came.")
         rows = self._rows(features_BF, text, weight_B, label)
         if self.transform is not None:
             rows.text = self.transform(rows.text)
         if partner_B is not None and share is not None:
-            rows.text, rows.weight = mix_targets(rows.text, rows.weight, partner_B, share)
+            rows.text, rows.weight = mix_targets(self.loss.target(rows.text), rows.weight, partner_B, share)
             rows.is_weighted = True
         num_texts = text.shape[1] if text.ndim == 3 else 1
         if self.loss.takes_sources and (partner_B is not None or num_texts > 1):

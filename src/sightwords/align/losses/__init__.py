@@ -19,6 +19,8 @@ What all objectives have in common:
   W * sum_local(w_i l_i) / sum_global(w_i). The mean over the processes is the loss of the whole batch, and averaging
   the gradients over the processes, as DistributedDataParallel does, gives the gradient of that loss, exactly. Local
   batches must have one size (`sightwords.align.pad_batch`), and either all processes give weights or none does.
+- `sources` (see `sightwords.align.Sources`) tells which pairs are known to belong together: a mixed image and its
+  partner, several texts of one image. Either all processes give them or none does.
 - Nothing here waits for the accelerator (no value is read back to Python).
 - Where a batch is large, the pairs of rows are computed in parts, and again in the backward pass: no process ever holds
   a whole B x G matrix.
@@ -122,7 +124,7 @@ def build_loss(
 
     Raises:
         UnknownNameError: if there is no such objective.
-        ConfigError: if the temperature is not allowed, or class texts are missing.
+        ConfigError: if the temperature is not allowed, there is none to learn, or class texts are missing.
     """
     if name not in LOSSES:
         raise UnknownNameError("alignment loss", name, LOSSES)

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from sightwords.align.gather import gather_batch, world_size
 from sightwords.align.projector import ProjectorKind
 from sightwords.align.sources import Sources
+from sightwords.align.targets import normalize_targets
 from sightwords.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class AlignmentLoss(nn.Module):
             stays at 100 at most.
 
     Raises:
-        ConfigError: if the temperature is not allowed.
+        ConfigError: if the temperature is not allowed, or there is none to learn.
     """
 
     function: ClassVar[Callable[..., Tensor]]
@@ -60,6 +61,7 @@ class AlignmentLoss(nn.Module):
         check_temperature(temperature)
         self._fixed = None if learn_temperature else float(temperature)
         if learn_temperature:
+            self._check_learnable(temperature)
             self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
 
     @property
@@ -67,7 +69,8 @@ class AlignmentLoss(nn.Module):
         """A number, or a scalar with gradient where it is learnt."""
         if self._fixed is not None:
             return self._fixed
-        return torch.exp(-self.log_scale.clamp(max=math.log(MAX_SCALE)))
+        excess = (self.log_scale.detach() - math.log(MAX_SCALE)).clamp(min=0)
+        return torch.exp(excess - self.log_scale)  # the gradient passes at the limit too, so there is a way back
 
     def forward(
         self,
@@ -84,6 +87,9 @@ class AlignmentLoss(nn.Module):
         Raises:
             ConfigError: if it needs labels and none came.
         """
+        if self._fixed is None:
+            with torch.no_grad():  # an optimiser's step may have gone beyond the limit; CLIP cuts it likewise
+                self.log_scale.clamp_(max=math.log(MAX_SCALE))
         arguments: list[Tensor | float] = [image_BD, text_BD]
         if self.needs_labels:
             arguments.append(check_label(label, len(image_BD), type(self).function.__name__))
@@ -91,6 +97,10 @@ class AlignmentLoss(nn.Module):
             arguments.append(self.temperature)
         options = {**self.options(), "sources": sources} if self.takes_sources else self.options()
         return type(self).function(*arguments, weight_B, group, **options)
+
+    def target(self, text: Tensor) -> Tensor:
+        """What a text (..., D) by itself stands for, before it is mixed with another's: its direction."""
+        return normalize_targets(text)
 
     def options(self) -> dict[str, Any]:
         """Further arguments of the objective's function that the module holds."""
@@ -100,6 +110,13 @@ class AlignmentLoss(nn.Module):
         if not self.takes_temperature:
             return ""
         return f"temperature={'learnt' if self._fixed is None else self._fixed}"
+
+    def _check_learnable(self, temperature: float) -> None:
+        # a parameter that no loss reads would make DistributedDataParallel wait for its gradient
+        if not self.takes_temperature:
+            raise ConfigError(f"{type(self).__name__} has no temperature to learn. Leave learn_temperature out.")
+        if temperature < 1 / MAX_SCALE:
+            raise ConfigError(f"A learnt temperature starts from {temperature}; its smallest value is {1 / MAX_SCALE}.")
 
 
 def check_temperature(temperature: float | Tensor) -> None:

@@ -42,7 +42,7 @@ def class_mean_loss(
     Args:
         image_BD: (B, D) projected image features, any length.
         class_text_KD: (K, D) mean text vector of each class, any length; see `sightwords.align.class_means`.
-        label: (B,) integer classes, or (B, K) class shares.
+        label: (B,) integer classes, negative = none, or (B, K) class shares.
         temperature: divides the cosines, greater than 0; a number or a scalar tensor.
         weight_B: (B,) weight of each row, 0 = takes no part; None = 1 for all.
         group: the processes that share the batch; None = the default group, if there is one.
@@ -61,12 +61,14 @@ def class_mean_loss(
             f"Class texts have shape {tuple(class_text_KD.shape)} and image features {tuple(image_BD.shape)}; they "
             "must be (classes, dimension) and (rows, dimension)."
         )
+    if label.ndim == 2 and label.shape[1] != len(class_text_KD):
+        raise ConfigError(f"Labels have {label.shape[1]} classes, the class texts {len(class_text_KD)}.")
     with full_precision(image_BD):
         image_BD, _, weight_B = prepare(image_BD, image_BD, weight_B)
         class_text_KD = normalize_targets(class_text_KD).to(image_BD.dtype)
         told_K = class_text_KD.square().sum(dim=1) > 0
         share_BK = _shares(label, len(class_text_KD), image_BD.dtype).masked_fill(~told_K, 0.0)
-        logits_BK = image_BD @ class_text_KD.T / temperature
+        logits_BK = (image_BD / temperature) @ class_text_KD.T
         total_B = share_BK.sum(dim=1)
         loss_B = logits_BK.masked_fill(~told_K, -math.inf).logsumexp(dim=1) * total_B - (share_BK * logits_BK).sum(
             dim=1

@@ -7,7 +7,6 @@ They differ in the target distribution alone. With s_ij the logit of image i and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,13 +23,11 @@ from sightwords.align.losses.base import (
     in_chunks,
     prepare,
 )
+from sightwords.align.losses.target import Target, same_class, same_image, similar_text
 from sightwords.align.sources import Sources
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-Target = Callable[[int, int], Tensor]
-"""(start, end) of local rows -> how strongly each pair is a positive, (end - start, G), 0 or more."""
 
 
 def clip_loss(
@@ -67,7 +64,7 @@ def clip_loss(
     check_shapes(image_BD, text_BD, weight_B)
     with full_precision(image_BD):
         image_BD, text_BD, weight_B = prepare(image_BD, text_BD, weight_B)
-        target = _overlap_target(sources, image_BD.dtype, group)
+        target = None if sources is None else same_image(sources, image_BD.dtype, group)
         return _symmetric(image_BD, text_BD, temperature, weight_B, group, target)
 
 
@@ -103,8 +100,9 @@ def contrastive_loss(
     check_shapes(image_BD, text_BD, weight_B)
     with full_precision(image_BD):
         image_BD, text_BD, weight_B = prepare(image_BD, text_BD, weight_B)
-        target = _overlap_target(sources, image_BD.dtype, group)
-        loss_B = _match(image_BD, gather_batch(text_BD, group), temperature, weight_B, group, target)
+        target = None if sources is None else same_image(sources, image_BD.dtype, group)
+        directions = [(image_BD, gather_batch(text_BD, group))]
+        loss_B = _match(directions, temperature, weight_B, group, target)
         return global_mean(loss_B, weight_B, group)
 
 
@@ -115,6 +113,7 @@ def soft_clip_loss(
     weight_B: Tensor | None = None,
     group: ProcessGroup | None = None,
     *,
+    sources: Sources | None = None,
     target_temperature: float = 0.1,
 ) -> Tensor:
     """`clip_loss` whose positives are all texts, as far as they resemble the own one.
@@ -128,6 +127,8 @@ def soft_clip_loss(
         temperature: divides the cosines of image and text, greater than 0; a number or a scalar tensor.
         weight_B: (B,) weight of each row, 0 = no description; None = 1 for all.
         group: the processes that share the batch; None = the default group, if there is one.
+        sources: of mixed images, or of several texts of one image; t_i . t_j in q is then at least the overlap of i
+            and j divided by that of i with itself. None = every row is an image of its own.
         target_temperature: divides the cosines of text and text, greater than 0; small is near `clip_loss`.
 
     Returns:
@@ -141,7 +142,7 @@ def soft_clip_loss(
     check_shapes(image_BD, text_BD, weight_B)
     with full_precision(image_BD):
         image_BD, text_BD, weight_B = prepare(image_BD, text_BD, weight_B)
-        target = _similarity(text_BD, target_temperature, group)
+        target = similar_text(text_BD, target_temperature, sources, group)
         return _symmetric(image_BD, text_BD, temperature, weight_B, group, target)
 
 
@@ -152,20 +153,24 @@ def label_clip_loss(
     temperature: float | Tensor,
     weight_B: Tensor | None = None,
     group: ProcessGroup | None = None,
+    *,
+    sources: Sources | None = None,
 ) -> Tensor:
     """`clip_loss` whose positives are all pairs of the same class.
 
     q_ij = o_ij / sum_j o_ij with o_ij = sum_k y_ik y_jk: 1 for images of one class, and for mixed labels the
-    probability that a part of each is of the same class. A row that shares no class with any row has its own pair as
-    its positive. Source: UniCL, arXiv 2204.03610, equations 3 to 5.
+    probability that a part of each is of the same class. What has no class is a class of its image alone: with
+    r_i = 1 - sum_k y_ik, r_i r_j is added for i = j (with sources: times their overlap). Source: UniCL, arXiv
+    2204.03610, equations 3 to 5.
 
     Args:
         image_BD: (B, D) projected image features, any length.
         text_BD: (B, D) text vectors, any length; row i describes image i.
-        label: (B,) integer classes, or (B, K) class shares.
+        label: (B,) integer classes, negative = none, or (B, K) class shares.
         temperature: divides the cosines, greater than 0; a number or a scalar tensor.
         weight_B: (B,) weight of each row, 0 = no description; None = 1 for all.
         group: the processes that share the batch; None = the default group, if there is one.
+        sources: of mixed images, or of several texts of one image; they matter for what has no class.
 
     Returns:
         Scalar, the weighted mean over the global batch (this process's share of it, times W).
@@ -178,7 +183,7 @@ def label_clip_loss(
     check_label(label, len(image_BD), "label_clip_loss")
     with full_precision(image_BD):
         image_BD, text_BD, weight_B = prepare(image_BD, text_BD, weight_B)
-        target = _same_class(label, image_BD.dtype, group)
+        target = same_class(label, sources, image_BD.dtype, group)
         return _symmetric(image_BD, text_BD, temperature, weight_B, group, target)
 
 
@@ -190,6 +195,7 @@ def soft_label_clip_loss(
     weight_B: Tensor | None = None,
     group: ProcessGroup | None = None,
     *,
+    sources: Sources | None = None,
     target_temperature: float = 0.1,
 ) -> Tensor:
     """`label_clip_loss` whose positives count by how much their texts resemble each other.
@@ -200,10 +206,11 @@ def soft_label_clip_loss(
     Args:
         image_BD: (B, D) projected image features, any length.
         text_BD: (B, D) text vectors, any length; row i describes image i. No gradient goes into the targets.
-        label: (B,) integer classes, or (B, K) class shares.
+        label: (B,) integer classes, negative = none, or (B, K) class shares.
         temperature: divides the cosines of image and text, greater than 0; a number or a scalar tensor.
         weight_B: (B,) weight of each row, 0 = no description; None = 1 for all.
         group: the processes that share the batch; None = the default group, if there is one.
+        sources: as in `soft_clip_loss` and `label_clip_loss`.
         target_temperature: divides the cosines of text and text, greater than 0.
 
     Returns:
@@ -218,11 +225,11 @@ def soft_label_clip_loss(
     check_label(label, len(image_BD), "soft_label_clip_loss")
     with full_precision(image_BD):
         image_BD, text_BD, weight_B = prepare(image_BD, text_BD, weight_B)
-        same_class = _same_class(label, image_BD.dtype, group)
-        similarity = _similarity(text_BD, target_temperature, group)
+        alike = same_class(label, sources, image_BD.dtype, group)
+        similar = similar_text(text_BD, target_temperature, sources, group)
 
         def target(start: int, end: int) -> Tensor:
-            return same_class(start, end) * similarity(start, end)
+            return alike(start, end) * similar(start, end)
 
         return _symmetric(image_BD, text_BD, temperature, weight_B, group, target)
 
@@ -264,7 +271,7 @@ def centred_clip_loss(
         image_BD, text_BD, weight_B = prepare(image_BD, text_BD, weight_B, normalize=False)
         if subtract_mean:
             text_BD = text_BD - _mean_text(text_BD, weight_B, group)
-        target = _overlap_target(sources, image_BD.dtype, group)
+        target = None if sources is None else same_image(sources, image_BD.dtype, group)
         return _symmetric(image_BD, text_BD, temperature, weight_B, group, target)
 
 
@@ -277,31 +284,42 @@ def _symmetric(
     target: Target | None,
 ) -> Tensor:
     image_GD, text_GD = gather_batch(image_BD, group), gather_batch(text_BD, group)
-    to_text_B = _match(image_BD, text_GD, temperature, weight_B, group, target)
-    to_image_B = _match(text_BD, image_GD, temperature, weight_B, group, target)
-    return global_mean((to_text_B + to_image_B) / 2, weight_B, group)
+    directions = [(image_BD, text_GD), (text_BD, image_GD)]
+    return global_mean(_match(directions, temperature, weight_B, group, target), weight_B, group)
 
 
 def _match(
-    anchor_BD: Tensor,
-    partner_GD: Tensor,
+    directions: list[tuple[Tensor, Tensor]],
     temperature: float | Tensor,
     weight_B: Tensor | None,
     group: ProcessGroup | None,
     target: Target | None,
 ) -> Tensor:
-    """Cross entropy (B,) of each local anchor over all partners of weight > 0; without a target the own one."""
+    """Cross entropy (B,) of each local anchor over all partners of weight > 0, the mean over the directions.
+
+    Args:
+        directions: (B, D) anchors and (G, D) partners; the target is the same for all.
+        temperature: divides their products.
+        weight_B: weights of the anchors.
+        group: the processes that share the batch.
+        target: which pairs are positives; None = each row with itself.
+    """
     weight_G = None if weight_B is None else gather_batch(weight_B, group)
-    first = world_rank(group) * len(anchor_BD)
+    num_rows, num_columns = len(directions[0][0]), len(directions[0][1])
+    first = world_rank(group) * num_rows
 
     def loss_of_rows(start: int, end: int) -> Tensor:
-        logits_RG = anchor_BD[start:end] @ partner_GD.T / temperature
-        own_R = torch.arange(first + start, first + end, device=logits_RG.device)
+        own_R = torch.arange(first + start, first + end, device=directions[0][0].device)
         absent_RG = None if weight_G is None else _absent(weight_G, own_R)
-        masked_RG = logits_RG if absent_RG is None else logits_RG.masked_fill(absent_RG, -math.inf)
-        return masked_RG.logsumexp(1) - _expected(logits_RG, absent_RG, own_R, target and target(start, end))
+        target_RG = None if target is None else _distribution(target(start, end), absent_RG, own_R)
+        losses = []
+        for anchor_BD, partner_GD in directions:
+            logits_RG = (anchor_BD[start:end] / temperature) @ partner_GD.T
+            masked_RG = logits_RG if absent_RG is None else logits_RG.masked_fill(absent_RG, -math.inf)
+            losses.append(masked_RG.logsumexp(1) - _expected(logits_RG, own_R, target_RG))
+        return torch.stack(losses).mean(0)
 
-    return in_chunks(loss_of_rows, len(anchor_BD), len(partner_GD))
+    return in_chunks(loss_of_rows, num_rows, num_columns)
 
 
 def _absent(weight_G: Tensor, own_R: Tensor) -> Tensor:
@@ -313,39 +331,20 @@ def _absent(weight_G: Tensor, own_R: Tensor) -> Tensor:
     return other_RG & (weight_G <= 0)
 
 
-def _expected(logits_RG: Tensor, absent_RG: Tensor | None, own_R: Tensor, target_RG: Tensor | None) -> Tensor:
-    """Mean logit (R,) of the positives of each row."""
-    if target_RG is None:
-        return logits_RG.gather(1, own_R[:, None])[:, 0]
+def _distribution(target_RG: Tensor, absent_RG: Tensor | None, own_R: Tensor) -> Tensor:
+    """The target over the rows that take part, each row's sum 1; all on its own pair where it has no positive."""
     if absent_RG is not None:
         target_RG = target_RG.masked_fill(absent_RG, 0.0)
     total_R1 = target_RG.sum(1, keepdim=True)
-    own_RG = own_R[:, None] == torch.arange(logits_RG.shape[1], device=logits_RG.device)
-    target_RG = torch.where(total_R1 > 0, target_RG / torch.where(total_R1 > 0, total_R1, 1.0), own_RG.to(target_RG))
+    own_RG = own_R[:, None] == torch.arange(target_RG.shape[1], device=target_RG.device)
+    return torch.where(total_R1 > 0, target_RG / torch.where(total_R1 > 0, total_R1, 1.0), own_RG.to(target_RG))
+
+
+def _expected(logits_RG: Tensor, own_R: Tensor, target_RG: Tensor | None) -> Tensor:
+    """Mean logit (R,) of the positives of each row."""
+    if target_RG is None:
+        return logits_RG.gather(1, own_R[:, None])[:, 0]
     return (target_RG * logits_RG).sum(1)
-
-
-def _overlap_target(sources: Sources | None, dtype: torch.dtype, group: ProcessGroup | None) -> Target | None:
-    if sources is None:
-        return None
-    everyone = sources.gather(group)
-    return lambda start, end: sources.rows(start, end).overlap(everyone, dtype)
-
-
-def _same_class(label: Tensor, dtype: torch.dtype, group: ProcessGroup | None) -> Target:
-    if label.ndim == 1:
-        label_G = gather_batch(label, group)
-        return lambda start, end: (label[start:end, None] == label_G).to(dtype)
-    share_BK = label.to(dtype)
-    share_GK = gather_batch(share_BK, group)
-    return lambda start, end: share_BK[start:end] @ share_GK.T
-
-
-def _similarity(text_BD: Tensor, temperature: float, group: ProcessGroup | None) -> Target:
-    """exp((t_i . t_j - 1) / temperature), which is proportional to exp(t_i . t_j / temperature) and never overflows."""
-    text_BD = text_BD.detach()
-    text_GD = gather_batch(text_BD, group)
-    return lambda start, end: ((text_BD[start:end] @ text_GD.T - 1) / temperature).exp()
 
 
 def _mean_text(text_BD: Tensor, weight_B: Tensor | None, group: ProcessGroup | None) -> Tensor:
@@ -375,12 +374,14 @@ class SoftClipLoss(AlignmentLoss):
     """Module of `soft_clip_loss`."""
 
     function = staticmethod(soft_clip_loss)
+    takes_sources = True
 
 
 class LabelClipLoss(AlignmentLoss):
     """Module of `label_clip_loss`."""
 
     function = staticmethod(label_clip_loss)
+    takes_sources = True
     needs_labels = True
 
 
@@ -388,6 +389,7 @@ class SoftLabelClipLoss(AlignmentLoss):
     """Module of `soft_label_clip_loss`."""
 
     function = staticmethod(soft_label_clip_loss)
+    takes_sources = True
     needs_labels = True
 
 
@@ -403,6 +405,9 @@ class CentredClipLoss(AlignmentLoss):
     normalizes = False
     default_projector = "linear"
     subtract_mean = True
+
+    def target(self, text: Tensor) -> Tensor:
+        return text
 
     def options(self) -> dict[str, Any]:
         return {"subtract_mean": self.subtract_mean}

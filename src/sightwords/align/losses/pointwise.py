@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from sightwords.align.losses.base import AlignmentLoss, check_shapes, full_precision, global_mean, prepare
@@ -97,9 +98,12 @@ def tokens_loss(
     check_shapes(image_BD, text_BD, weight_B)
     with full_precision(image_BD):
         image_BD, text_BD, weight_B = prepare(image_BD, text_BD, weight_B, normalize=False)
-        total_B1 = text_BD.sum(dim=1, keepdim=True)
-        share_BD = text_BD / total_B1.where(total_B1 > 0, total_B1.new_ones(()))
-        return global_mean(-(share_BD * image_BD.log_softmax(dim=1)).sum(dim=1), weight_B, group)
+        return global_mean(-(_shares(text_BD) * image_BD.log_softmax(dim=1)).sum(dim=1), weight_B, group)
+
+
+def _shares(text: Tensor) -> Tensor:
+    total = text.sum(dim=-1, keepdim=True)
+    return text / torch.where(total > 0, total, 1.0)
 
 
 class CosineLoss(AlignmentLoss):
@@ -125,3 +129,7 @@ class TokensLoss(AlignmentLoss):
     contrastive = False
     takes_temperature = False
     normalizes = False
+
+    def target(self, text: Tensor) -> Tensor:
+        """Each word's share; zeros where there are no words."""
+        return _shares(text)

@@ -18,6 +18,7 @@ from sightwords.align.losses.base import (
     in_chunks,
     prepare,
 )
+from sightwords.align.losses.target import belonging
 from sightwords.align.sources import Sources
 
 if TYPE_CHECKING:
@@ -64,27 +65,20 @@ def sigmoid_loss(
         image_BD, text_BD, weight_B = prepare(image_BD, text_BD, weight_B)
         text_GD = gather_batch(text_BD, group)
         present_G = None if weight_B is None else gather_batch(weight_B, group) > 0
-        everyone = None if sources is None else sources.gather(group)
+        known = None if sources is None else belonging(sources, image_BD.dtype, group)
         first = world_rank(group) * len(image_BD)
 
         def loss_of_rows(start: int, end: int) -> Tensor:
-            logits_RG = image_BD[start:end] @ text_GD.T / temperature + bias
-            if sources is None or everyone is None:
+            logits_RG = (image_BD[start:end] / temperature) @ text_GD.T + bias
+            if known is None:
                 own_R = torch.arange(first + start, first + end, device=logits_RG.device)
                 belong_RG = (own_R[:, None] == torch.arange(len(text_GD), device=logits_RG.device)).to(logits_RG)
             else:
-                belong_RG = _belonging(sources.rows(start, end), everyone, logits_RG.dtype)
+                belong_RG = known(start, end)
             loss_RG = F.softplus(logits_RG) - belong_RG * logits_RG
             return (loss_RG if present_G is None else torch.where(present_G, loss_RG, 0.0)).sum(1)
 
         return global_mean(in_chunks(loss_of_rows, len(image_BD), len(text_GD)), weight_B, group)
-
-
-def _belonging(rows: Sources, everyone: Sources, dtype: torch.dtype) -> Tensor:
-    """How far pairs belong together, (R, G), from 0 to 1."""
-    itself_R = rows.itself(dtype)
-    overlap_RG = rows.overlap(everyone, dtype)
-    return (overlap_RG / torch.where(itself_R > 0, itself_R, 1.0)[:, None]).clamp(max=1.0)
 
 
 class SigmoidLoss(AlignmentLoss):

@@ -72,6 +72,8 @@ def choose(encoder: Encoder, texts: Sequence[str], device: str) -> tuple[Encoder
     if not has_bf16(choose_device(device)):
         return encoder, Precision("fp32", "auto")
     other = encoder.cast("bf16")
+    if other is encoder:
+        return encoder, Precision(encoder.info.precision, "auto")
     trial = compare(encoder, other, sample(texts, _CPU_SAMPLE if encoder.info.device == "cpu" else _GPU_SAMPLE))
     chosen = other if trial.passed else encoder
     return chosen, Precision(chosen.info.precision, "auto", trial)

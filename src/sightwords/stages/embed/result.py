@@ -59,7 +59,7 @@ def _arithmetic(meta: dict[str, Any]) -> str:
     if meta["precision_asked"] != "auto":
         return str(meta["precision"])
     if trial is None:
-        return f"{meta['precision']} (the device has no bf16 instructions)"
+        return f"{meta['precision']} (the device has no bf16 instructions, or the encoder no use for them)"
     return (
         f"{meta['precision']} (a trial of bf16 on {trial['num_texts']} texts: {trial['speedup']:g} times as fast, "
         f"smallest cosine to fp32 {trial['smallest_cosine']:.4f})"

@@ -53,7 +53,9 @@ def _run(config: EmbedConfig) -> EmbedResult:
     texts = read_texts(config)
     on_ray = config.engine == "ray"
     device = "cpu" if on_ray else config.device  # where others encode, this machine only tokenises
-    encoder = open_encoder(config.encoder, device, "fp32" if config.precision == "auto" else config.precision)
+    precision = "fp32" if config.precision == "auto" else config.precision
+    # no worker of a cluster has all the texts, which some encoders are made of
+    encoder = open_encoder(config.encoder, device, precision, None if on_ray else texts.distinct)
     existing = _existing(config.out)
     if existing is not None and _is_up_to_date(
         existing.meta, _provenance(config, texts, encoder.info), config.precision
@@ -134,6 +136,7 @@ def _provenance(config: EmbedConfig, texts: Texts, info: EncoderInfo) -> dict[st
         "where": config.where,
         "prompts": texts.prompts,
         "describers": texts.describers,
+        **info.details,
     }
 
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sightwords.errors import UnknownNameError
 from sightwords.stages.embed.encoders.encoder import Encoder, EncoderInfo, TokenEncoder, choose_device, has_bf16
 
 __all__ = ["KNOWN", "Encoder", "EncoderInfo", "TokenEncoder", "choose_device", "has_bf16", "open_encoder"]
 
-KNOWN = ("builtin:minilm", "st:NAME_OR_FOLDER", "openclip:MODEL/TAG_OR_CHECKPOINT")
+KNOWN = ("builtin:minilm", "st:NAME_OR_FOLDER", "openclip:MODEL/TAG_OR_CHECKPOINT", "builtin:words")
 
 
-def open_encoder(identifier: str, device: str = "auto", precision: str = "fp32") -> Encoder:
+def open_encoder(
+    identifier: str, device: str = "auto", precision: str = "fp32", texts: Sequence[str] | None = None
+) -> Encoder:
     """Return the encoder of an ID.
 
     Args:
-        identifier: `builtin:minilm`, `st:NAME_OR_FOLDER` or `openclip:MODEL/TAG_OR_CHECKPOINT`.
+        identifier: `builtin:minilm`, `st:NAME_OR_FOLDER`, `openclip:MODEL/TAG_OR_CHECKPOINT`, `builtin:words` or
+            `builtin:words-N`.
         device: `auto`, `cpu`, `cuda`, `mps` or as torch names it.
         precision: `fp32`, `bf16` or `fp16`.
+        texts: the distinct texts that are to be encoded, for an encoder that is made of them.
 
     Raises:
         UnknownNameError: there is no encoder of this kind.
+        ConfigError: the encoder cannot be had with these arguments.
         MissingExtraError: the encoder's library is not installed.
         ModelError: the encoder cannot be fetched or loaded.
     """
@@ -36,4 +43,9 @@ def open_encoder(identifier: str, device: str = "auto", precision: str = "fp32")
         from sightwords.stages.embed.encoders.openclip import OpenClipEncoder
 
         return OpenClipEncoder(name, choose_device(device), precision, identifier)
+    if kind == "builtin":
+        from sightwords.stages.embed.encoders.words import open_words
+
+        if (words := open_words(identifier, precision, texts)) is not None:
+            return words
     raise UnknownNameError("encoder", identifier, KNOWN, f"An encoder is one of {', '.join(KNOWN)}.")

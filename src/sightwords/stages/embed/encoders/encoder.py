@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -34,6 +34,7 @@ class EncoderInfo:
         precision: arithmetic: `fp32`, `bf16` or `fp16`.
         licence: of the weights, where known.
         device: kind of the device: `cpu`, `cuda`, `mps`.
+        details: what else a reader of the vectors needs, JSON values; `meta.json` has them too.
     """
 
     identifier: str
@@ -44,6 +45,7 @@ class EncoderInfo:
     precision: str
     licence: str | None = None
     device: str = "cpu"
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -61,7 +63,10 @@ class Encoder(Protocol):
         """Return the vectors of texts within the token limit, float32, shape (N, D), of any length."""
 
     def cast(self, precision: str) -> Encoder:
-        """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; this one stays as it is."""
+        """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; this one stays as it is.
+
+        An encoder that has no arithmetic to choose returns itself.
+        """
 
 
 @runtime_checkable
