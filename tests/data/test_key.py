@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 
-from sightwords.data.key import KeyCache, Member, image_key
+from sightwords.data.key import KeyCache, Member, image_key, image_keys
+from sightwords.errors import DataError
 
 
 def write(path, data: bytes) -> Member:
@@ -67,3 +69,16 @@ def test_progress_counts_every_image_once(tmp_path):
         seen.clear()
         cache.keys(members, seen.append)
         assert sum(seen) == 7
+
+
+def test_keys_of_files_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGHTWORDS_CACHE", str(tmp_path / "cache"))
+    files = [write(tmp_path / name, name.encode()).file for name in ("b", "a")]
+    assert image_keys(files) == image_keys(map(Path, files)) == [image_key(b"b"), image_key(b"a")]
+
+
+def test_keys_of_files_name_the_first_that_cannot_be_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGHTWORDS_CACHE", str(tmp_path / "cache"))
+    there = write(tmp_path / "a", b"a").file
+    with pytest.raises(DataError, match=r"2 of 3 image files cannot be read. The first is .*gone: No such file"):
+        image_keys([there, tmp_path / "gone", tmp_path / "lost"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sightwords.data.augment import EvalTransform, InputSize, TrainTransform
+from sightwords.data.augment import EvalTransform, InputSize, RandomOperation, TrainTransform
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import AugmentConfig, ImagesConfig
 from sightwords.data.loader import TrainOrder, eval_loader, train_loader
@@ -115,13 +115,45 @@ def test_orders_that_cannot_be(arguments, message):
         TrainOrder(seed=0, **arguments)
 
 
-@pytest.mark.parametrize("magnitude", [0, 1, 9, 15, 30])
-def test_every_randaugment_operation_works_at_every_strength(magnitude):
+@pytest.mark.parametrize("magnitude", range(31))
+@pytest.mark.parametrize("std", [0.0, 5.0])
+def test_every_randaugment_operation_works_at_every_strength(magnitude, std):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
-    transform = TrainTransform(AugmentConfig(randaugment=3, magnitude=magnitude), SIZE, 0)
+    transform = TrainTransform(AugmentConfig(randaugment=3, magnitude=magnitude, magnitude_std=std), SIZE, 0)
     results = [transform(picture, epoch, "key") for epoch in range(60)]
     assert all(r.dtype == torch.uint8 and r.shape == (3, 24, 24) for r in results)
     assert len({r.numpy().tobytes() for r in results}) > 50
+
+
+def test_strengths_are_drawn_around_the_mean_and_stay_within_bounds():
+    operation = RandomOperation(27, 1.5, [0, 0, 0])
+    used = []
+    operation._operations = [lambda image, strength=strength: used.append(strength) for strength in range(31)]
+    torch.manual_seed(0)
+    for _ in range(2000):
+        operation(None)
+    assert max(used) <= 30
+    assert np.mean(used) == pytest.approx(27, abs=0.2)
+    assert np.std(used) == pytest.approx(1.5, abs=0.15)
+
+
+def test_repeats_are_spread_over_the_global_batch_and_augmented_differently(train_set):
+    whole = TrainOrder(24, 8, 3, repeats=3)
+    assert (whole.num_distinct, whole.steps_per_epoch) == (3, 3)
+    for slots in whole.batches(0, 6):
+        indices = [slot.index for slot in slots]
+        assert indices[:3] == indices[3:6] == [*indices[6:], indices[2]]
+        assert len(set(indices)) == 3
+        assert [slot.repeat for slot in slots] == [0, 0, 0, 1, 1, 1, 2, 2]
+        assert all(indices[i] != indices[i ^ 1] for i in range(8))  # partners in mixup
+    epoch = [slot.index for slots in whole.batches(0, 3) for slot in slots]
+    assert len(set(epoch)) == 9
+    assert set(epoch) != {slot.index for slots in whole.batches(3, 6) for slot in slots}
+    halves = [list(TrainOrder(24, 8, 3, rank, 2, repeats=3).batches(0, 3)) for rank in range(2)]
+    assert [a + b for a, b in zip(*halves, strict=True)] == list(whole.batches(0, 3))
+    (batch,) = train_loader(train_set, 3, TrainTransform(STRONG, SIZE, 3), whole, 0, 1)
+    first, second = (batch.images[batch.positions == place] for place in (0, 3))
+    assert not torch.equal(first, second)
 
 
 def test_eval_transform_keeps_the_centre():

@@ -30,6 +30,29 @@ class InputSize:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
 
 
+class RandomOperation(torch.nn.Module):
+    """One operation of torchvision's RandAugment, its strength drawn from a normal distribution.
+
+    Args:
+        magnitude: mean strength, 0 to 30.
+        std: standard deviation of the strength; 0 is always the same.
+        fill: colour of what comes from outside of the picture.
+    """
+
+    def __init__(self, magnitude: int, std: float, fill: list[int]) -> None:
+        super().__init__()
+        self._magnitude, self._std = magnitude, std
+        self._operations = [v2.RandAugment(1, strength, fill=fill) for strength in range(31)]
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        strength = self._magnitude
+        if self._std:
+            drawn = torch.randn(()).item() * self._std + self._magnitude
+            strength = min(30, max(0, round(drawn)))
+        changed: Image.Image = self._operations[strength](image)
+        return changed
+
+
 class TrainTransform:
     """Random crop, flip, RandAugment, jitter and erasing; picture in, uint8 (3, S, S) out."""
 
@@ -41,8 +64,7 @@ class TrainTransform:
             v2.RandomHorizontalFlip(config.flip),
         ]
         fill = [round(255 * value) for value in size.mean]
-        if config.randaugment:
-            steps.append(v2.RandAugment(config.randaugment, config.magnitude, fill=fill))
+        steps += config.randaugment * [RandomOperation(config.magnitude, config.magnitude_std, fill)]
         if config.color_jitter:
             steps.append(v2.ColorJitter(*(3 * [config.color_jitter])))
         steps.append(v2.PILToTensor())
@@ -50,9 +72,9 @@ class TrainTransform:
             steps.append(v2.RandomErasing(config.erase, value=[float(value) for value in fill]))
         self._steps = v2.Compose(steps)
 
-    def __call__(self, image: Image.Image, epoch: int, key: str) -> Tensor:
-        """Return the picture's variant of this epoch, a function of (seed, epoch, key) alone."""
-        with torch_seeded("augment", self.seed, epoch, key):
+    def __call__(self, image: Image.Image, epoch: int, key: str, repeat: int = 0) -> Tensor:
+        """Return the picture's variant of this epoch, a function of (seed, epoch, key, repeat) alone."""
+        with torch_seeded("augment", self.seed, epoch, key, *([repeat] if repeat else [])):
             return torch.as_tensor(self._steps(image))
 
 
@@ -64,6 +86,6 @@ class EvalTransform:
         resize = v2.Resize(scaled, INTERPOLATIONS[size.interpolation])
         self._steps = v2.Compose([resize, v2.CenterCrop(size.image_size), v2.PILToTensor()])
 
-    def __call__(self, image: Image.Image, epoch: int, key: str) -> Tensor:
-        """Return the centre of the picture; `epoch` and `key` change nothing."""
+    def __call__(self, image: Image.Image, epoch: int, key: str, repeat: int = 0) -> Tensor:
+        """Return the centre of the picture; `epoch`, `key` and `repeat` change nothing."""
         return torch.as_tensor(self._steps(image))

@@ -82,6 +82,10 @@ class AugmentConfig:
     """Number of RandAugment operations on each image; 0 is off."""
     magnitude: int = 9
     """Strength of the RandAugment operations, 0 to 30."""
+    magnitude_std: float = 0.0
+    """Standard deviation of that strength, drawn anew for each operation."""
+    repeats: int = 1
+    """Times that an image comes in a global batch, augmented differently (repeated augmentation, arXiv 1902.05509)."""
     color_jitter: float = 0.0
     """Strength of brightness, contrast and saturation jitter; 0.4 changes each by up to 40 %."""
     erase: float = 0.0
@@ -99,6 +103,8 @@ class AugmentConfig:
             raise ConfigError(f"--augment.crop-scale is {self.crop_scale}; it must be above 0 and at most 1.")
         if not 0 <= self.magnitude <= 30:
             raise ConfigError(f"--augment.magnitude is {self.magnitude}; it must be from 0 to 30.")
-        for name in ("mixup", "cutmix", "color_jitter", "randaugment"):
+        if self.repeats < 1:
+            raise ConfigError(f"--augment.repeats is {self.repeats}; it must be at least 1.")
+        for name in ("mixup", "cutmix", "color_jitter", "randaugment", "magnitude_std"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--augment.{name.replace('_', '-')} must not be negative.")

@@ -27,12 +27,14 @@ class Slot:
         step: optimiser step over the whole training, from 0.
         position: place in the global batch of that step.
         index: the image's index in its set.
+        repeat: how many times the image came before in this global batch; it varies the augmentation too.
     """
 
     epoch: int
     step: int
     position: int
     index: int
+    repeat: int = 0
 
 
 @dataclass
@@ -111,7 +113,8 @@ class _Images(Dataset[Any]):
             data = member.read()
         except OSError as error:
             raise UnreadableImageError(member.name, error.strerror or str(error)) from None
-        return self._transform(decode_image(data, member.name), slot.epoch, self._images.key(slot.index))
+        picture = decode_image(data, member.name)
+        return self._transform(picture, slot.epoch, self._images.key(slot.index), slot.repeat)
 
     def _targets(self, indices: np.ndarray) -> Tensor:
         targets = torch.zeros(len(indices), self._num_classes)
@@ -135,6 +138,7 @@ class TrainOrder:
         world_size: number of processes.
         accumulate: micro-batches in a step.
         probabilities: of each image to be drawn, float64, shape (N,); None takes each once an epoch.
+        repeats: times that each image of a global batch comes in it; an epoch then sees that part of the images.
     """
 
     num_images: int
@@ -144,6 +148,7 @@ class TrainOrder:
     world_size: int = 1
     accumulate: int = 1
     probabilities: np.ndarray | None = None
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         pieces = self.world_size * self.accumulate
@@ -175,11 +180,21 @@ class TrainOrder:
             epoch, within = divmod(step, self.steps_per_epoch)
             if epoch != order_epoch:
                 order, order_epoch = self._epoch(epoch), epoch
-            base = within * self.batch_size
+            base = within * self.num_distinct
             for micro in range(self.accumulate):
                 start = (micro * self.world_size + self.rank) * self.piece
                 positions = range(start, start + self.piece)
-                yield [Slot(epoch, step, position, int(order[base + position])) for position in positions]
+                yield [self._slot(order, base, epoch, step, position) for position in positions]
+
+    @property
+    def num_distinct(self) -> int:
+        """Images in a global batch without repeats."""
+        return -(-self.batch_size // self.repeats)
+
+    def _slot(self, order: np.ndarray, base: int, epoch: int, step: int, position: int) -> Slot:
+        # repeats lie far apart: neighbours are partners in mixup
+        repeat, place = divmod(position, self.num_distinct)
+        return Slot(epoch, step, position, int(order[base + place]), repeat)
 
     def _epoch(self, epoch: int) -> np.ndarray:
         if self.probabilities is not None:

@@ -107,6 +107,8 @@ class TrainConfig(ImagesConfig):
     """Module of the network whose pooled output is aligned. [default: what the classifier reads]"""
     image_size: int | None = None
     """Side of the network's input in pixels; none takes the network's default."""
+    crop_pct: float | None = None
+    """Share of the resized picture's side that evaluation keeps. [default: the network's own]"""
     epochs: int = 100
     """Passes over the training images."""
     batch_size: int = 128
@@ -193,6 +195,8 @@ class TrainConfig(ImagesConfig):
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must not be negative.")
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             raise ConfigError(f"--layer-decay is {self.layer_decay}; it must be above 0 and at most 1.")
+        if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
+            raise ConfigError(f"--crop-pct is {self.crop_pct}; it must be above 0 and at most 1.")
         if not 0 <= self.balanced <= 1:
             raise ConfigError(f"--balanced is {self.balanced}; it must be from 0 (off) to 1.")
         if not 0 <= self.holdout < 1:

@@ -157,6 +157,7 @@ def _prepare(
         group.world_size,
         config.accumulate,
         _probabilities(config, catalog),
+        config.augment.repeats,
     )
     if order.piece % 2 and (config.augment.mixup or config.augment.cutmix):
         raise ConfigError(f"{order.piece} images in a micro-batch; mixup and cutmix pair images, so it must be even.")
@@ -193,7 +194,7 @@ def _eval_loader(
     return eval_loader(
         catalog.split(split),
         len(catalog.class_ids),
-        EvalTransform(InputSize(spec.image_size, spec.interpolation, spec.crop_pct)),
+        EvalTransform(InputSize(spec.image_size, spec.interpolation, config.crop_pct or spec.crop_pct)),
         2 * task.capacity,
         config.workers,
         group.device.type == "cuda",
@@ -259,7 +260,7 @@ def _network_info(config: TrainConfig, backbone: Backbone, catalog: Catalog) -> 
         catalog.multi_label,
         spec.image_size,
         spec.interpolation,
-        spec.crop_pct,
+        config.crop_pct or spec.crop_pct,
         spec.mean,
         spec.std,
     )
