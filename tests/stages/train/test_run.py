@@ -164,6 +164,76 @@ def test_accumulated_micro_batches_give_the_whole_batch_without_text(config, tmp
         torch.testing.assert_close(weights(parts)[name], tensor, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": "centred_clip", "weighting": "gradient_balanced", "weight": 0.5, "schedule": "linear"},
+        {"loss": "sigmoid", "descriptions": "all", "targets": "whitened", "learn_temperature": True},
+        {"loss": "class_mean", "descriptions": "mean", "targets": "centred"},
+        {"loss": "soft_label_clip", "layers": ["blocks.0", "patch_embed"], "layer_weight": 0.3},
+        {"loss": "relational", "projector": "linear", "schedule": "jump", "jump_at": 0.4, "final_weight": 2.0},
+    ],
+    ids=lambda options: options["loss"],
+)
+def test_every_option_of_the_alignment(config, tmp_path, options):
+    """One process and resumption give the same bits, two encoders side by side learn, and the figures say so."""
+    train_set = open_catalog(ImagesConfig(config.images), show=False).split("train")
+    second = write_vectors(tmp_path / "E2", train_set, dimension=5)
+    align = AlignConfig(**options, encoder_weights=[1.0, 0.5])
+    config = replace(config, embeddings=[*config.embeddings, second], align=align, accumulate=2, epochs=2)
+    run(config)
+    again = replace(config, out=tmp_path / "again", checkpoint_every=2)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 4)
+        with pytest.raises(KilledError):
+            run(again)
+    run(replace(again, resume=True))
+    assert equal(weights(config), weights(again))
+    assert metrics(config) == metrics(again)
+    state = RunFolder(config.out).load_checkpoint()["task"]
+    assert {name.split(".")[2] for name in state if name.startswith("alignment.heads.")} == {"0", "1"}
+    factors = [record["train_align_factor"] for record in metrics(config)]
+    assert all(factor > 0 for factor in factors)
+    assert (align.schedule == "constant" and align.weighting == "fixed") == (factors[0] == factors[1])
+
+
+def test_the_wrong_words_for_the_alignment_are_told(config):
+    with pytest.raises(ConfigError, match="tokens needs word counts.*--encoder builtin:words"):
+        run(replace(config, align=AlignConfig(loss="tokens")))
+    with pytest.raises(ConfigError, match="has 2 numbers for 1 embedding sets"):
+        replace(config, align=AlignConfig(encoder_weights=[1, 2]))
+    with pytest.raises(ConfigError, match="--align.weight is 1.5; it must be between 0 and 1 with gradient_balanced"):
+        AlignConfig(weight=1.5, weighting="gradient_balanced")
+    with pytest.raises(ConfigError, match="--compile cannot be used with --align.weighting gradient_balanced"):
+        replace(config, compile=True, align=AlignConfig(weight=0.5, weighting="gradient_balanced"))
+    with pytest.raises(UnknownNameError, match="Unknown module 'block.0'. Did you mean: blocks.0"):
+        run(replace(config, align=AlignConfig(layers=["block.0"])))
+    assert not config.out.exists()
+
+
+@pytest.mark.slow
+def test_words_as_labels_from_descriptions_to_network(images, tmp_path):
+    """Descriptions, their words, and a network that learns them beside the classes."""
+    from sightwords.stages.embed.config import EmbedConfig
+    from sightwords.stages.embed.run import run as embed
+    from sightwords.stages.importing.config import ImportConfig
+    from sightwords.stages.importing.run import run as import_descriptions
+
+    rows = [f"{p.relative_to(images)},a {p.parent.name} that is {'even' if i % 2 else 'odd'}"
+            for i, p in enumerate(sorted(images.rglob("train/*/*.png")))]  # fmt: skip
+    (tmp_path / "texts.csv").write_text("path,text\n" + "\n".join(rows))
+    import_descriptions(ImportConfig(tmp_path / "texts.csv", images=str(images), out=tmp_path / "D.db"))
+    embed(EmbedConfig(tmp_path / "D.db", encoder="builtin:words", out=tmp_path / "E"))
+    config = TrainConfig(
+        str(images), out=tmp_path / "run", embeddings=[tmp_path / "E"], model="test_resnet", image_size=32, epochs=6,
+        batch_size=8, warmup_epochs=0, lr=0.01, workers=0, device="cpu", align=AlignConfig(loss="tokens"),
+        augment=AugmentConfig(crop_scale=1.0),
+    )  # fmt: skip
+    run(config)
+    losses = [record["train_align_loss"] for record in metrics(config)]
+    assert losses[-1] < 0.92 * losses[0]
+
+
 def test_the_embedding_matters_and_the_baseline_starts_alike(config, tmp_path):
     run(config)
     baseline = replace(config, out=tmp_path / "baseline", embeddings=None)
