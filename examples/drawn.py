@@ -47,13 +47,19 @@ def save_images(folder: Path, num_images: int = 48) -> list[Path]:
     return [folder / row[0] for row in rows]
 
 
-def load(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return images (N, 3, 32, 32), labels (N,), text vectors (N, D) and their weights (N,)."""
+def prepare(folder: Path) -> list[Path]:
+    """Save images, describe them, and embed the descriptions into folder/E; return the files."""
     files = save_images(folder)
     sightwords.import_descriptions(
         sightwords.ImportConfig(folder / "descriptions.csv", images=str(folder), out=folder / "D.db")
     )
     sightwords.embed(sightwords.EmbedConfig(folder / "D.db", encoder="builtin:minilm", out=folder / "E"))
+    return files
+
+
+def load(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return images (N, 3, 32, 32), labels (N,), text vectors (N, D) and their weights (N,)."""
+    files = prepare(folder)
     text, weight = sightwords.TextVectors(folder / "E", sightwords.image_keys(files))[:]
     pixels = np.stack([np.asarray(Image.open(file), np.float32) for file in files])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 MAX_SCALE = 100.0
 """Largest 1 / temperature that is learnt, as in CLIP, arXiv 2103.00020, section 2.5."""
 
-CHUNK_PAIRS = 2**22
-"""Pairs of rows whose similarities are held at once; larger batches are computed in parts, twice."""
+CHUNK_PAIRS = 9_000_000
+"""Pairs of rows whose similarities are held at once, 34 MiB; larger batches are computed in parts, twice.
+
+Beyond 32 MiB the processor's allocator gives a block its own mapping and returns it: smaller parts took more memory.
+"""
 
 
 class AlignmentLoss(nn.Module):
