@@ -118,10 +118,23 @@ def test_a_killed_process_resumes_exactly(config, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", ["clip", "contrastive", "cosine"])
-def test_two_processes_train_what_one_trains(config, tmp_path, loss):
+@pytest.mark.parametrize(
+    ("align", "accumulate"),
+    [
+        ({"loss": "clip"}, 1),
+        ({"loss": "cosine"}, 2),
+        ({"loss": "clip", "weighting": "gradient_balanced", "weight": 0.5, "descriptions": "all"}, 1),
+        ({"loss": "sigmoid", "weighting": "gradient_balanced", "weight": 0.5, "grad_cache": True}, 2),
+        ({"loss": "soft_label_clip", "grad_cache": True, "layers": ["blocks.0"], "targets": "centred"}, 2),
+    ],
+    ids=["clip", "cosine in parts", "balanced, several texts", "balanced, cached", "layers, cached"],
+)
+def test_two_processes_train_what_one_trains(config, tmp_path, align, accumulate):
     """No dropout or drop path here: their masks are drawn by each process for its own images."""
-    config = replace(config, model_kwargs=VIT, align=AlignConfig(loss=loss), optimizer="sgd", lr=0.05, clip_grad=None)
+    config = replace(
+        config, model_kwargs=VIT, align=AlignConfig(**align, projector="linear"), optimizer="sgd", lr=0.05,
+        clip_grad=None, accumulate=accumulate,
+    )  # fmt: skip
     victim = sorted((tmp_path / "images" / "train" / "disc").iterdir())[0]
     victim.write_bytes(victim.read_bytes()[:90])  # an unreadable image makes a process's share uneven
     run(config)

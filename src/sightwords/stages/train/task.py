@@ -170,7 +170,7 @@ def _world_size() -> int:
 
 
 def _global_count(losses: Tensor) -> Tensor:
-    count = torch.tensor(float(len(losses)), device=losses.device)
+    count = torch.full((), float(len(losses)), device=losses.device)  # nothing is copied from the host
     if _world_size() > 1:
         dist.all_reduce(count)
     return count
