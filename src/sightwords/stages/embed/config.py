@@ -25,8 +25,7 @@ class EmbedConfig:
     out: Path
     """Folder of the embedding set; one that is there already is replaced, unless it is up to date."""
     encoder: str = "builtin:minilm"
-    """Encoder: builtin:minilm (no network), st:NAME_OR_FOLDER, openclip:MODEL/TAG_OR_CHECKPOINT, builtin:words or
-    builtin:words-N (which of the N most frequent words a text has, for --align.loss tokens). [N: 4096]"""
+    """Encoder: builtin:minilm, builtin:words[-N] (no network), st:NAME_OR_FOLDER, openclip:MODEL/TAG_OR_CHECKPOINT."""
     prompt: Annotated[list[str], Parameter(negative="", show_default=False)] = field(default_factory=list)
     """Take only the answers to this prompt; may be given several times. [default: all]"""
     where: str | None = None
