@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments, ViTConfig
 
+from sightwords import FeatureHook
 from sightwords.align import AlignmentHead
 
 
@@ -22,10 +23,11 @@ class TaughtByText(nn.Module):
         super().__init__()
         self.model = model
         self.head = AlignmentHead(model.config.hidden_size, text_width, norm="none")
+        self.hook = FeatureHook(model, "vit.layernorm")  # its class token is what the classifier reads
 
     def forward(self, pixel_values: Tensor, labels: Tensor, text: Tensor, weight: Tensor) -> dict[str, Tensor]:
-        out = self.model(pixel_values, labels=labels, output_hidden_states=True)
-        alignment = self.head(out.hidden_states[-1][:, 0], text, weight)  # the class token
+        out = self.model(pixel_values, labels=labels)
+        alignment = self.head(self.hook.output[:, 0], text, weight)
         return {"loss": out.loss + alignment, "classification": out.loss.detach(), "alignment": alignment.detach()}
 
 

@@ -131,7 +131,7 @@ def main(folder: Path) -> None:
         train_one_epoch(task, loader, optimizer, epoch, accum_steps=2)
 
     evaluator, model = task.create_evaluator(), task.get_eval_model(ema=True).eval()
-    loader = create_loader(create_dataset("", root=folder, split="train"), **options)
+    loader = create_loader(create_dataset("", root=folder, split="train"), crop_pct=1.0, **options)
     with torch.inference_mode():
         for input, target in loader:
             evaluator.update(model(input), target)
