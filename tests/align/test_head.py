@@ -6,8 +6,8 @@ import doctest
 import pytest
 import torch
 
-from sightwords.align import AlignmentHead, clip_loss, cosine_loss, head
-from sightwords.errors import UnknownNameError
+from sightwords.align import AlignmentHead, TargetTransform, clip_loss, cosine_loss, head
+from sightwords.errors import ConfigError, UnknownNameError
 
 
 def test_docstring_example_runs():
@@ -83,3 +83,23 @@ def test_can_be_copied_and_saved(tmp_path):
 def test_unknown_loss_is_refused():
     with pytest.raises(UnknownNameError, match="clip"):
         AlignmentHead(12, 5, loss="clipp")
+
+
+def test_mixed_texts_count_by_their_share_whatever_their_length():
+    torch.manual_seed(0)
+    module = AlignmentHead(12, 5, loss="cosine", projector="linear")
+    features, text = torch.randn(4, 12), torch.randn(4, 5)
+    partner, lengths = torch.tensor([1, 0, 3, 2]), torch.tensor([[1.0], [50.0], [0.1], [3.0]])
+    unit = torch.nn.functional.normalize(text, dim=1)
+    expected = cosine_loss(module.projector(features), 0.7 * unit + 0.3 * unit[partner])
+    torch.testing.assert_close(module(features, text * lengths, partner_B=partner, share=0.7), expected)
+    with pytest.raises(ConfigError, match="partner_B and share; only one of them came"):
+        module(features, text, partner_B=partner)
+
+
+def test_a_class_without_text_stays_without_when_the_mean_is_subtracted():
+    means = torch.randn(3, 5)
+    means[1] = 0
+    module = AlignmentHead(12, 5, "class_mean", transform=TargetTransform(torch.ones(5)), class_text_KD=means)
+    assert module.loss.class_text[1].count_nonzero() == 0
+    assert module.loss.class_text[[0, 2]].count_nonzero() == 10

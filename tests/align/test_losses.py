@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -327,3 +328,46 @@ def test_the_accelerator_is_never_waited_for(name):
         loss(image, text, weight).backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", ["label_clip", "soft_label_clip"])
+def test_images_without_a_class_belong_to_themselves_alone(name):
+    image, text = _batch()
+    module = build(name, 0.2).module
+    known = torch.tensor([0, 1, 0, 2, 3, 4])  # the last two alone in their classes
+    expected = module(image, text, label=known)
+    torch.testing.assert_close(module(image, text, label=torch.tensor([0, 1, 0, 2, -1, -1])), expected)
+    shares = torch.nn.functional.one_hot(known).double()[:, :3]  # rows of zeros
+    torch.testing.assert_close(module(image, text, label=shares), expected)
+    together = Sources(torch.tensor([[0], [1], [2], [3], [9], [9]]), torch.ones(6, 1, dtype=torch.float64))
+    joined = module(image, text, label=torch.tensor([0, 1, 0, 2, 3, 3]), sources=together)
+    torch.testing.assert_close(module(image, text, label=shares, sources=together), joined)
+
+
+def test_soft_clip_knows_what_belongs_together():
+    """Two texts of one image count as if they said the same."""
+    image, text = _batch()
+    sources = Sources(torch.tensor([[0], [1], [2], [3], [9], [9]]), torch.ones(6, 1, dtype=torch.float64))
+    rows = torch.nn.functional.normalize(text, dim=1)
+    cosine = rows @ rows.T
+    cosine[4, 5] = cosine[5, 4] = 1.0
+    target = (cosine / 0.1).softmax(1)
+    logits = torch.nn.functional.normalize(image, dim=1) @ rows.T / 0.2
+    expected = -(target * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum(1).mean() / 2
+    loss = build("soft_clip", 0.2).module(image, text, sources=sources)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_a_learnt_temperature_comes_back_from_its_limit():
+    image, text = _batch()
+    module = build_loss("clip", 0.01, learn_temperature=True).double()
+    module(image, text).backward()
+    assert module.log_scale.grad != 0
+    with torch.no_grad():
+        module.log_scale.add_(1.0)
+    module(image, text)
+    assert float(module.log_scale) == pytest.approx(math.log(100))
+    with pytest.raises(ConfigError, match="CosineLoss has no temperature to learn"):
+        build_loss("cosine", learn_temperature=True)
+    with pytest.raises(ConfigError, match="its smallest value is 0.01"):
+        build_loss("clip", 0.001, learn_temperature=True)

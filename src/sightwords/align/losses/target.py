@@ -72,7 +72,9 @@ def similar_text(text_BD: Tensor, temperature: float, sources: Sources | None, g
     def target(start: int, end: int) -> Tensor:
         cosine_RG = text_BD[start:end] @ text_GD.T
         if known is not None:
-            cosine_RG = torch.maximum(cosine_RG, known(start, end))
+            known_RG = known(start, end)
+            # pairs of which nothing is known keep their cosine, below 0 too
+            cosine_RG = torch.where(known_RG > 0, torch.maximum(cosine_RG, known_RG), cosine_RG)
         return ((cosine_RG - 1) / temperature).exp()
 
     return target
