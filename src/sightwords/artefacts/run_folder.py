@@ -140,20 +140,11 @@ class RunFolder:
                 "Remove it and resume from the one before."
             ) from None
 
-    @property
-    def best_path(self) -> Path:
-        """The plain network as it was at the best evaluation so far, where training stops early."""
-        return self.folder / "checkpoints" / "best.safetensors"
-
-    def save_weights(self, weights: Mapping[str, Tensor], path: Path | None = None) -> None:
-        """Write the plain network's weights as safetensors, in one step; `path` is `weights_path` if None."""
+    def save_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Write the plain network's weights as safetensors, in one step."""
         tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
-        with atomic_path(path or self.weights_path) as temporary:
+        with atomic_path(self.weights_path) as temporary:
             save_file(tensors, temporary, metadata={"format": "pt"})
-
-    def load_best(self) -> dict[str, Tensor]:
-        """Return the weights of the best evaluation so far."""
-        return dict(load_file(self.best_path))
 
     def load_weights(self) -> dict[str, Tensor]:
         """Return the plain network's weights.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,18 +11,19 @@ from safetensors.torch import load_file
 
 from sightwords.artefacts.run_folder import RunFolder
 from sightwords.backbones import build_backbone
-from sightwords.data.catalog import hold_out, open_catalog
+from sightwords.data.catalog import Catalog, ImageSet, hold_out, open_catalog
 from sightwords.data.config import ImagesConfig
 from sightwords.data.loader import TrainOrder
 from sightwords.data.randomness import torch_seeded
 from sightwords.errors import ConfigError, DataError, UnknownNameError
+from sightwords.stages.train.batches import TrainBatch
 from sightwords.stages.train.best import Best
 from sightwords.stages.train.class_weight import class_weights
-from sightwords.stages.train.config import TrainConfig
+from sightwords.stages.train.config import AlignConfig, TrainConfig
 from sightwords.stages.train.freezing import freeze
 from sightwords.stages.train.loop import Loop
 from sightwords.stages.train.optim import BODY, build_optimizer, build_schedule, set_rates
-from sightwords.stages.train.run import run
+from sightwords.stages.train.run import _probabilities, run
 from sightwords.stages.train.task import Task
 from support.texts import write_vectors
 
@@ -74,8 +74,17 @@ def test_all_but_the_classifier(config):
     baseline = replace(config, embeddings=[], freeze=["all"])
     run(baseline)
     assert changed(baseline) == {"fc.weight", "fc.bias"}
-    with pytest.raises(ConfigError, match="Only the classifier learns, and text cannot reach it"):
+    with pytest.raises(ConfigError, match="by these features: what the classifier reads. All that makes them is fro"):
         run(replace(config, out=config.out.parent / "other", freeze=["all"]))
+
+
+@pytest.mark.parametrize(("where", "stuck"), [({"features": "layer2"}, "layer2"), ({"layers": ["layer1"]}, "layer1")])
+def test_text_that_reaches_frozen_parts_alone_is_refused(config, where, stuck):
+    features, align = where.get("features"), AlignConfig(layers=where.get("layers", []))
+    below = replace(config, freeze=["conv1", "bn1", "layer1", "layer2"], features=features, align=align)
+    with pytest.raises(ConfigError, match=f"by these features: {stuck}. All"):
+        run(below)
+    run(replace(below, freeze=["conv1", "bn1"], epochs=1))
 
 
 def test_what_cannot_be_frozen_is_told():
@@ -135,6 +144,9 @@ def test_layers_that_are_not_known_are_told():
     task = Task(build_backbone(config.model, 3, 32), None, 0.0, False, 4)
     with pytest.raises(ConfigError, match="--layer-decay cannot be used with torchvision:resnet18"):
         build_optimizer(task, config)
+    known = Task(build_backbone("test_resnet", 3, 32), None, 0.0, False, 4)
+    freeze(known.backbone, ["all"])
+    assert {group["lr_scale"] for group in build_optimizer(known, config).param_groups} == {1.0}
 
 
 def test_the_schedule_may_stand_still_within_an_epoch():
@@ -175,8 +187,6 @@ def test_class_weights_by_hand(train_set, tmp_path):
 
 
 def test_class_weights_reach_the_loss(config):
-    from sightwords.stages.train.batches import TrainBatch
-
     torch.manual_seed(0)
     backbone = build_backbone("test_resnet", 3, 32).eval()
     batch = TrainBatch(torch.rand(3, 3, 32, 32), torch.eye(3))
@@ -187,6 +197,26 @@ def test_class_weights_reach_the_loss(config):
     assert plain.classification(logits, batch)[0].item() == pytest.approx(losses.mean().item())
     assert weighted.classification(logits, batch)[0].item() == pytest.approx((losses * weight).mean().item())
     assert weighted.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_images_of_no_class_count_with_a_weight_of_one():
+    backbone = build_backbone("test_resnet", 3, 32).eval()
+    batch = TrainBatch(torch.rand(2, 3, 32, 32), torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 1.0]]))
+    task = Task(backbone, None, 0.0, True, 2, torch.tensor([2.0, 0.5, 1.0]))
+    loss, _ = task.classification(backbone(batch.images)[1], batch)
+    plain, _ = Task(backbone, None, 0.0, True, 2).classification(backbone(batch.images)[1], batch)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(
+        backbone(batch.images)[1], batch.targets, reduction="none"
+    ).mean(1)
+    assert loss.item() == pytest.approx(((entropy * torch.tensor([1.0, 1.5])).sum() / 2).item())
+    assert plain.item() == pytest.approx(entropy.mean().item())
+
+
+def test_images_without_a_label_are_drawn_as_a_class_of_their_own(train_set, config):
+    labels = [[0]] * 4 + [[1]] + [[]] * 5
+    images = ImageSet([train_set.member(i) for i in range(10)], [f"{i:064d}" for i in range(10)], labels)
+    drawn = _probabilities(replace(config, balanced=1.0), Catalog({"train": images}, ["a", "b"], ["a", "b"], True))
+    assert drawn == pytest.approx([1 / 12] * 4 + [1 / 3] + [1 / 15] * 5)
 
 
 def test_balanced_order():
@@ -214,20 +244,18 @@ def test_held_out_images_are_a_share_of_each_class(train_set):
 
 
 def test_best():
-    best = Best(2)
-    assert [best.update(value, epoch) for epoch, value in enumerate([0.1, 0.3, 0.3, 0.2], 1)] == [
-        True,
-        True,
-        False,
-        False,
-    ]
-    assert (best.is_over, best.epoch, best.value) == (True, 2, 0.3)
+    best, never, weights = Best(2), Best(0), {"a": torch.zeros(1)}
+    for epoch, value in enumerate([0.1, 0.3, 0.3, 0.2], 1):
+        weights["a"].fill_(epoch)
+        best.update(value, epoch, weights)
+        never.update(value, epoch, weights)
+    assert (best.is_over, best.epoch, best.value, best.weights["a"].item()) == (True, 2, 0.3, 2)
     other = Best(2)
-    other.load_state_dict(json.loads(json.dumps(best.state_dict())))
+    other.load_state_dict(best.state_dict())
     assert other.is_over
-    never = Best(0)
-    assert not any(never.update(value, 1) for value in (0.5, 0.1, 0.1, 0.1))
+    assert other.weights["a"].item() == 2
     assert not never.is_over
+    assert never.weights == {}
 
 
 @pytest.mark.parametrize("holdout", [0.0, 0.25])
@@ -258,6 +286,29 @@ def test_it_stops_early_and_keeps_the_best_weights(config, holdout, monkeypatch)
     before = metrics(config)
     run(replace(config, resume=True))  # it is over: nothing is trained, evaluated or logged again
     assert metrics(config) == before
+
+
+def test_the_best_weights_are_those_of_the_run_that_goes_on(config, monkeypatch):
+    """A machine that rounds otherwise may not find the best again that the run saw after its last checkpoint."""
+    config = replace(config, early_stopping=5, epochs=4, checkpoint_every=6)
+    values, weights, validate, step = [0.5, 0.4, 0.9, 0.45, 0.4, 0.5], [], Loop.validate, Loop._step
+
+    def told(self, loader):
+        weights.append({name: t.clone() for name, t in self.evaluated().network.state_dict().items()})
+        return validate(self, loader) | {"val_top1": values[len(weights) - 1]}
+
+    def dying(self, batches):
+        if self.state.step == 10:
+            raise KeyboardInterrupt
+        step(self, batches)
+
+    monkeypatch.setattr(Loop, "validate", told)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Loop, "_step", dying)
+        run(config)
+    assert run(replace(config, resume=True)).metrics["chosen_epoch"] == 1
+    kept = load_file(config.out / "model.safetensors")
+    assert all(torch.equal(kept[name], weights[0][name]) for name in kept)
 
 
 @pytest.mark.slow

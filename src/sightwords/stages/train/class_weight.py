@@ -17,7 +17,7 @@ EFFECTIVE_BETA = 0.999
 
 
 def class_weights(how: str, images: ImageSet, class_ids: list[str]) -> np.ndarray | None:
-    """Return the weight of each class, float32, (K,), 1 in the mean over the training images; None = all alike.
+    """Return the weight of each class, float32, (K,), 1 in the mean over the training labels; None = all alike.
 
     Args:
         how: `none`; `balanced`, 1 / n of the n images of a class; `effective`, (1 - b) / (1 - b^n) with b = 0.999

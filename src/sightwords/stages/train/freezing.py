@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 
 from sightwords.backbones import Backbone
@@ -42,16 +43,22 @@ def freeze(backbone: Backbone, patterns: Sequence[str]) -> None:
 
 
 def check_reach(backbone: Backbone) -> None:
-    """Refuse text where all that could learn from it is frozen.
+    """Refuse text where a feature that it is aligned with is made by frozen parts alone, from one forward pass.
 
     Raises:
-        ConfigError: only the classifier learns.
+        ConfigError: text would teach nothing but its own head there.
     """
-    last = {id(parameter) for parameter in backbone.classifier.parameters()}
-    if not any(p.requires_grad and id(p) not in last for p in backbone.network.parameters()):
+    modes = {module: module.training for module in backbone.modules()}
+    size = backbone.input_spec.image_size
+    features, _ = backbone.eval()(torch.zeros(2, 3, size, size))
+    found = {backbone.features_name or "what the classifier reads": features, **backbone.layer_features}
+    for module, mode in modes.items():
+        module.training = mode
+    stuck = [name for name, feature in found.items() if not feature.requires_grad]
+    if stuck:
         raise ConfigError(
-            "Only the classifier learns, and text cannot reach it: it acts on the features below. Freeze less, or "
-            "leave out --embeddings."
+            f"Text cannot reach anything that learns by these features: {', '.join(stuck)}. All that makes them is "
+            "frozen. Freeze less, align other features, or leave out --embeddings."
         )
 
 

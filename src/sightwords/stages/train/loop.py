@@ -146,8 +146,7 @@ class Loop:
     def _evaluate(self, epoch: int) -> dict[str, float]:
         """Evaluate, and keep the weights where they are the best so far."""
         found = self.validate(self.eval_loader)
-        if self.state.best.update(found["val_top1"], epoch) and self.group.first:
-            self.run.save_weights(self.evaluated().network.state_dict(), self.run.best_path)
+        self.state.best.update(found["val_top1"], epoch, self.evaluated().network.state_dict())
         split = "holdout" if self.config.holdout else "val"
         return {name.replace("val", split, 1): value for name, value in found.items()}
 
@@ -159,7 +158,7 @@ class Loop:
         """At the end, go back to the best weights and log their figures on the validation images."""
         self.group.wait()
         if self.state.best.patience:
-            self.evaluated().load_weights(self.run.load_best())
+            self.evaluated().load_weights(self.state.best.weights)
         if not (self.state.best.patience or self.config.holdout) or "chosen_epoch" in self.run.metrics()[-1]:
             return
         place = {"step": self.state.step, "epoch": self.state.step // self.order.steps_per_epoch}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
@@ -44,13 +43,13 @@ def _network_groups(task: Task, config: TrainConfig) -> list[dict[str, Any]]:
     if config.layer_decay is None:
         groups = param_groups_weight_decay(network, config.weight_decay, plain)
     else:
-        logging.getLogger("timm.optim").setLevel(logging.ERROR)  # what it warns of is refused below
-        groups = param_groups_layer_decay(network, config.weight_decay, plain, layer_decay=config.layer_decay)
-        if len({group["lr_scale"] for group in groups}) == 1:
+        # what timm needs to tell layers apart; without it all would silently have one rate
+        if not (hasattr(network, "group_matcher") or getattr(network, "pretrained_cfg", {}).get("classifier")):
             raise ConfigError(
                 f"--layer-decay cannot be used with {task.backbone.identifier}: its layers are not known. Use a "
                 "network of timm, or leave it out."
             )
+        groups = param_groups_layer_decay(network, config.weight_decay, plain, layer_decay=config.layer_decay)
     last = {id(parameter) for parameter in classifier.parameters()}
     return [part for group in groups for part in _split(group, last) if part["params"]]
 

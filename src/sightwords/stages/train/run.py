@@ -26,7 +26,7 @@ from sightwords.stages.train.batches import BatchMaker
 from sightwords.stages.train.best import Best
 from sightwords.stages.train.card import write_card
 from sightwords.stages.train.checkpoint import TrainState, identity
-from sightwords.stages.train.class_weight import class_counts, class_weights
+from sightwords.stages.train.class_weight import class_weights
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.freezing import check_reach, freeze
 from sightwords.stages.train.loop import Loop
@@ -178,12 +178,14 @@ def _prepare(
 
 
 def _probabilities(config: TrainConfig, catalog: Catalog) -> np.ndarray | None:
-    """Return how often each training image is drawn, where classes are balanced: n^-balanced of its class's n."""
+    """Return how often each training image is drawn, where classes are balanced: n^-balanced of its class's n.
+
+    Of several labels the first counts; images without a label are a class of their own.
+    """
     if not config.balanced:
         return None
-    images = catalog.split("train")
-    counts = class_counts(images, len(catalog.class_ids))[images.first_labels()]
-    weights = np.power(counts, -config.balanced)
+    _, inverse, counts = np.unique(catalog.split("train").first_labels(), return_inverse=True, return_counts=True)
+    weights = np.power(counts[inverse], -config.balanced)
     return np.asarray(weights / weights.sum())
 
 
@@ -206,7 +208,7 @@ def _eval_loader(
 def _task(config: TrainConfig, catalog: Catalog, text: list[TextJoin], capacity: int) -> Task:
     backbone = _backbone(config, len(catalog.class_ids))
     freeze(backbone, config.freeze)
-    if text:
+    if text and config.freeze:
         check_reach(backbone)
     alignment = _alignment(config, backbone, text, catalog) if text else None
     weights = class_weights(config.class_weights, catalog.split("train"), catalog.class_ids)

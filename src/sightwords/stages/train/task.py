@@ -133,7 +133,9 @@ class Task(nn.Module):
         """Return this process's share of the classification loss, times the processes, and the losses (B,)."""
         losses = classification_loss(logits, batch.targets, self.label_smoothing, self.multi_label)
         if self.class_weight is not None:
-            losses = losses * (class_shares(batch.targets) @ self.class_weight)
+            shares = class_shares(batch.targets)
+            # an image of none of the classes says what they do not look like, with a weight of 1
+            losses = losses * (shares @ self.class_weight + (1 - shares.sum(1)))
         return losses.sum() / _global_count(losses) * _world_size() * batch.portion, losses
 
     def align(self, features: Mapping[str, Tensor], batch: TrainBatch, capacity: int) -> Tensor:
