@@ -310,6 +310,17 @@ def test_an_existing_run_is_never_overwritten(config):
     assert equal(before, weights(config))
 
 
+def test_a_checkpoint_of_another_version_is_refused_and_kept(config):
+    run(config)
+    folder = RunFolder(config.out)
+    state = folder.load_checkpoint()
+    del state["format"], state["best"]["weights"]  # as the version before wrote them
+    folder.save_checkpoint(state, state["step"])
+    with pytest.raises(ArtefactError, match="begun by another version of sightwords"):
+        run(replace(config, resume=True))
+    assert folder.load_checkpoint()["step"] == state["step"]
+
+
 def test_changed_images_are_refused_on_resume(config):
     run(replace(config, epochs=1))
     next((config.out.parent / "images" / "train" / "disc").iterdir()).unlink()

@@ -16,6 +16,8 @@ from sightwords.stages.train.best import Best
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.task import NUM_SUMS, Task
 
+FORMAT_VERSION = 2  # raised whenever what a checkpoint holds changes
+
 # what may differ between a run and its resumption without changing a single bit of the result
 FREE_FIELDS = {"out", "resume", "workers", "checkpoint_every", "images", "train", "val", "embeddings", "device"}
 
@@ -49,6 +51,7 @@ class TrainState:
     def state_dict(self) -> dict[str, Any]:
         """Return the state as tensors and plain values."""
         return {
+            "format": FORMAT_VERSION,
             "task": self.task.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -63,8 +66,13 @@ class TrainState:
         """Go back to a saved state.
 
         Raises:
-            ArtefactError: it belongs to a run with other options or other images.
+            ArtefactError: it belongs to a run with other options or other images, or to another version of sightwords.
         """
+        if state.get("format") != FORMAT_VERSION:
+            raise ArtefactError(
+                "This run was begun by another version of sightwords, whose checkpoints hold other things. "
+                "Resume it with that version, or begin anew with another --out."
+            )
         changed = {k: (v, self.identity.get(k)) for k, v in state["identity"].items() if self.identity.get(k) != v}
         if changed:
             shown = "; ".join(f"{name} was {old!r}, is {new!r}" for name, (old, new) in changed.items())

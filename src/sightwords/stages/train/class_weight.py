@@ -30,7 +30,7 @@ def class_weights(how: str, images: ImageSet, class_ids: list[str]) -> np.ndarra
     """
     if how == "none":
         return None
-    counts = class_counts(images, len(class_ids))
+    counts = _class_counts(images, len(class_ids))
     if how == "balanced":
         weights = 1 / np.maximum(counts, 1)
     elif how == "effective":
@@ -41,7 +41,7 @@ def class_weights(how: str, images: ImageSet, class_ids: list[str]) -> np.ndarra
     return np.asarray(weights / mean, np.float32)
 
 
-def class_counts(images: ImageSet, num_classes: int) -> np.ndarray:
+def _class_counts(images: ImageSet, num_classes: int) -> np.ndarray:
     """Return the number of images of each class, float64, (K,); an image of several classes counts for each."""
     counts = np.zeros(num_classes)
     for index in range(len(images)):
