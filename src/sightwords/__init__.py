@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sightwords.stages.importing.run import run as import_descriptions
     from sightwords.stages.merge.config import MergeConfig
     from sightwords.stages.merge.run import run as merge
-    from sightwords.stages.train.config import AlignConfig, TrainConfig
+    from sightwords.stages.train.config import AlignConfig, TrainConfig, TrainingOptions
     from sightwords.stages.train.run import run as train
 
 __version__ = "0.1.0"
@@ -62,6 +62,7 @@ _PUBLIC = {
     "SightwordsError": "sightwords.errors:SightwordsError",
     "TextVectors": "sightwords.artefacts.text_vectors:TextVectors",
     "TrainConfig": f"{_STAGES}.train.config:TrainConfig",
+    "TrainingOptions": f"{_STAGES}.train.config:TrainingOptions",
     "align": "sightwords.align:",
     "demo": f"{_STAGES}.demo.run:run",
     "describe": f"{_STAGES}.describe.run:run",
@@ -91,6 +92,7 @@ __all__ = [
     "SightwordsError",
     "TextVectors",
     "TrainConfig",
+    "TrainingOptions",
     "__version__",
     "align",
     "demo",

@@ -87,18 +87,13 @@ class AlignConfig:
             raise ConfigError("--align.loss tokens reads word counts, so it takes --align.targets raw alone.")
 
 
-@Parameter(name="*")
 @dataclass
-class TrainConfig(ImagesConfig):
-    """Train a plain network, with text as its teacher (--embeddings) or without (the baseline)."""
+class TrainingOptions(ImagesConfig):
+    """What `train` and `compare` share: the images, the text and the recipe."""
 
     _: KW_ONLY
-    out: Path
-    """Folder of the run."""
     embeddings: Annotated[list[Path], Parameter(consume_multiple=True)] = field(default_factory=list)
     """Embedding sets of the training images' descriptions, each with a head of its own; none trains the baseline."""
-    model: str = "resnet50"
-    """Network: timm:NAME, torchvision:NAME, or a bare timm name."""
     model_kwargs: dict[str, int | float | bool | str] = field(default_factory=dict)
     """Further arguments of the network's factory: --model-kwargs.drop-path-rate 0.1"""
     weights: str | None = None
@@ -153,8 +148,6 @@ class TrainConfig(ImagesConfig):
     """Decay of the exponential moving average of the weights, which is then what is evaluated and kept; 0 is off."""
     align: AlignConfig = field(default_factory=AlignConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    seed: int = 0
-    """Seed of initial weights, order, augmentation and choice among descriptions."""
     workers: int = field(default_factory=default_workers)
     """Loader processes of each training process; they change the speed and nothing else."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -169,12 +162,9 @@ class TrainConfig(ImagesConfig):
     """Epochs between two evaluations on the validation images; the last epoch is always evaluated."""
     checkpoint_every: int | None = None
     """Optimiser steps between two checkpoints; none writes one at the end of every epoch."""
-    resume: Annotated[bool, Parameter(negative="")] = False
-    """Continue the run in --out where it stopped, if there is one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.out = Path(self.out)
         self.embeddings = _paths(self.embeddings)
         self._check_align()
         for name in ("epochs", "batch_size", "accumulate", "eval_every"):
@@ -220,6 +210,38 @@ class TrainConfig(ImagesConfig):
             raise ConfigError(
                 "--compile cannot be used with --align.weighting gradient_balanced. Leave one of them out."
             )
+
+
+@Parameter(name="*")
+@dataclass
+class TrainConfig(TrainingOptions):
+    """Train a plain network, with text as its teacher (--embeddings) or without (the baseline)."""
+
+    _: KW_ONLY
+    out: Path
+    """Folder of the run."""
+    model: str = "resnet50"
+    """Network: timm:NAME, torchvision:NAME, or a bare timm name."""
+    train_fraction: float = 1.0
+    """Share of the training images that is used, of each class alike: how much would fewer images cost?"""
+    long_tail: float = 1.0
+    """Thin the classes out until the first has this many times the images of the last; 1 leaves them."""
+    label_noise: float = 0.0
+    """Share of the training images that get another class's label: how much do wrong labels cost?"""
+    seed: int = 0
+    """Seed of initial weights, order, augmentation and choice among descriptions."""
+    resume: Annotated[bool, Parameter(negative="")] = False
+    """Continue the run in --out where it stopped, if there is one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.out = Path(self.out)
+        if not 0 < self.train_fraction <= 1:
+            raise ConfigError(f"--train-fraction is {self.train_fraction}; it must be above 0 and at most 1.")
+        if not self.long_tail >= 1:
+            raise ConfigError(f"--long-tail is {self.long_tail}; it must be at least 1.")
+        if not 0 <= self.label_noise <= 1:
+            raise ConfigError(f"--label-noise is {self.label_noise}; it must be between 0 and 1.")
 
 
 def _paths(given: object) -> list[Path]:

@@ -17,6 +17,7 @@ from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
 from sightwords.backbones import Backbone, build_backbone
 from sightwords.data.augment import EvalTransform, InputSize, TrainTransform
 from sightwords.data.catalog import Catalog, hold_out, open_catalog
+from sightwords.data.hardening import harden
 from sightwords.data.loader import ImageBatch, TrainOrder, eval_loader, train_loader
 from sightwords.data.randomness import torch_seeded
 from sightwords.errors import ConfigError, DataError
@@ -100,7 +101,7 @@ def run(config: TrainConfig) -> TrainResult:
         with group.first_goes_ahead():
             catalog = open_catalog(config, show=group.first)
         _check(catalog)
-        catalog = _with_holdout(catalog, config)
+        catalog = _with_holdout(_hardened(catalog, config), config)
         loop, text, first_step = _prepare(config, catalog, folder, group)
         loop.fit(_batches(config, catalog, loop, text, first_step, group))
         loop.choose(_eval_loader(config, catalog, "val", loop.state.task, group))
@@ -125,6 +126,14 @@ def run(config: TrainConfig) -> TrainResult:
         bool(config.early_stopping) and not config.holdout,
         seconds[0],
     )
+
+
+def _hardened(catalog: Catalog, config: TrainConfig) -> Catalog:
+    """Return the catalog with the training images that the run asks for: fewer, a long tail, wrong labels."""
+    wanted = harden(
+        catalog.split("train"), len(catalog.class_ids), config.train_fraction, config.long_tail, config.label_noise
+    )
+    return replace(catalog, splits={**catalog.splits, "train": wanted})
 
 
 def _with_holdout(catalog: Catalog, config: TrainConfig) -> Catalog:

@@ -1,0 +1,75 @@
+"""Harder training sets out of the one that is there: fewer images, a long tail of rare classes, wrong labels.
+
+Each is a function of the image keys alone: the same for every network, seed and machine, and a stronger setting keeps
+what a weaker one did (of the images that a fraction of 0.5 takes, 0.25 takes half).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sightwords.data.catalog import ImageSet, stratified
+from sightwords.data.randomness import derive_seed
+from sightwords.errors import DataError
+
+_UNIT = 2.0**-32
+
+
+def harden(
+    images: ImageSet, num_classes: int, fraction: float = 1.0, long_tail: float = 1.0, label_noise: float = 0.0
+) -> ImageSet:
+    """Return the training images after all three, in this order; at their defaults nothing changes.
+
+    Args:
+        images: training images.
+        num_classes: K.
+        fraction: see `thinned`.
+        long_tail: see `long_tailed`.
+        label_noise: see `with_label_noise`.
+
+    Raises:
+        DataError: the images have several labels each and `label_noise` is asked for.
+    """
+    if fraction < 1:
+        images = thinned(images, fraction)
+    if long_tail > 1:
+        images = long_tailed(images, num_classes, long_tail)
+    if label_noise > 0:
+        images = with_label_noise(images, num_classes, label_noise)
+    return images
+
+
+def thinned(images: ImageSet, fraction: float) -> ImageSet:
+    """Return a share of the images, of each class alike."""
+    return images.subset(stratified(images, max(1, round(fraction * len(images))), proportional=True))
+
+
+def long_tailed(images: ImageSet, num_classes: int, imbalance: float) -> ImageSet:
+    """Return images of which class k keeps the share imbalance^(-k / (K - 1)), at least one image.
+
+    Source: the exponential profile of LDAM, arXiv 1906.07413, section 4.
+    """
+    labels = images.first_labels()
+    kept: list[int] = []
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        share = imbalance ** (-max(0, label) / max(1, num_classes - 1))
+        kept += own[: max(1, round(share * len(own)))].tolist()
+    return images.subset(sorted(kept))
+
+
+def with_label_noise(images: ImageSet, num_classes: int, share: float) -> ImageSet:
+    """Return the images with another class's label, uniformly drawn, on a share of them (symmetric noise).
+
+    Raises:
+        DataError: an image has several labels, or none.
+    """
+    if images.multi_label:
+        raise DataError("--label-noise needs one label an image; these images have several, or none.")
+    labels = images.first_labels().copy()
+    for index, key in enumerate(images.keys()):
+        drawn = derive_seed("label noise", key)
+        # the lower 32 bits decide whether, the upper ones which
+        if (drawn & 0xFFFFFFFF) * _UNIT < share:
+            labels[index] = (labels[index] + 1 + (drawn >> 32) % (num_classes - 1)) % num_classes
+    return images.relabelled(labels)

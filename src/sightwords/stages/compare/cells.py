@@ -1,0 +1,112 @@
+"""From the options of a comparison to its trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import sightwords
+from sightwords.backbones import build_backbone
+from sightwords.data.catalog import Catalog
+from sightwords.data.hardening import harden
+from sightwords.stages.compare.arms import arm_name, options_of, with_arm, with_options
+from sightwords.stages.compare.config import CompareConfig
+from sightwords.stages.compare.controls import control_text
+from sightwords.stages.compare.plan import Plan
+from sightwords.stages.compare.record import CLEAN, Cell
+from sightwords.stages.compare.worker import Job
+
+_SHARED = [f.name for f in fields(sightwords.TrainingOptions)]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the training set goes through.
+
+    Attributes:
+        name: fit for a folder.
+        options: of the training.
+    """
+
+    name: str
+    options: dict[str, float]
+
+    @property
+    def share(self) -> float:
+        """Share of the training images that is left, about."""
+        return self.options.get("train_fraction", 1.0)
+
+
+def conditions_of(config: CompareConfig) -> list[Condition]:
+    """Return the conditions, the training set as it is first."""
+    found = [Condition(CLEAN, {})] if config.clean else []
+    for option in ("train_fraction", "long_tail", "label_noise"):
+        for value in getattr(config, option):
+            found.append(Condition(f"{option.replace('_', '-')}-{value:g}", {option: value}))
+    return found
+
+
+def model_name(model: str) -> str:
+    """Return a network's name, fit for a folder."""
+    return Path(model).stem if model.endswith((".yaml", ".yml")) else model.removeprefix("timm:").replace("/", "_").replace(
+        ":", "-"
+    )
+
+
+def training(config: CompareConfig, model: str, epochs: int | None = None) -> sightwords.TrainConfig:
+    """Return the options of a network's training without text.
+
+    Raises:
+        ConfigError: a file of options has unknown ones.
+    """
+    shared: dict[str, Any] = {name: getattr(config, name) for name in _SHARED if name != "embeddings"}
+    base = sightwords.TrainConfig(**shared, out=config.out, resume=True)
+    if model.endswith((".yaml", ".yml")):
+        base = with_options(base, options_of(model), model)
+    else:
+        base = replace(base, model=model)
+    if epochs is not None:
+        base = replace(base, epochs=round(base.epochs * epochs / config.epochs))
+    # what is not measured is not paid for: a few points make a curve
+    every = max(config.eval_every, base.epochs // 10) if not base.early_stopping else config.eval_every
+    return replace(base, eval_every=every, checkpoint_every=base.checkpoint_every)
+
+
+def check_models(config: CompareConfig, catalog: Catalog) -> None:
+    """Build every network once, so that a wrong name is told before anything is trained.
+
+    Raises:
+        ConfigError: a network is unknown, or two have the same name here.
+    """
+    for model in config.models:
+        one = training(config, model)
+        build_backbone(one.model, len(catalog.class_ids), one.image_size, None, **one.model_kwargs)
+
+
+def jobs_of(config: CompareConfig, plan: Plan, catalog: Catalog) -> dict[Cell, Job]:
+    """Return every training of the plan, all arms of a seed together: the first figures come early."""
+    jobs: dict[Cell, Job] = {}
+    for condition in conditions_of(config):
+        images = harden(catalog.split("train"), len(catalog.class_ids), **condition.options)  # type: ignore[arg-type]
+        controls = config.out / "controls" / condition.name
+        text = {arm: control_text(arm, config.embeddings, images, catalog.class_names, controls) for arm in config.arms}
+        for seed in range(plan.num_seeds):
+            for model in plan.models:
+                base = replace(training(config, model, plan.epochs), seed=seed, **condition.options)  # type: ignore[arg-type]
+                for arm in config.arms:
+                    cell = Cell(condition.name, model_name(model), arm_name(arm), seed)
+                    jobs[cell] = _job(config, with_arm(base, arm, text[arm]), cell)
+    return jobs
+
+
+def _job(config: CompareConfig, train: sightwords.TrainConfig, cell: Cell) -> Job:
+    folder = cell.folder(config.out)
+    options = {"knn": config.knn, "probe": config.probe, "corruptions": config.corruptions, "transfer": config.transfer}
+    return Job(folder, replace(train, out=folder), options)
+
+
+def names(items: Sequence[str]) -> str:
+    """Return `a, b and c`."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

@@ -1,0 +1,160 @@
+"""`sightwords compare`: does the text help, by how much, and is it the meaning?"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import sightwords
+from sightwords.data.catalog import Catalog, open_catalog
+from sightwords.errors import ConfigError
+from sightwords.files import lock, write_text
+from sightwords.progress import duration, stopwatch
+from sightwords.stages.compare.advice import Advice, advise, write_recipe
+from sightwords.stages.compare.analysis import Analysis, analyse
+from sightwords.stages.compare.cells import check_models, conditions_of, jobs_of, model_name, training
+from sightwords.stages.compare.config import CompareConfig
+from sightwords.stages.compare.plan import Cost, Plan, fit
+from sightwords.stages.compare.record import Cell, read_record
+from sightwords.stages.compare.report.page import write_report, write_tables
+from sightwords.stages.compare.schedule import devices, do_all
+from sightwords.stages.compare.story import tell
+from sightwords.stages.compare.worker import Job
+
+TRIAL_STEPS = 12
+
+# what may differ when a comparison goes on: further arms, networks, seeds and conditions are added to what is there
+FREE = {"out", "models", "arms", "seeds", "train_fraction", "long_tail", "label_noise", "clean", "hours", "parallel"}
+FREE |= {"write_recipe", "descriptions", "workers", "device", "images", "train", "val"}
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """What a comparison found.
+
+    Attributes:
+        out: its folder.
+        report: the page.
+        analysis: every figure.
+        advice: what follows from them.
+        notes: what was planned and left out.
+        recipe: file of the recommended options, where it was asked for.
+        seconds: duration of this call.
+    """
+
+    out: Path
+    report: Path
+    analysis: Analysis
+    advice: Advice
+    notes: list[str]
+    recipe: Path | None
+    seconds: float
+
+    def summary(self) -> str:
+        """Return table, verdict and advice."""
+        lines = [self.analysis.table(), "", *self.analysis.verdicts, "", self.advice.text, *self.notes]
+        if self.recipe is not None:
+            lines.append(f"Wrote {self.recipe}.")
+        return "\n".join([*lines, f"Took {duration(self.seconds)}; wrote {self.out}. Look at {self.report}"])
+
+    @property
+    def next_command(self) -> str:
+        """What to run next."""
+        return self.advice.command
+
+
+def run(config: CompareConfig) -> CompareResult:
+    """Train every arm with every network and seed, measure, and say what the figures show.
+
+    Raises:
+        ConfigError: an option does not fit, or --out holds a comparison with other options.
+        DataError: the images cannot be used.
+        SightwordsError: trainings failed; the others are kept.
+    """
+    with stopwatch() as seconds, _only_one(config.out):
+        _claim(config)
+        catalog = open_catalog(config)
+        check_models(config, catalog)
+        places = devices(config.device, config.parallel)
+        plan = _plan(config, catalog, len(places))
+        jobs = jobs_of(config, plan, catalog)
+        do_all(list(jobs.values()), places)
+        records = [read_record(cell, config.out) for cell in jobs]
+        analysis = analyse(records)
+        advice = advise(analysis, config, _finished(jobs))
+        recipe = write_recipe(config.write_recipe, advice) if config.write_recipe else None
+        data = tell(config, catalog, analysis, advice, plan.notes)
+        report = write_report(config.out, data)
+        write_tables(config.out, data)
+    return CompareResult(config.out, report, analysis, advice, plan.notes, recipe, seconds[0])
+
+
+@contextmanager
+def _only_one(out: Path) -> Iterator[None]:
+    with lock(str(out.resolve()), f"Another comparison is at work in {out}. Wait for it, or name another --out."):
+        yield
+
+
+def _finished(jobs: dict[Cell, Job]) -> dict[tuple[str, str], sightwords.TrainConfig]:
+    """Return the options by network and arm, of the first seed and condition."""
+    options: dict[tuple[str, str], sightwords.TrainConfig] = {}
+    for cell, job in jobs.items():
+        options.setdefault((cell.model, cell.arm), job.train)
+    return options
+
+
+def _claim(config: CompareConfig) -> None:
+    """Mark the folder with the options that all its trainings share, or check that they are the same."""
+    path = config.out / "comparison.json"
+    shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in FREE}
+    values = json.loads(json.dumps(shared, default=_plain))
+    if not path.exists():
+        if config.out.exists() and any(config.out.iterdir()):
+            raise ConfigError(f"{config.out} holds something that is no comparison. Name another --out.")
+        write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [f"{name} was {before.get(name)!r}, is {value!r}" for name, value in values.items() if before.get(name) != value]
+    if changed:
+        raise ConfigError(
+            f"{config.out} was begun with other options: {'; '.join(changed)}. Give the same ones, or name another --out."
+        )
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)
+
+
+def _plan(config: CompareConfig, catalog: Catalog, num_processes: int) -> Plan:
+    """Return what is trained: all that was asked for, or what fits into --hours."""
+    wanted = Plan(config.models, config.seeds, config.epochs, [])
+    if config.hours is None:
+        return wanted
+    path = config.out / "plan.json"
+    if path.exists():  # the time was planned when the comparison began
+        return Plan.load(path)
+    costs = {model: _cost(config, model, len(catalog.split("train")), len(catalog.split("val"))) for model in config.models}
+    num_cells = len(config.arms) * sum(condition.share for condition in conditions_of(config))
+    plan = fit(wanted, costs, num_cells, num_processes, 3600 * config.hours)
+    plan.save(path)
+    print("\n".join(plan.notes))
+    return plan
+
+
+def _cost(config: CompareConfig, model: str, num_train: int, num_val: int) -> Cost:
+    """Measure what a network takes, by a short training of it."""
+    trial = training(config, model)
+    limit = min(num_train, TRIAL_STEPS * trial.batch_size)
+    folder = config.out / "trials" / model_name(model)
+    with stopwatch() as seconds:
+        result = sightwords.train(
+            replace(trial, epochs=1, limit=limit, out=folder, train_fraction=1.0, eval_every=1, warmup_epochs=0.0)
+        )
+    rate = result.metrics["images_per_second"]
+    measuring_s = max(0.0, seconds[0] - limit / rate) * num_val / max(1, min(limit, num_val))
+    return Cost(num_train / rate, measuring_s)
