@@ -1,0 +1,157 @@
+"""What the report shows beside the figures: pictures, descriptions, commands, versions, licences."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from sightwords.artefacts.description_set import DescriptionSet
+from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.data.catalog import Catalog, ImageSet
+from sightwords.data.decode import decode_image
+from sightwords.stages.compare.advice import Advice
+from sightwords.stages.compare.analysis import Analysis
+from sightwords.stages.compare.arms import CONTROLS
+from sightwords.stages.compare.config import CompareConfig
+from sightwords.stages.compare.record import BASELINE, Record
+from sightwords.stages.compare.report.page import EffectRow, Example, Fixed, ReportData
+
+MAX_FIXED = 12
+MAX_EXAMPLES = 8
+THUMBNAIL_PX = 192
+PACKAGES = ("sightwords", "torch", "torchvision", "timm", "numpy", "scipy", "pillow", "pyarrow")
+
+
+def tell(config: CompareConfig, catalog: Catalog, analysis: Analysis, advice: Advice, notes: list[str]) -> ReportData:
+    """Return everything that the report shows."""
+    texts = _texts(config.descriptions)
+    rows = [
+        EffectRow(e.condition, e.model, e.arm, i.mean, i.low, i.high, i.probability, i.p_value, e.adjusted_p)
+        for e in analysis.effects
+        for i in [e.interval]
+    ]
+    return ReportData(
+        title="Does the text help?",
+        verdict=analysis.verdicts,
+        recommendation=advice.text,
+        effects=rows,
+        records=analysis.records,
+        fixed=list(_fixed(analysis, catalog, texts)),
+        examples=list(_examples(catalog, texts)),
+        commands=["sightwords " + shlex.join(sys.argv[1:])] if Path(sys.argv[0]).stem == "sightwords" else [],
+        environment=_environment(config, catalog),
+        licences=_licences(config),
+        notes=notes,
+    )
+
+
+def _texts(path: Path | None) -> dict[str, str]:
+    """Return the first description of each image by key; none without a description set."""
+    texts: dict[str, str] = {}
+    if path is not None:
+        with DescriptionSet(path) as descriptions:
+            for row in descriptions.select():
+                texts.setdefault(row.key, row.text)
+    return texts
+
+
+def _fixed(analysis: Analysis, catalog: Catalog, texts: dict[str, str]) -> Iterator[Fixed]:
+    """Yield validation images that an aligned network got right in most seeds and its baseline wrong in most.
+
+    Of the first condition, the first arm that is no control, and the network that gains most.
+    """
+    condition = analysis.conditions[0]
+    arm = next((one for one in analysis.arms[1:] if one not in CONTROLS), None)
+    if arm is None:
+        return
+    model = max(analysis.models, key=lambda one: analysis.effect(condition, arm, one).interval.mean)
+    chosen = [r for r in analysis.records if (r.cell.condition, r.cell.model) == (condition, model)]
+    base, aligned = ([r for r in chosen if r.cell.arm == wanted] for wanted in (BASELINE, arm))
+    gain = np.mean([r.correct for r in aligned], 0) - np.mean([r.correct for r in base], 0)
+    near = _neighbours(aligned[0].folder)
+    val = catalog.split("val")
+    places = {key: index for index, key in enumerate(val.keys())}
+    names = dict(zip(catalog.class_ids, catalog.class_names, strict=True))
+    for index in np.argsort(-gain, kind="stable")[:MAX_FIXED].tolist():
+        key, label = base[0].keys[index], base[0].labels[index]
+        if gain[index] <= 0 or key not in places:
+            return
+        said = Counter(r.predicted[index] for r in base if r.predicted[index] != label).most_common(1)[0][0]
+        found = [texts[other] for other in near.get(key, []) if other in texts][:3]
+        member = val.member(places[key])
+        # the class of a multi-label image is its labels, joined as in the table
+        shown = ", ".join(names.get(part, part) for part in label.split("|"))
+        yield Fixed(_thumbnail(val, places[key]), member.name, shown, names.get(said, said), found)
+
+
+def _neighbours(run: Path) -> dict[str, list[str]]:
+    path = run / "evaluation" / "neighbours.parquet"
+    if not path.is_file():
+        return {}
+    table = pq.read_table(path).to_pydict()
+    return dict(zip(table["key"], table["neighbours"], strict=True))
+
+
+def _examples(catalog: Catalog, texts: dict[str, str]) -> Iterator[Example]:
+    """Yield training images of as many classes with their descriptions."""
+    train = catalog.split("train")
+    labels, seen = train.first_labels(), set()
+    for index, key in enumerate(train.keys()):
+        label = int(labels[index])
+        if key in texts and label not in seen:
+            seen.add(label)
+            yield Example(_thumbnail(train, index), catalog.class_names[label] if label >= 0 else "", texts[key])
+        if len(seen) == MAX_EXAMPLES:
+            return
+
+
+def _thumbnail(images: ImageSet, index: int) -> bytes:
+    member = images.member(index)
+    picture = decode_image(member.read(), member.name)
+    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85, optimize=True)
+    return buffer.getvalue()
+
+
+def _environment(config: CompareConfig, catalog: Catalog) -> dict[str, str]:
+    import torch
+
+    found = {name: _version(name) for name in PACKAGES}
+    found["Python"] = platform.python_version()
+    found["Processor"] = f"{platform.machine()}, {os.cpu_count()} cores"
+    for index in range(torch.cuda.device_count()):
+        found[f"GPU {index}"] = torch.cuda.get_device_name(index)
+    sizes = ", ".join(f"{len(catalog.split(name))} {name}" for name in ("train", "val"))
+    found["Images"] = f"{sizes}, {len(catalog.class_ids)} classes"
+    found["Recipe"] = f"{config.epochs} epochs, batch {config.batch_size}, {config.optimizer}, lr {config.lr:g}"
+    return found
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _licences(config: CompareConfig) -> dict[str, str]:
+    unknown = "not known to sightwords"
+    found = {"images": unknown, "starting weights": unknown if config.weights else "none, trained from scratch"}
+    for folder in config.embeddings:
+        meta = EmbeddingSet(folder).meta
+        found[f"encoder {meta['encoder']}"] = str(meta.get("licence") or unknown)
+        for describer in meta.get("describers", []):
+            found[f"describer {describer}"] = unknown
+    return found
