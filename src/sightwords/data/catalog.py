@@ -89,7 +89,6 @@ class ImageSet:
         members = [self.member(i) for i in indices]
         return ImageSet(members, [self.key(i) for i in indices], [self.labels(i).tolist() for i in indices])
 
-
     def relabelled(self, labels: np.ndarray) -> ImageSet:
         """Return the same images with one label each, int64, shape (N,)."""
         copy = object.__new__(ImageSet)

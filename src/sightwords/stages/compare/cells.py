@@ -50,8 +50,10 @@ def conditions_of(config: CompareConfig) -> list[Condition]:
 
 def model_name(model: str) -> str:
     """Return a network's name, fit for a folder."""
-    return Path(model).stem if model.endswith((".yaml", ".yml")) else model.removeprefix("timm:").replace("/", "_").replace(
-        ":", "-"
+    return (
+        Path(model).stem
+        if model.endswith((".yaml", ".yml"))
+        else model.removeprefix("timm:").replace("/", "_").replace(":", "-")
     )
 
 

@@ -84,7 +84,9 @@ class CompareConfig(sightwords.TrainingOptions):
                 allowed = f"above {low} and at most {high:g}" if high < float("inf") else f"above {low}"
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; each must be {allowed}.")
         if not (self.clean or self.train_fraction or self.long_tail or self.label_noise):
-            raise ConfigError("--no-clean leaves nothing to compare. Add --label-noise, --train-fraction or --long-tail.")
+            raise ConfigError(
+                "--no-clean leaves nothing to compare. Add --label-noise, --train-fraction or --long-tail."
+            )
 
 
 def _split(given: str | Sequence[str]) -> list[str]:

@@ -112,7 +112,9 @@ def _notes(
     if plan.num_seeds < wanted.num_seeds:
         notes.append(f"{wanted.num_seeds} seeds were asked for; {plan.num_seeds} fit.")
     if plan.epochs < wanted.epochs:
-        notes.append(f"{wanted.epochs} epochs were asked for; {plan.epochs} fit, so accuracies are lower than they could be.")
+        notes.append(
+            f"{wanted.epochs} epochs were asked for; {plan.epochs} fit, so accuracies are lower than they could be."
+        )
     if left_out := [model for model in wanted.models if model not in plan.models]:
         notes.append(f"Left out, being the slowest: {', '.join(left_out)}.")
     return notes

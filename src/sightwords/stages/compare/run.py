@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -119,7 +118,9 @@ def _claim(config: CompareConfig) -> None:
         write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
         return
     before = json.loads(path.read_text(encoding="utf-8"))
-    changed = [f"{name} was {before.get(name)!r}, is {value!r}" for name, value in values.items() if before.get(name) != value]
+    changed = [
+        f"{name} was {before.get(name)!r}, is {value!r}" for name, value in values.items() if before.get(name) != value
+    ]
     if changed:
         raise ConfigError(
             f"{config.out} was begun with other options: {'; '.join(changed)}. Give the same ones, or name another --out."
@@ -138,7 +139,9 @@ def _plan(config: CompareConfig, catalog: Catalog, num_processes: int) -> Plan:
     path = config.out / "plan.json"
     if path.exists():  # the time was planned when the comparison began
         return Plan.load(path)
-    costs = {model: _cost(config, model, len(catalog.split("train")), len(catalog.split("val"))) for model in config.models}
+    costs = {
+        model: _cost(config, model, len(catalog.split("train")), len(catalog.split("val"))) for model in config.models
+    }
     num_cells = len(config.arms) * sum(condition.share for condition in conditions_of(config))
     plan = fit(wanted, costs, num_cells, num_processes, 3600 * config.hours)
     plan.save(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -29,7 +28,9 @@ def devices(asked: str, parallel: int) -> list[str]:
         import torch
 
         gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-        return (gpus or ["auto"]) if not parallel else [(gpus or ["auto"])[i % max(1, len(gpus))] for i in range(parallel)]
+        return (
+            (gpus or ["auto"]) if not parallel else [(gpus or ["auto"])[i % max(1, len(gpus))] for i in range(parallel)]
+        )
     return [asked] * max(1, parallel)
 
 
@@ -99,8 +100,6 @@ def _error(failed: dict[Path, BaseException], num_jobs: int) -> SightwordsError:
         lines.append(f"  {folder}: {reason or type(error).__name__}")
     text = "\n".join(lines[:5] + ([f"  and {len(lines) - 5} more"] if len(lines) > 5 else []))
     return ArtefactError(
-        f"{len(failed)} of {num_jobs} trainings failed; the others are kept. Each folder's log.txt tells more.\n{text}\n"
+        f"{len(failed)} of {num_jobs} trainings failed; the others are kept. Each log.txt tells more.\n{text}\n"
         "Correct the cause, and give the same command again."
     )
-
-

@@ -24,7 +24,7 @@ from sightwords.stages.compare.advice import Advice
 from sightwords.stages.compare.analysis import Analysis
 from sightwords.stages.compare.arms import CONTROLS
 from sightwords.stages.compare.config import CompareConfig
-from sightwords.stages.compare.record import BASELINE, Record
+from sightwords.stages.compare.record import BASELINE
 from sightwords.stages.compare.report.page import EffectRow, Example, Fixed, ReportData
 
 MAX_FIXED = 12

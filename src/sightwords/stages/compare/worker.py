@@ -69,7 +69,9 @@ def do(job: Job) -> None:
     with _output_to(job.folder / "log.txt"):
         if not (job.folder / "model.safetensors").is_file():
             sightwords.train(config)
-        images = {name: getattr(config, name) for name in ("images", "classes", "image_column", "label_column", "limit")}
+        images = {
+            name: getattr(config, name) for name in ("images", "classes", "image_column", "label_column", "limit")
+        }
         # the classes are those of both splits, also where each is a source of its own
         sources = {"train": config.train, "val": config.val}
         measured = sightwords.EvaluateConfig(
