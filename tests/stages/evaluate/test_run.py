@@ -7,6 +7,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
+from sightwords.data.key import image_keys
 from sightwords.errors import ArtefactError, ConfigError
 from sightwords.stages.evaluate.config import EvaluateConfig
 from sightwords.stages.evaluate.run import run
@@ -53,3 +54,26 @@ def test_no_run_and_unfinished_run(trained, images, tmp_path):
 def test_options_are_checked(trained, images):
     with pytest.raises(ConfigError, match="--batch-size is 0"):
         replace(EvaluateConfig(trained.out, str(images)), batch_size=0)
+
+
+def test_every_further_figure(trained, images):
+    options = EvaluateConfig(
+        trained.out, str(images), knn=3, probe=True, corruptions=True, transfer=str(images), workers=0, device="cpu"
+    )
+    result = run(options)
+    assert {"ece", "knn_top1", "probe_top1", "transfer_top1", "corruption_mean"} <= result.metrics.keys()
+    assert all(0 <= value <= 1 for value in result.metrics.values())
+    # the second data set is the first, so what it measures is the same
+    assert result.metrics["transfer_top1"] == result.metrics["probe_top1"]
+    assert "corruption_jpeg_1" not in result.summary()
+    assert "corrupted top-1" in result.summary()
+    near = pq.read_table(result.out / "neighbours.parquet").to_pylist()
+    predictions = pq.read_table(result.out / "predictions.parquet").to_pylist()
+    assert [row["key"] for row in near] == [row["key"] for row in predictions]
+    train_keys = set(image_keys(sorted((images / "train").rglob("*.png"))))
+    assert all(len(row["neighbours"]) == 5 and set(row["neighbours"]) <= train_keys for row in near)
+    per_class = list(csv.DictReader((result.out / "per_class.csv").open()))
+    right = sum(int(row["num_images"]) * float(row["accuracy"]) for row in per_class)
+    assert right / 12 == pytest.approx(result.metrics["top1"])
+    bins = list(csv.DictReader((result.out / "reliability.csv").open()))
+    assert sum(int(row["num_images"]) for row in bins) == 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -30,6 +31,12 @@ class EvaluateConfig(ImageOptions, _RunAndImages):
     """Folder for the figures. [default: RUN/evaluation]"""
     knn: int = 0
     """Also classify by this many nearest training images in the pooled features; 0 does not."""
+    probe: Annotated[bool, Parameter(negative="")] = False
+    """Also fit a linear classifier to the pooled features of the training images."""
+    corruptions: Annotated[bool, Parameter(negative="")] = False
+    """Also measure top-1 under eight corruptions (noise, blur, JPEG ...) at five severities."""
+    transfer: str | None = None
+    """Also fit a linear classifier to the features of this second data set's train split; its val is measured."""
     batch_size: int = 128
     """Images in a batch."""
     workers: int = field(default_factory=default_workers)

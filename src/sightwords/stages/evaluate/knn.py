@@ -25,13 +25,16 @@ def knn_accuracy(
         k: number of neighbours; at most M are used.
         temperature: of the weights.
     """
-    train = F.normalize(train_MF, dim=1)
+    similarity, neighbours = nearest(features_NF, train_MF, k)
     num_classes = int(max(labels_N.max(), train_labels_M.max())) + 1
-    correct = 0
-    for start in range(0, len(features_NF), BLOCK):
-        block = F.normalize(features_NF[start : start + BLOCK], dim=1)
-        similarity, neighbours = (block @ train.T).topk(min(k, len(train)))
-        votes = torch.zeros(len(block), num_classes, dtype=similarity.dtype)
-        votes.scatter_add_(1, train_labels_M[neighbours], (similarity / temperature).exp())
-        correct += int((votes.argmax(1) == labels_N[start : start + BLOCK]).sum())
-    return correct / len(features_NF)
+    votes = torch.zeros(len(features_NF), num_classes, dtype=similarity.dtype)
+    votes.scatter_add_(1, train_labels_M[neighbours], (similarity / temperature).exp())
+    return float((votes.argmax(1) == labels_N).float().mean())
+
+
+def nearest(features_NF: Tensor, train_MF: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return cosines and rows of the k nearest training images of each image, nearest first, both (N, min(k, M))."""
+    train = F.normalize(train_MF, dim=1)
+    blocks = features_NF.split(BLOCK)
+    found = [(F.normalize(block, dim=1) @ train.T).topk(min(k, len(train))) for block in blocks]
+    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])

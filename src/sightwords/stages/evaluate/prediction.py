@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,9 +35,23 @@ class Predictions:
 
 @torch.inference_mode()
 def predict(
-    backbone: Backbone, loader: DataLoader[ImageBatch], device: torch.device, num_images: int, title: str
+    backbone: Backbone,
+    loader: DataLoader[ImageBatch],
+    device: torch.device,
+    num_images: int,
+    title: str,
+    also: Callable[[ImageBatch], None] | None = None,
 ) -> Predictions:
-    """Return a network's features and outputs for every image of a loader, in eval mode."""
+    """Return a network's features and outputs for every image of a loader, in eval mode.
+
+    Args:
+        backbone: the network, on the device.
+        loader: the images, in batches.
+        device: where the network is.
+        num_images: how many come, for the progress.
+        title: of the progress.
+        also: called with every loaded batch.
+    """
     backbone.eval()
     spec = backbone.input_spec
     parts: list[tuple[Tensor, ...]] = []
@@ -47,6 +62,8 @@ def predict(
             features, logits = backbone(images)
             parts.append((features.float().cpu(), logits.float().cpu(), batch.targets, batch.indices))
             unreadable += batch.unreadable
+            if also is not None:
+                also(batch)
             progress.advance(len(batch.indices) + len(batch.unreadable))
     features, logits, targets, indices = (torch.cat(column) for column in zip(*parts, strict=True))
     return Predictions(features, logits, targets, indices, unreadable)

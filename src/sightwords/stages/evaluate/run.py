@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,15 +15,17 @@ import torch
 from torch import Tensor
 
 from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
-from sightwords.backbones import Backbone, build_backbone, choose_device
+from sightwords.backbones import Backbone, build_backbone, choose_device, normalize_images
 from sightwords.data.augment import EvalTransform, InputSize
 from sightwords.data.catalog import Catalog, ImageSet, open_catalog
-from sightwords.data.loader import eval_loader
+from sightwords.data.loader import ImageBatch, eval_loader
 from sightwords.errors import ArtefactError, ConfigError
 from sightwords.files import atomic_path, write_text
 from sightwords.progress import duration, stopwatch
+from sightwords.stages.evaluate.calibration import expected_calibration_error, reliability
 from sightwords.stages.evaluate.config import EvaluateConfig
-from sightwords.stages.evaluate.knn import knn_accuracy
+from sightwords.stages.evaluate.corruption import CorruptionCounter
+from sightwords.stages.evaluate.feature_metric import Measured, feature_metrics
 from sightwords.stages.evaluate.multi_label import multi_label_metrics
 from sightwords.stages.evaluate.prediction import Predictions, predict
 from sightwords.stages.evaluate.single_label import confusion_matrix, most_confused, single_label_metrics
@@ -30,7 +34,11 @@ LABELS = {
     "top1": "top-1",
     "top5": "top-5",
     "mean_per_class": "mean per-class",
+    "ece": "calibration error",
     "knn_top1": "kNN top-1",
+    "probe_top1": "linear probe top-1",
+    "transfer_top1": "transfer top-1",
+    "corruption_mean": "corrupted top-1",
     "map": "mAP",
 }
 
@@ -59,7 +67,7 @@ class EvaluateResult:
 
     def summary(self) -> str:
         """Return the figures, in a few lines."""
-        lines = [f"{LABELS[name]:>15}  {value:7.2%}" for name, value in self.metrics.items()]
+        lines = [f"{label:>18}  {self.metrics[name]:7.2%}" for name, label in LABELS.items() if name in self.metrics]
         if self.confused:
             lines.append("Most confused: " + "; ".join(f"{a} taken for {b} ({n})" for a, b, n in self.confused))
         if self.unreadable:
@@ -82,7 +90,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     """
     folder = RunFolder(config.run)
     info = folder.network()
-    splits = ("train", "val") if config.knn or config.images else ("val",)
+    splits = ("train", "val") if config.knn or config.probe or config.images else ("val",)
     with stopwatch() as seconds:
         catalog = open_catalog(config, splits)
         _check(catalog, info, config)
@@ -90,15 +98,14 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         backbone = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs)
         backbone.load_weights(folder.load_weights())
         backbone.to(device)
-        found = _predict(backbone, catalog.split("val"), info, config, device, "Evaluating")
-        metrics = _metrics(found, info)
-        if config.knn:
-            train = _predict(backbone, catalog.split("train"), info, config, device, "Training features")
-            labels = found.targets.argmax(1)
-            metrics["knn_top1"] = knn_accuracy(
-                found.features, labels, train.features, train.targets.argmax(1), config.knn
-            )
-    out = config.out or config.run / "evaluation"
+        out = config.out or config.run / "evaluation"
+        predict_all = partial(_predict, backbone, info, config, device)
+        val = catalog.split("val")
+        corrupted = CorruptionCounter(_answer(backbone, device)) if config.corruptions else None
+        also = _counting(corrupted, val) if corrupted else None
+        found = predict_all(val, info.num_classes, "Evaluating", also)
+        metrics = _metrics(found, info) | (corrupted.metrics() if corrupted else {})
+        metrics |= feature_metrics(config, catalog, Measured(val, found), predict_all, out)
     confused = _write(out, metrics, found, info)
     _write_predictions(out / "predictions.parquet", found, catalog.split("val"), info)
     unreadable = [f"{problem.name}: {problem.reason}" for problem in catalog.problems] + found.unreadable
@@ -112,23 +119,51 @@ def _check(catalog: Catalog, info: NetworkInfo, config: EvaluateConfig) -> None:
             f"The images have {len(catalog.class_ids)} classes and the run {config.run} has {info.num_classes}; "
             f"differing: {', '.join(extra[:5])}. Name the images that the run was trained for."
         )
-    if config.knn and info.multi_label:
-        raise ConfigError("--knn needs one class an image; these images have several.")
+    for name in ("knn", "probe", "corruptions", "transfer"):
+        if getattr(config, name) and info.multi_label:
+            raise ConfigError(f"--{name} needs one class an image; these images have several.")
 
 
 def _predict(
-    backbone: Backbone, images: ImageSet, info: NetworkInfo, config: EvaluateConfig, device: torch.device, title: str
+    backbone: Backbone,
+    info: NetworkInfo,
+    config: EvaluateConfig,
+    device: torch.device,
+    images: ImageSet,
+    num_classes: int,
+    title: str,
+    also: Callable[[ImageBatch], None] | None = None,
 ) -> Predictions:
     transform = EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
     pin_memory = device.type == "cuda"
-    loader = eval_loader(images, info.num_classes, transform, config.batch_size, config.workers, pin_memory)
-    return predict(backbone, loader, device, len(images), title)
+    loader = eval_loader(images, num_classes, transform, config.batch_size, config.workers, pin_memory)
+    return predict(backbone, loader, device, len(images), title, also)
+
+
+def _answer(backbone: Backbone, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return a function from uint8 pictures to predicted classes."""
+    spec = backbone.input_spec
+
+    def answer(images: Tensor) -> Tensor:
+        logits: Tensor = backbone(normalize_images(images.to(device), spec.mean, spec.std))[1]
+        return logits.argmax(1).cpu()
+
+    return answer
+
+
+def _counting(counter: CorruptionCounter, images: ImageSet) -> Callable[[ImageBatch], None]:
+    def count(batch: ImageBatch) -> None:
+        counter.add(batch.images, batch.targets.argmax(1), [images.key(i) for i in batch.indices.tolist()])
+
+    return count
 
 
 def _metrics(found: Predictions, info: NetworkInfo) -> dict[str, float]:
     if info.multi_label:
         return multi_label_metrics(found.logits, found.targets)
-    return single_label_metrics(found.logits, found.targets.argmax(1))
+    labels = found.targets.argmax(1)
+    ece = expected_calibration_error(found.logits.softmax(1), labels)
+    return {**single_label_metrics(found.logits, labels), "ece": ece}
 
 
 def _write(out: Path, metrics: dict[str, float], found: Predictions, info: NetworkInfo) -> list[tuple[str, str, int]]:
@@ -137,8 +172,10 @@ def _write(out: Path, metrics: dict[str, float], found: Predictions, info: Netwo
     write_text(out / "metrics.json", json.dumps(values, indent=2) + "\n")
     if info.multi_label:
         return []
+    _write_reliability(out / "reliability.csv", found)
     matrix = confusion_matrix(found.logits, found.targets.argmax(1))
     _write_confusion(out / "confusion.csv", matrix, info.class_ids)
+    _write_per_class(out / "per_class.csv", matrix, info)
     return [(info.class_names[a], info.class_names[b], count) for a, b, count in most_confused(matrix)]
 
 
@@ -160,8 +197,25 @@ def _write_predictions(path: Path, found: Predictions, images: ImageSet, info: N
 
 def _write_confusion(path: Path, matrix: Tensor, class_ids: list[str]) -> None:
     """Write the confusion matrix: a row for each true class, a column for each predicted one."""
+    rows = [[class_id, *row] for class_id, row in zip(class_ids, matrix.tolist(), strict=True)]
+    _write_csv(path, ["true \\ predicted", *class_ids], rows)
+
+
+def _write_per_class(path: Path, matrix: Tensor, info: NetworkInfo) -> None:
+    """Write number of images and accuracy of each class; of a class without images the accuracy is empty."""
+    counts, right = matrix.sum(1).tolist(), matrix.diagonal().tolist()
+    rows = zip(info.class_ids, info.class_names, counts, right, strict=True)
+    values = [(id_, name, count, hits / count if count else "") for id_, name, count, hits in rows]
+    _write_csv(path, ("class", "name", "num_images", "accuracy"), values)
+
+
+def _write_reliability(path: Path, found: Predictions) -> None:
+    scores, predicted = found.logits.softmax(1).max(1)
+    correct = predicted == found.targets.argmax(1)
+    columns = reliability(scores.numpy(), correct.numpy())
+    _write_csv(path, ("score", "accuracy", "num_images"), [row for row in zip(*columns, strict=True) if row[2]])
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["true \\ predicted", *class_ids])
-        for class_id, row in zip(class_ids, matrix.tolist(), strict=True):
-            writer.writerow([class_id, *row])
+        csv.writer(file).writerows([header, *rows])

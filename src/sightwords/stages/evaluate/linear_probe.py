@@ -1,0 +1,43 @@
+"""A linear classifier on frozen features: what they hold, whatever the network's own classifier made of it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NUM_STEPS = 100
+L2 = 1e-3
+
+
+def linear_probe_accuracy(
+    features_NF: Tensor, labels_N: Tensor, train_MF: Tensor, train_labels_M: Tensor, l2: float = L2
+) -> float:
+    """Return the top-1 accuracy of multinomial logistic regression on standardised features, fitted by L-BFGS.
+
+    Deterministic: the loss is convex and the start is zero.
+
+    Args:
+        features_NF: features of the images to classify, shape (N, F).
+        labels_N: their classes, shape (N,).
+        train_MF: features of the training images, shape (M, F).
+        train_labels_M: their classes, shape (M,).
+        l2: factor of the squared weights, beside the mean loss.
+    """
+    mean, std = train_MF.mean(0), train_MF.std(0).clamp(min=1e-6)
+    train, tested = (train_MF - mean) / std, (features_NF - mean) / std
+    num_classes = int(max(labels_N.max(), train_labels_M.max())) + 1
+    weight = torch.zeros(num_classes, train.shape[1], requires_grad=True)
+    bias = torch.zeros(num_classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=NUM_STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(train @ weight.T + bias, train_labels_M) + l2 * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        predicted = (tested @ weight.T + bias).argmax(1)
+    return float((predicted == labels_N).float().mean())
