@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sightwords.data.key import image_keys
     from sightwords.errors import SightwordsError
     from sightwords.features import FeatureHook
+    from sightwords.stages.compare.config import CompareConfig
+    from sightwords.stages.compare.run import run as compare
     from sightwords.stages.demo.config import DemoConfig
     from sightwords.stages.demo.run import run as demo
     from sightwords.stages.describe.config import DescribeConfig
@@ -48,6 +50,7 @@ _STAGES = "sightwords.stages"
 _PUBLIC = {
     "AlignConfig": f"{_STAGES}.train.config:AlignConfig",
     "AugmentConfig": "sightwords.data.config:AugmentConfig",
+    "CompareConfig": f"{_STAGES}.compare.config:CompareConfig",
     "DemoConfig": f"{_STAGES}.demo.config:DemoConfig",
     "DescribeConfig": f"{_STAGES}.describe.config:DescribeConfig",
     "DescriptionSet": "sightwords.artefacts.description_set:DescriptionSet",
@@ -64,6 +67,7 @@ _PUBLIC = {
     "TrainConfig": f"{_STAGES}.train.config:TrainConfig",
     "TrainingOptions": f"{_STAGES}.train.config:TrainingOptions",
     "align": "sightwords.align:",
+    "compare": f"{_STAGES}.compare.run:run",
     "demo": f"{_STAGES}.demo.run:run",
     "describe": f"{_STAGES}.describe.run:run",
     "embed": f"{_STAGES}.embed.run:run",
@@ -78,6 +82,7 @@ _PUBLIC = {
 __all__ = [
     "AlignConfig",
     "AugmentConfig",
+    "CompareConfig",
     "DemoConfig",
     "DescribeConfig",
     "DescriptionSet",
@@ -95,6 +100,7 @@ __all__ = [
     "TrainingOptions",
     "__version__",
     "align",
+    "compare",
     "demo",
     "describe",
     "embed",

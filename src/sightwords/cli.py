@@ -15,6 +15,7 @@ from cyclopts.config import Yaml
 
 import sightwords
 from sightwords.errors import SightwordsError
+from sightwords.stages.compare.config import CompareConfig
 from sightwords.stages.demo.config import DemoConfig
 from sightwords.stages.describe.config import DescribeConfig
 from sightwords.stages.embed.config import EmbedConfig
@@ -79,6 +80,12 @@ def train(config: TrainConfig) -> Result:
 def evaluate(config: EvaluateConfig) -> Result:
     """Measure a trained network on validation images."""
     return sightwords.evaluate(config)
+
+
+@app.command
+def compare(config: CompareConfig) -> Result:
+    """Prove what the text gains: arms x networks x seeds, with controls, intervals and a report."""
+    return sightwords.compare(config)
 
 
 @app.command

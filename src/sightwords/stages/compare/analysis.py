@@ -9,10 +9,9 @@ import numpy as np
 
 from sightwords.stages.compare.arms import CONTROLS
 from sightwords.stages.compare.record import BASELINE, Record, correct_SN
+from sightwords.stages.compare.report.rows import ALL_MODELS
 from sightwords.stages.compare.statistics import Interval, holm, mcnemar, paired_interval, summarize
 from sightwords.stages.compare.verdict import verdict
-
-ALL_MODELS = "all models"
 
 
 @dataclass(frozen=True)

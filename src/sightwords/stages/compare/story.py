@@ -25,7 +25,7 @@ from sightwords.stages.compare.analysis import Analysis
 from sightwords.stages.compare.arms import CONTROLS
 from sightwords.stages.compare.config import CompareConfig
 from sightwords.stages.compare.record import BASELINE
-from sightwords.stages.compare.report.page import EffectRow, Example, Fixed, ReportData
+from sightwords.stages.compare.report.rows import EffectRow, Example, Fixed, ReportData
 
 MAX_FIXED = 12
 MAX_EXAMPLES = 8
@@ -47,6 +47,7 @@ def tell(config: CompareConfig, catalog: Catalog, analysis: Analysis, advice: Ad
         recommendation=advice.text,
         effects=rows,
         records=analysis.records,
+        class_names=dict(zip(catalog.class_ids, catalog.class_names, strict=True)),
         fixed=list(_fixed(analysis, catalog, texts)),
         examples=list(_examples(catalog, texts)),
         commands=["sightwords " + shlex.join(sys.argv[1:])] if Path(sys.argv[0]).stem == "sightwords" else [],

@@ -1,0 +1,197 @@
+"""The pictures of the report, each drawn for light and for dark paper. The one file that needs matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sightwords.errors import MissingExtraError
+from sightwords.stages.compare.record import BASELINE, Record
+from sightwords.stages.compare.report.gains import class_gains, severities
+from sightwords.stages.compare.report.rows import ALL_MODELS, EffectRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which colour-blind people tell apart; the baseline is grey
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+GREY = "#8a8a8a"
+DPI = 180
+MAX_COLUMNS = 4
+THEMES = {"light": ("#23211e", "#d9d4cb"), "dark": ("#e7e4de", "#45474c")}
+Drawing = Callable[[], "Figure"]
+
+
+def colours_of(arms: Iterable[str]) -> dict[str, str]:
+    """Return the colour of each arm, the same in every picture."""
+    others = [arm for arm in arms if arm != BASELINE]
+    return {BASELINE: GREY, **{arm: COLOURS[number % len(COLOURS)] for number, arm in enumerate(others)}}
+
+
+def render(draw: Drawing) -> dict[str, bytes]:
+    """Return a picture as PNG for each theme; the ground is transparent.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise MissingExtraError("matplotlib", "report") from None
+    pictures = {}
+    for theme, (ink, line) in THEMES.items():
+        style: dict[str, Any] = {"font.size": 9, "font.family": "sans-serif", "axes.spines.top": False}
+        style |= {"axes.spines.right": False, "axes.edgecolor": line, "grid.color": line, "legend.frameon": False}
+        style |= {name: ink for name in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")}
+        style |= {"axes.titleweight": "bold", "axes.titlesize": 9, "figure.constrained_layout.use": True}
+        with matplotlib.rc_context(style):
+            buffer = io.BytesIO()
+            draw().savefig(buffer, format="png", dpi=DPI, transparent=True)
+        pictures[theme] = buffer.getvalue()
+    return pictures
+
+
+def _axes(
+    num: int, width: float, height: float, columns: int = MAX_COLUMNS, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure  # without pyplot: no global state, no window
+
+    columns = min(columns, num)
+    rows = -(-num // columns)
+    figure = Figure(figsize=(width * columns, height * rows))
+    axes = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
+    for spare in axes[num:]:
+        spare.set_visible(False)
+    return figure, axes[:num]
+
+
+def interval_plot(effects: Sequence[EffectRow]) -> Figure:
+    """Draw the gain of each arm with its interval, a line for each network, a panel for each condition."""
+    conditions, arms = _distinct(e.condition for e in effects), _distinct(e.arm for e in effects)
+    models, colours = _distinct(e.model for e in effects), colours_of(_distinct(e.arm for e in effects))
+    height = 0.6 + len(models) * (0.16 + 0.13 * len(arms))
+    figure, axes = _axes(len(conditions), 4.2 if len(conditions) > 1 else 7.2, height, 2, sharey=True)
+    for axis, condition in zip(axes, conditions, strict=True):
+        axis.axvline(0, color=GREY, linewidth=1)
+        for effect in (e for e in effects if e.condition == condition):
+            place = models.index(effect.model) + (arms.index(effect.arm) - (len(arms) - 1) / 2) * 0.8 / len(arms)
+            sides = [[100 * (effect.mean - effect.low)], [100 * (effect.high - effect.mean)]]
+            marker, size = ("D", 6) if effect.model == ALL_MODELS else ("o", 4)
+            first = effect.model == models[0]
+            axis.errorbar(
+                [100 * effect.mean], [place], xerr=sides, fmt=marker, markersize=size, color=colours[effect.arm],
+                linewidth=1.6, label=effect.arm if first else None,
+            )  # fmt: skip
+        axis.set_yticks(range(len(models)), models)
+        axis.set_title(condition, loc="left")
+        axis.set_xlabel("gain over the baseline, points of top-1, 95% interval")
+        axis.grid(axis="x", linewidth=0.5)
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=min(4, len(arms)))
+    return figure
+
+
+def curve_plot(records: Sequence[Record]) -> Figure:
+    """Draw accuracy and both losses against the epoch, a column for each network; thin lines are seeds."""
+    models, arms = _distinct(r.cell.model for r in records), _distinct(r.cell.arm for r in records)
+    shown = {"val_top1": "validation top-1, %", "train_classification_loss": "classification loss"}
+    shown["train_align_loss"] = "alignment loss"
+    names = [name for name in shown if any(name in line for r in records for line in r.history)]
+    figure, axes = _axes(len(names) * len(models), 2.6, 2.0, len(models), sharex="col")
+    colours = colours_of(arms)
+    for row, name in enumerate(names):
+        for column, model in enumerate(models):
+            axis = axes[row * len(models) + column]
+            for arm in arms:
+                own = [r for r in records if (r.cell.model, r.cell.arm) == (model, arm)]
+                _curves(axis, own, name, colours[arm], arm)
+            if not row:
+                axis.set_title(model, loc="left")
+            if not column:
+                axis.set_ylabel(shown[name])
+            if row == len(names) - 1:
+                axis.set_xlabel("epoch")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    return figure
+
+
+def _curves(axis: Axes, records: Sequence[Record], name: str, colour: str, label: str) -> None:
+    scale = 100 if name == "val_top1" else 1
+    lines = [{line["epoch"]: scale * line[name] for line in r.history if name in line} for r in records]
+    lines = [line for line in lines if line]
+    if not lines:
+        return
+    for line in lines if len(lines) > 1 else []:
+        axis.plot(list(line), list(line.values()), color=colour, linewidth=0.5, alpha=0.4)
+    epochs = sorted(set.intersection(*(set(line) for line in lines)))
+    means = [np.mean([line[epoch] for line in lines]) for epoch in epochs]
+    axis.plot(epochs, means, color=colour, linewidth=1.6, label=label, marker="." if len(epochs) < 3 else None)
+
+
+def class_gain_plot(records: Sequence[Record], arm: str, names: dict[str, str], num_shown: int = 24) -> Figure:
+    """Draw the classes that an arm gains and loses most in, mean over networks and seeds."""
+    gains = class_gains(records, arm)
+    if len(gains) > num_shown:
+        gains = gains[: num_shown // 2] + gains[-num_shown // 2 :]
+    figure, axes = _axes(1, 7.2, 0.7 + 0.19 * len(gains))
+    values = [100 * gain for _, gain in gains]
+    colour = colours_of(_distinct(r.cell.arm for r in records))[arm]
+    axes[0].barh(range(len(gains)), values, color=[colour if value >= 0 else GREY for value in values], height=0.7)
+    axes[0].set_yticks(range(len(gains)), [_short(names.get(label, label)) for label, _ in gains])
+    axes[0].invert_yaxis()
+    axes[0].axvline(0, color=GREY, linewidth=1)
+    axes[0].set_xlabel(f"gain of {arm}, points of the class's accuracy")
+    axes[0].grid(axis="x", linewidth=0.5)
+    return figure
+
+
+def reliability_plot(records: Sequence[Record], num_bins: int = 10) -> Figure:
+    """Draw accuracy against the network's score; on the diagonal scores are what they claim."""
+    arms = _distinct(r.cell.arm for r in records)
+    figure, axes = _axes(1, 4.4, 3.8)
+    axes[0].plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+    for arm, colour in colours_of(arms).items():
+        own = [r for r in records if r.cell.arm == arm]
+        scores, correct = (np.concatenate([getattr(r, name) for r in own]) for name in ("scores", "correct"))
+        bins = np.minimum((scores * num_bins).astype(int), num_bins - 1)
+        full = [b for b in range(num_bins) if (bins == b).sum() >= 5]
+        points = [(scores[bins == b].mean(), correct[bins == b].mean()) for b in full]
+        errors = [r.metrics["ece"] for r in own if "ece" in r.metrics]
+        label = f"{arm} (ECE {100 * float(np.mean(errors)):.1f}%)" if errors else arm
+        axes[0].plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3, linewidth=1.4, label=label)
+    axes[0].set_xlabel("score of the predicted class")
+    axes[0].set_ylabel("share that is right")
+    axes[0].set_aspect("equal")
+    axes[0].grid(linewidth=0.5)
+    axes[0].legend(loc="upper left")
+    return figure
+
+
+def corruption_plot(records: Sequence[Record]) -> Figure:
+    """Draw accuracy against severity, a panel for each corruption; severity 0 is the picture as it is."""
+    arms = _distinct(r.cell.arm for r in records)
+    kinds = severities(records)
+    figure, axes = _axes(len(kinds), 2.4, 2.0, sharey=True)
+    for axis, (kind, levels) in zip(axes, kinds.items(), strict=True):
+        for arm, colour in colours_of(arms).items():
+            own = [r for r in records if r.cell.arm == arm]
+            names = ["top1", *(f"corruption_{kind}_{level}" for level in levels)]
+            means = [100 * np.mean([r.metrics[name] for r in own]) for name in names]
+            axis.plot([0, *levels], means, color=colour, linewidth=1.4, label=arm)
+        axis.set_title(kind.replace("_", " "), loc="left")
+        axis.grid(linewidth=0.5)
+    axes[0].set_ylabel("top-1, %")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    return figure
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _short(name: str, length: int = 28) -> str:
+    return name if len(name) <= length else name[: length - 1] + "\u2026"

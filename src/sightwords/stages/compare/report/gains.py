@@ -1,0 +1,50 @@
+"""Figures that the report draws from many trainings at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from sightwords.stages.compare.record import BASELINE, Record
+
+LABELS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "mean_per_class": "mean per class",
+    "ece": "calibration error",
+    "knn_top1": "kNN of features",
+    "probe_top1": "linear probe",
+    "transfer_top1": "transfer",
+    "corruption_mean": "corrupted",
+    "map": "mAP",
+}
+
+
+def class_gains(records: Sequence[Record], arm: str) -> list[tuple[str, float]]:
+    """Return each class id with what an arm gains in its accuracy, mean over networks and seeds, largest gain first."""
+    labels = np.array(records[0].labels)
+    by_arm = [np.mean([r.correct for r in records if r.cell.arm == name], 0) for name in (BASELINE, arm)]
+    difference = by_arm[1] - by_arm[0]
+    gains = [(str(label), float(difference[labels == label].mean())) for label in np.unique(labels)]
+    return sorted(gains, key=lambda gain: -gain[1])
+
+
+def severities(records: Sequence[Record]) -> dict[str, list[int]]:
+    """Return the corruptions that every training was measured under, with their severities."""
+    found: dict[str, list[int]] = {}
+    for name in set.intersection(*(set(record.metrics) for record in records)):
+        if match := re.fullmatch(r"corruption_(.+)_(\d+)", name):
+            found.setdefault(match[1], []).append(int(match[2]))
+    return {kind: sorted(levels) for kind, levels in sorted(found.items())}
+
+
+def metric_table(records: Sequence[Record]) -> tuple[list[str], list[tuple[str, str, list[str]]]]:
+    """Return headings, and for each condition and arm the mean of every metric over networks and seeds, in percent."""
+    shown = [name for name in LABELS if all(name in record.metrics for record in records)]
+    rows = []
+    for place in dict.fromkeys((r.cell.condition, r.cell.arm) for r in records):
+        own = [r for r in records if (r.cell.condition, r.cell.arm) == place]
+        rows.append((*place, [f"{100 * np.mean([r.metrics[name] for r in own]):.1f}" for name in shown]))
+    return [LABELS[name] for name in shown], rows
