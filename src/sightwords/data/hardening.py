@@ -16,22 +16,22 @@ _UNIT = 2.0**-32
 
 
 def harden(
-    images: ImageSet, num_classes: int, fraction: float = 1.0, long_tail: float = 1.0, label_noise: float = 0.0
+    images: ImageSet, num_classes: int, train_fraction: float = 1.0, long_tail: float = 1.0, label_noise: float = 0.0
 ) -> ImageSet:
     """Return the training images after all three, in this order; at their defaults nothing changes.
 
     Args:
         images: training images.
         num_classes: K.
-        fraction: see `thinned`.
+        train_fraction: see `thinned`.
         long_tail: see `long_tailed`.
         label_noise: see `with_label_noise`.
 
     Raises:
         DataError: the images have several labels each and `label_noise` is asked for.
     """
-    if fraction < 1:
-        images = thinned(images, fraction)
+    if train_fraction < 1:
+        images = thinned(images, train_fraction)
     if long_tail > 1:
         images = long_tailed(images, num_classes, long_tail)
     if label_noise > 0:

@@ -85,7 +85,7 @@ def with_arm(config: sightwords.TrainConfig, arm: str, text: list[Path]) -> sigh
         options = options_of(arm)
         if foreign := sorted(options.keys() - {"align", "embeddings"}):
             raise ConfigError(
-                f"{arm} sets {', '.join(foreign)}. An arm may differ in `align` and `embeddings` alone: the rest must be "
+                f"{arm} sets {', '.join(foreign)}. Arms may differ in `align` and `embeddings` alone: the rest must be "
                 "the same for all arms, or the comparison would not show what the text does."
             )
         if "embeddings" in options:

@@ -91,7 +91,7 @@ def jobs_of(config: CompareConfig, plan: Plan, catalog: Catalog) -> dict[Cell, J
     """Return every training of the plan, all arms of a seed together: the first figures come early."""
     jobs: dict[Cell, Job] = {}
     for condition in conditions_of(config):
-        images = harden(catalog.split("train"), len(catalog.class_ids), **condition.options)  # type: ignore[arg-type]
+        images = harden(catalog.split("train"), len(catalog.class_ids), **condition.options)
         controls = config.out / "controls" / condition.name
         text = {arm: control_text(arm, config.embeddings, images, catalog.class_names, controls) for arm in config.arms}
         for seed in range(plan.num_seeds):

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 import sightwords
 from sightwords.errors import ConfigError
 from sightwords.stages.compare.arms import check_arm
+
+# cyclopts reads the inherited options' types by the names that this module knows
+__all__ = ["AlignConfig", "AugmentConfig", "CompareConfig", "Literal"]
+AlignConfig, AugmentConfig = sightwords.AlignConfig, sightwords.AugmentConfig
 
 DEFAULT_ARMS = ("baseline", "aligned", "class_name", "shuffled")
 
@@ -22,7 +26,7 @@ class CompareConfig(sightwords.TrainingOptions):
     """Does the text help, by how much, and is it the meaning? Trains arms x models x seeds and says so."""
 
     _: KW_ONLY
-    out: Path = Path("comparison")
+    out: Path
     """Folder of everything; the same command goes on there, and further arms, models or seeds are added."""
     models: Annotated[list[str], Parameter(consume_multiple=True)] = field(default_factory=lambda: ["resnet50"])
     """Networks, or YAML files of training options that differ for a network (`model: NAME` and the rest): A,B,C"""

@@ -56,7 +56,7 @@ class Plan:
         return Plan(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def time_of(plan: Plan, costs: Mapping[str, Cost], num_cells: int, num_processes: int) -> float:
+def time_of(plan: Plan, costs: Mapping[str, Cost], num_cells: float, num_processes: int) -> float:
     """Return the seconds that a plan takes.
 
     Args:
@@ -69,8 +69,8 @@ def time_of(plan: Plan, costs: Mapping[str, Cost], num_cells: int, num_processes
     return MARGIN * num_cells * plan.num_seeds * sum(each) / num_processes
 
 
-def fit(wanted: Plan, costs: Mapping[str, Cost], num_cells: int, num_processes: int, budget_s: float) -> Plan:
-    """Return the plan that fits: first fewer seeds (down to 3), then shorter training (down to half), then fewer networks.
+def fit(wanted: Plan, costs: Mapping[str, Cost], num_cells: float, num_processes: int, budget_s: float) -> Plan:
+    """Return the plan that fits: first fewer seeds (at least 3), then fewer epochs (at least half), then fewer models.
 
     Raises:
         ConfigError: not even the fastest network fits.
@@ -102,7 +102,7 @@ def _lengths(epochs: int) -> list[int]:
 
 
 def _notes(
-    wanted: Plan, plan: Plan, costs: Mapping[str, Cost], num_cells: int, num_processes: int, budget_s: float
+    wanted: Plan, plan: Plan, costs: Mapping[str, Cost], num_cells: float, num_processes: int, budget_s: float
 ) -> list[str]:
     expected = time_of(plan, costs, num_cells, num_processes)
     notes = [

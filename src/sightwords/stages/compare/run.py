@@ -123,7 +123,7 @@ def _claim(config: CompareConfig) -> None:
     ]
     if changed:
         raise ConfigError(
-            f"{config.out} was begun with other options: {'; '.join(changed)}. Give the same ones, or name another --out."
+            f"{config.out} was begun with other options: {'; '.join(changed)}. Give the same, or name another --out."
         )
 
 

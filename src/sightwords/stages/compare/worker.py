@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FINISHED = "finished.json"
 WATCH_INTERVAL_S = 1.0
+IMAGE_OPTIONS = ("images", "train", "val", "classes", "image_column", "label_column", "limit")
 _place: dict[str, str] = {}
 
 
@@ -69,15 +70,9 @@ def do(job: Job) -> None:
     with _output_to(job.folder / "log.txt"):
         if not (job.folder / "model.safetensors").is_file():
             sightwords.train(config)
-        images = {
-            name: getattr(config, name) for name in ("images", "classes", "image_column", "label_column", "limit")
-        }
-        # the classes are those of both splits, also where each is a source of its own
-        sources = {"train": config.train, "val": config.val}
-        measured = sightwords.EvaluateConfig(
-            job.folder, **images, **sources, **job.evaluate, workers=config.workers, device=config.device
-        )
-        sightwords.evaluate(measured)
+        images: dict[str, Any] = {name: getattr(config, name) for name in IMAGE_OPTIONS}
+        measuring: dict[str, Any] = {**images, **job.evaluate, "workers": config.workers, "device": config.device}
+        sightwords.evaluate(sightwords.EvaluateConfig(job.folder, **measuring))
     shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
     seconds = time.monotonic() - start_s
     write_text(job.folder / FINISHED, json.dumps({"seconds": seconds, "finished_at": time.time()}) + "\n")

@@ -26,36 +26,36 @@ def _noise(image: Tensor, severity: int, draw: torch.Generator) -> Tensor:
 def _blur(image: Tensor, severity: int, draw: torch.Generator) -> Tensor:
     sigma = image.shape[-1] * (0.01, 0.016, 0.024, 0.034, 0.046)[severity - 1]
     size = 2 * max(1, round(3 * sigma)) + 1
-    return F.gaussian_blur(image, [size, size], [sigma, sigma])
+    return torch.as_tensor(F.gaussian_blur(image, [size, size], [sigma, sigma]))
 
 
 def _brightness(image: Tensor, severity: int, draw: torch.Generator) -> Tensor:
-    return F.adjust_brightness(image, (0.85, 0.7, 0.55, 0.4, 0.27)[severity - 1])
+    return torch.as_tensor(F.adjust_brightness(image, (0.85, 0.7, 0.55, 0.4, 0.27)[severity - 1]))
 
 
 def _contrast(image: Tensor, severity: int, draw: torch.Generator) -> Tensor:
-    return F.adjust_contrast(image, (0.75, 0.6, 0.45, 0.3, 0.18)[severity - 1])
+    return torch.as_tensor(F.adjust_contrast(image, (0.75, 0.6, 0.45, 0.3, 0.18)[severity - 1]))
 
 
 def _saturation(image: Tensor, severity: int, draw: torch.Generator) -> Tensor:
-    return F.adjust_saturation(image, (0.7, 0.5, 0.3, 0.15, 0.0)[severity - 1])
+    return torch.as_tensor(F.adjust_saturation(image, (0.7, 0.5, 0.3, 0.15, 0.0)[severity - 1]))
 
 
 def _jpeg(image: Tensor, severity: int, draw: torch.Generator) -> Tensor:
-    return F.jpeg(image, (50, 30, 18, 10, 5)[severity - 1])
+    return torch.as_tensor(F.jpeg(image, (50, 30, 18, 10, 5)[severity - 1]))
 
 
 def _pixelate(image: Tensor, severity: int, draw: torch.Generator) -> Tensor:
     side = image.shape[-1]
     small = max(2, round(side * (0.7, 0.5, 0.4, 0.3, 0.2)[severity - 1]))
     shrunk = F.resize(image, [small, small], F.InterpolationMode.BILINEAR, antialias=True)
-    return F.resize(shrunk, [side, side], F.InterpolationMode.NEAREST)
+    return torch.as_tensor(F.resize(shrunk, [side, side], F.InterpolationMode.NEAREST))
 
 
 def _rotation(image: Tensor, severity: int, draw: torch.Generator) -> Tensor:
     angle = (6.0, 12.0, 20.0, 30.0, 45.0)[severity - 1]
     sign = 1 if torch.rand((), generator=draw) < 0.5 else -1
-    return F.rotate(image, sign * angle, F.InterpolationMode.BILINEAR, fill=[124.0, 116.0, 104.0])
+    return torch.as_tensor(F.rotate(image, sign * angle, F.InterpolationMode.BILINEAR, fill=[124.0, 116.0, 104.0]))
 
 
 CORRUPTIONS: dict[str, Corruption] = {

@@ -35,6 +35,6 @@ def knn_accuracy(
 def nearest(features_NF: Tensor, train_MF: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return cosines and rows of the k nearest training images of each image, nearest first, both (N, min(k, M))."""
     train = F.normalize(train_MF, dim=1)
-    blocks = features_NF.split(BLOCK)
+    blocks = torch.split(features_NF, BLOCK)
     found = [(F.normalize(block, dim=1) @ train.T).topk(min(k, len(train))) for block in blocks]
     return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])

@@ -44,9 +44,9 @@ def render(draw: Drawing) -> dict[str, bytes]:
         raise MissingExtraError("matplotlib", "report") from None
     pictures = {}
     for theme, (ink, line) in THEMES.items():
-        style: dict[str, Any] = {"font.size": 9, "font.family": "sans-serif", "axes.spines.top": False}
+        style: Any = {"font.size": 9, "font.family": "sans-serif", "axes.spines.top": False}
         style |= {"axes.spines.right": False, "axes.edgecolor": line, "grid.color": line, "legend.frameon": False}
-        style |= {name: ink for name in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")}
+        style |= dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink)
         style |= {"axes.titleweight": "bold", "axes.titlesize": 9, "figure.constrained_layout.use": True}
         with matplotlib.rc_context(style):
             buffer = io.BytesIO()

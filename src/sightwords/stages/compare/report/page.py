@@ -1,4 +1,4 @@
-"""The report of a comparison: one HTML file that holds everything, its pictures as files, and every number as Parquet."""
+"""The report of a comparison: one HTML file that needs no other, its pictures, and every number as Parquet."""
 
 from __future__ import annotations
 
