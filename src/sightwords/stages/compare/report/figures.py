@@ -115,6 +115,7 @@ def curve_plot(records: Sequence[Record]) -> Figure:
                 axis.set_ylabel(shown[name])
             if row == len(names) - 1:
                 axis.set_xlabel("epoch")
+                axis.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure
 

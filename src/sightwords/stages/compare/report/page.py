@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from sightwords.files import atomic_path, write_text
 from sightwords.stages.compare.record import BASELINE, Record
 from sightwords.stages.compare.report.figures import (
+    DPI,
     Drawing,
     class_gain_plot,
     corruption_plot,
@@ -23,6 +26,7 @@ from sightwords.stages.compare.report.figures import (
 from sightwords.stages.compare.report.gains import metric_table, severities
 from sightwords.stages.compare.report.rows import ALL_MODELS, ReportData
 
+CSS_DPI = 110  # a little larger than an inch of CSS, for reading
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
@@ -44,6 +48,7 @@ def write_report(out: Path, data: ReportData) -> Path:
             temporary.write_bytes(on_white(themes["light"]))
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["uri"] = lambda picture: base64.b64encode(picture).decode("ascii")
+    environment.filters["width"] = css_width
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}".replace("-", "\u2212")
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     headings, metrics = metric_table(data.records)
@@ -56,12 +61,14 @@ def write_report(out: Path, data: ReportData) -> Path:
     return out / "report.html"
 
 
+def css_width(png: bytes) -> int:
+    """Return the width at which a picture's letters are as large as the page's, in CSS pixels."""
+    with Image.open(io.BytesIO(png)) as image:
+        return round(image.width * CSS_DPI / DPI)
+
+
 def on_white(png: bytes) -> bytes:
     """Return a picture with a white ground instead of a transparent one."""
-    import io
-
-    from PIL import Image
-
     with Image.open(io.BytesIO(png)) as image:
         cut = image.convert("RGBA")
     paper = Image.new("RGBA", cut.size, "white")
