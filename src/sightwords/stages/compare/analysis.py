@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sightwords.stages.compare.arms import CONTROLS
-from sightwords.stages.compare.record import BASELINE, Record, correct_SN
+from sightwords.stages.compare.record import BASELINE, Record, right_answers
 from sightwords.stages.compare.report.rows import ALL_MODELS
 from sightwords.stages.compare.statistics import Interval, holm, mcnemar, paired_interval, summarize
 from sightwords.stages.compare.verdict import verdict
@@ -114,7 +114,7 @@ class _Cells:
 
     def difference(self, condition: str, model: str, first: str, second: str) -> Interval:
         """Return the interval of `second` less `first`."""
-        a, b = (correct_SN(self._records[condition, model, arm]) for arm in (first, second))
+        a, b = (right_answers(self._records[condition, model, arm]) for arm in (first, second))
         return paired_interval(a, b)
 
     def tested(self, record: Record) -> Record:

@@ -15,6 +15,8 @@ from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.data.catalog import ImageSet
 from sightwords.data.randomness import derive_seed, generator
 
+WORDS_ENCODER = "builtin:words"
+
 
 def control_text(arm: str, sources: list[Path], images: ImageSet, class_names: list[str], folder: Path) -> list[Path]:
     """Make the embedding sets of an arm's text, unless they are there, and return their folders.
@@ -59,7 +61,13 @@ def write_random(source: EmbeddingSet, images: ImageSet, class_names: list[str],
 
 
 def write_class_names(source: EmbeddingSet, images: ImageSet, class_names: list[str], out: Path) -> None:
-    """Embed the names of each training image's classes, by the encoder of the source."""
+    """Embed the names of each training image's classes, by the encoder of the source.
+
+    Counted words have nothing to count in names that share none, so there each class is a word of its own.
+    """
+    if str(source.meta["encoder"]).startswith(WORDS_ENCODER):
+        _write_class_words(source, images, len(class_names), out)
+        return
     database = out.with_suffix(".db")
     database.unlink(missing_ok=True)
     with DescriptionSet(database, create=True) as descriptions:
@@ -71,6 +79,15 @@ def write_class_names(source: EmbeddingSet, images: ImageSet, class_names: list[
             for i in images.distinct_indices().tolist()
         )
     sightwords.embed(sightwords.EmbedConfig(database, encoder=source.meta["encoder"], out=out))
+
+
+def _write_class_words(source: EmbeddingSet, images: ImageSet, num_classes: int, out: Path) -> None:
+    places = [(images.key(i), int(label)) for i in images.distinct_indices().tolist() for label in images.labels(i)]
+    count = len(places)
+    columns = {"key": [key for key, _ in places], "row": [row for _, row in places], "sample": [0] * count}
+    columns |= {"prompt": ["class_name"] * count, "describer": ["class_name"] * count}
+    vectors = np.eye(num_classes, dtype=np.float32)
+    EmbeddingSet.write(out, vectors, vectors[columns["row"]].mean(0), columns, _meta(source, "class_name"))
 
 
 MAKERS: dict[str, Callable[[EmbeddingSet, ImageSet, list[str], Path], None]] = {

@@ -88,7 +88,7 @@ def read_record(cell: Cell, root: Path) -> Record:
     )
 
 
-def correct_SN(records: Sequence[Record]) -> np.ndarray:
+def right_answers(records: Sequence[Record]) -> np.ndarray:
     """Return which images each seed's network got right, bool, shape (S, N), seeds in ascending order."""
     ordered = sorted(records, key=lambda record: record.cell.seed)
     assert all(record.keys == ordered[0].keys for record in ordered), "the same images in every run"
