@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["describe", "import", "embed", "train", "evaluate", "export", "demo"]
+COMMANDS = ["describe", "import", "embed", "train", "evaluate", "compare", "export", "demo"]
 
 
 def call(*arguments, code=0):
