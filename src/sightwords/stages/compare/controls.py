@@ -84,10 +84,11 @@ def write_class_names(source: EmbeddingSet, images: ImageSet, class_names: list[
 def _write_class_words(source: EmbeddingSet, images: ImageSet, num_classes: int, out: Path) -> None:
     places = [(images.key(i), int(label)) for i in images.distinct_indices().tolist() for label in images.labels(i)]
     count = len(places)
-    columns = {"key": [key for key, _ in places], "row": [row for _, row in places], "sample": [0] * count}
-    columns |= {"prompt": ["class_name"] * count, "describer": ["class_name"] * count}
+    rows = [row for _, row in places]
+    columns = {"key": [key for key, _ in places], "row": rows, "sample": [0] * count}
+    names = {"prompt": ["class_name"] * count, "describer": ["class_name"] * count}
     vectors = np.eye(num_classes, dtype=np.float32)
-    EmbeddingSet.write(out, vectors, vectors[columns["row"]].mean(0), columns, _meta(source, "class_name"))
+    EmbeddingSet.write(out, vectors, vectors[rows].mean(0), {**columns, **names}, _meta(source, "class_name"))
 
 
 MAKERS: dict[str, Callable[[EmbeddingSet, ImageSet, list[str], Path], None]] = {

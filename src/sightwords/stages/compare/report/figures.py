@@ -97,6 +97,8 @@ def interval_plot(effects: Sequence[EffectRow]) -> Figure:
 
 def curve_plot(records: Sequence[Record]) -> Figure:
     """Draw accuracy and both losses against the epoch, a column for each network; thin lines are seeds."""
+    from matplotlib.ticker import MaxNLocator
+
     models, arms = _distinct(r.cell.model for r in records), _distinct(r.cell.arm for r in records)
     shown = {"val_top1": "validation top-1, %", "train_classification_loss": "classification loss"}
     shown["train_align_loss"] = "alignment loss"
@@ -115,7 +117,7 @@ def curve_plot(records: Sequence[Record]) -> Figure:
                 axis.set_ylabel(shown[name])
             if row == len(names) - 1:
                 axis.set_xlabel("epoch")
-                axis.xaxis.get_major_locator().set_params(integer=True)
+                axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure
 
