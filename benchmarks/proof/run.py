@@ -1,0 +1,74 @@
+"""Does the text help small networks, and is it the meaning? Six unlike networks, four arms and more, several seeds.
+
+    python benchmarks/proof/run.py birds --out proof-birds       # drawn birds, made here
+    python benchmarks/proof/run.py emoji --images emoji-3 --out proof-emoji    # see benchmarks/emoji
+
+Makes images, descriptions and text vectors where they are missing, and runs `sightwords compare`; the report lies in
+OUT/comparison/report.html. Everything resumes. What follows `--` goes to `sightwords compare`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MODELS = sorted((HERE / "models").glob("*.yaml"))
+ARMS = ["baseline", "aligned", str(HERE / "paper.yaml"), "class_name", "shuffled"]
+RECIPES: dict[str, list[object]] = {
+    "birds": ["--image-size", 48, "--epochs", 60, "--augment.crop-scale", 0.75],
+    "emoji": ["--image-size", 32, "--epochs", 20, "--augment.crop-scale", 0.5],
+}
+SHARED: list[object] = ["--batch-size", 64, "--warmup-epochs", 3, "--workers", 0, "--eval-every", 1]
+
+
+def sightwords(*arguments: object) -> None:
+    """Run one command of sightwords, as a user would."""
+    print("$ sightwords", *arguments, flush=True)
+    subprocess.run([sys.executable, "-m", "sightwords", *map(str, arguments)], check=True)
+
+
+def text_of(name: str, images: Path, out: Path) -> tuple[Path, Path]:
+    """Describe and embed; return the description set and the embedding set."""
+    database, vectors = out / "descriptions.db", out / "embeddings"
+    if not vectors.exists():
+        if name == "birds":
+            sightwords("describe", images, "--describer", "demo", "--prompt", "short", "--out", database)
+        else:
+            sightwords("import", images / "descriptions.csv", "--images", images, "--out", database)
+        sightwords("embed", database, "--encoder", "builtin:minilm", "--out", vectors)
+    return database, vectors
+
+
+def draw_birds(folder: Path) -> None:
+    """Draw 24 species, 24 training and 60 validation images of each."""
+    from sightwords.stages.demo.dataset import write_birds
+
+    write_birds(folder, num_train=24, num_val=60, image_size=64)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the whole."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("set", choices=RECIPES, help="which images")
+    parser.add_argument("--images", type=Path, help="the emoji, as benchmarks/emoji made them")
+    parser.add_argument("--out", type=Path, required=True, help="folder of everything")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--arms", nargs="+", default=ARMS)
+    parser.add_argument("--models", nargs="+", default=[str(model) for model in MODELS])
+    given, further = parser.parse_known_args(arguments)
+    given.out.mkdir(parents=True, exist_ok=True)
+    images = given.images or given.out / "images"
+    if given.set == "birds":
+        draw_birds(images)
+    database, vectors = text_of(given.set, images, given.out)
+    options = ["--models", *given.models, "--arms", *given.arms, "--seeds", given.seeds]
+    options += ["--descriptions", database, "--out", given.out / "comparison", *RECIPES[given.set], *SHARED]
+    sightwords("compare", images, "--embeddings", vectors, *options, *[one for one in further if one != "--"])
+
+
+if __name__ == "__main__":
+    main()
