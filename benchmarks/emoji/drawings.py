@@ -4,7 +4,7 @@
     python benchmarks/emoji/prepare.py --out emoji
     python benchmarks/emoji/drawings.py emoji --archives *.tgz --out emoji-3
 
-The drawings are Twemoji (CC-BY 4.0) and Fluent Emoji 3D (MIT). An emoji keeps its class, its description and its side of
+The drawings are Twemoji (CC-BY 4.0) and Fluent Emoji 3D (MIT). An emoji keeps its class, description and side of
 the split, so no drawing of a validation emoji is seen in training. Nothing of the packages lies in this repository.
 """
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sightwords.stages.compare.record import Cell, Record
 from sightwords.stages.compare.report.figures import colours_of, render
-from sightwords.stages.compare.report.gains import class_gains, metric_table, severities
+from sightwords.stages.compare.report.gains import class_gains, condition_levels, metric_table, severities
 from sightwords.stages.compare.report.page import write_report, write_tables
 from sightwords.stages.compare.report.rows import EffectRow, Example, Fixed, ReportData
 
@@ -91,7 +91,7 @@ def test_verdict_stands_on_top_and_everything_follows(data, tmp_path):
 def test_pictures_are_there_as_files_and_in_both_themes(data, tmp_path):
     page = write_report(tmp_path, data).read_text()
     files = sorted(path.stem for path in (tmp_path / "figures").iterdir())
-    assert files == ["classes", "corruptions", "curves", "intervals", "reliability"]
+    assert files == ["classes", "conditions", "corruptions", "curves", "intervals", "reliability"]
     embedded = [base64.b64decode(text) for text in re.findall(r"data:image/png;base64,([^\"]+)", page)]
     assert len(embedded) == 3 * len(files)  # print, dark, light
     for path in (tmp_path / "figures").iterdir():
@@ -105,7 +105,7 @@ def test_what_there_is_no_data_for_is_left_out(data, tmp_path):
     page = write_report(tmp_path, bare).read_text()
     for heading in ("How they learnt", "Put right", "What the text says"):
         assert heading not in page
-    assert sorted(path.stem for path in (tmp_path / "figures").iterdir()) == ["classes", "intervals"]
+    assert sorted(path.stem for path in (tmp_path / "figures").iterdir()) == ["classes", "conditions", "intervals"]
 
 
 def test_tables_hold_every_number(data, tmp_path):
@@ -127,6 +127,7 @@ def test_figures_by_hand(data):
     base, aligned = (np.mean([r.correct for r in chosen if r.cell.arm == arm], 0) for arm in ("baseline", "aligned"))
     assert gains["class 1"] == pytest.approx((aligned - base)[labels == "class 1"].mean())
     assert severities(chosen) == {"jpeg": [1, 2, 3, 4, 5]}
+    assert condition_levels(data.records) == {"label-noise": {0.0: "clean", 0.5: "label-noise-0.5"}}
     headings, rows = metric_table(chosen)
     assert headings == ["top-1", "calibration error", "kNN of features", "corrupted"]
     assert rows[0][2][1:] == ["10.0", "40.0", "30.0"]

@@ -61,6 +61,8 @@ def advise(
     text = f"Recommended: {_reason(best, effects, condition)} Most accurate: {model} ({_top1(analysis, model, arm)})."
     train = options[model, arm]
     command = ["sightwords", "train", str(config.images or ""), "--model", train.model, "--epochs", str(train.epochs)]
+    for name, value in train.model_kwargs.items():
+        command += [f"--model-kwargs.{name.replace('_', '-')}", str(value)]
     if train.embeddings:
         command += ["--embeddings", *map(str, train.embeddings)]
     if config.write_recipe:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sightwords.errors import MissingExtraError
 from sightwords.stages.compare.record import BASELINE, Record
-from sightwords.stages.compare.report.gains import class_gains, severities
+from sightwords.stages.compare.report.gains import class_gains, condition_levels, severities
 from sightwords.stages.compare.report.rows import ALL_MODELS, EffectRow
 
 if TYPE_CHECKING:
@@ -133,6 +133,29 @@ def _curves(axis: Axes, records: Sequence[Record], name: str, colour: str, label
     epochs = sorted(set.intersection(*(set(line) for line in lines)))
     means = [np.mean([line[epoch] for line in lines]) for epoch in epochs]
     axis.plot(epochs, means, color=colour, linewidth=1.6, label=label, marker="." if len(epochs) < 3 else None)
+
+
+def condition_plot(records: Sequence[Record]) -> Figure:
+    """Draw accuracy against how few the images, how long the tail and how wrong the labels are; means over networks."""
+    kinds = condition_levels(records)
+    titles = {"train-fraction": "share of the training images", "label-noise": "share of wrong labels"}
+    titles["long-tail"] = "first class against the last"
+    figure, axes = _axes(len(kinds), 3.4, 2.8, sharey=True)
+    for axis, (kind, levels) in zip(axes, kinds.items(), strict=True):
+        for arm, colour in colours_of(_distinct(r.cell.arm for r in records)).items():
+            own = [[r.metrics["top1"] for r in records if (r.cell.condition, r.cell.arm) == (name, arm)]
+                   for name in levels.values()]  # fmt: skip
+            means = [100 * np.mean(values) for values in own]
+            axis.plot(list(levels), means, color=colour, marker="o", markersize=4, linewidth=1.4, label=arm)
+        if kind != "label-noise":
+            axis.set_xscale("log")
+            axis.set_xticks(list(levels), [f"{level:g}" for level in levels], minor=False)
+            axis.minorticks_off()
+        axis.set_xlabel(titles[kind])
+        axis.grid(linewidth=0.5)
+    axes[0].set_ylabel("top-1, %")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    return figure
 
 
 def class_gain_plot(records: Sequence[Record], arm: str, names: dict[str, str], num_shown: int = 24) -> Figure:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sightwords.stages.compare.record import BASELINE, Record
+from sightwords.stages.compare.record import BASELINE, CLEAN, Record
 
 LABELS = {
     "top1": "top-1",
@@ -38,6 +38,19 @@ def severities(records: Sequence[Record]) -> dict[str, list[int]]:
         if match := re.fullmatch(r"corruption_(.+)_(\d+)", name):
             found.setdefault(match[1], []).append(int(match[2]))
     return {kind: sorted(levels) for kind, levels in sorted(found.items())}
+
+
+def condition_levels(records: Sequence[Record]) -> dict[str, dict[float, str]]:
+    """Return the kinds of harder training sets, each with its levels and their conditions; the clean set is one too."""
+    names = dict.fromkeys(record.cell.condition for record in records)
+    kinds: dict[str, dict[float, str]] = {}
+    for name in names:
+        if match := re.fullmatch(r"(train-fraction|label-noise|long-tail)-(.+)", name):
+            kinds.setdefault(match[1], {})[float(match[2])] = name
+    if CLEAN in names:
+        for kind, levels in kinds.items():
+            levels[0.0 if kind == "label-noise" else 1.0] = CLEAN
+    return {kind: dict(sorted(levels.items())) for kind, levels in kinds.items()}
 
 
 def metric_table(records: Sequence[Record]) -> tuple[list[str], list[tuple[str, str, list[str]]]]:

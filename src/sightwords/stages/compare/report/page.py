@@ -17,13 +17,14 @@ from sightwords.stages.compare.report.figures import (
     DPI,
     Drawing,
     class_gain_plot,
+    condition_plot,
     corruption_plot,
     curve_plot,
     interval_plot,
     reliability_plot,
     render,
 )
-from sightwords.stages.compare.report.gains import metric_table, severities
+from sightwords.stages.compare.report.gains import condition_levels, metric_table, severities
 from sightwords.stages.compare.report.rows import ALL_MODELS, ReportData
 
 CSS_DPI = 110  # a little larger than an inch of CSS, for reading
@@ -79,6 +80,8 @@ def on_white(png: bytes) -> bytes:
 
 def _drawings(data: ReportData) -> Iterator[tuple[str, Drawing]]:
     """Yield the pictures that there is data for, by name."""
+    if condition_levels(data.records):
+        yield "conditions", lambda: condition_plot(data.records)
     first = [r for r in data.records if r.cell.condition == data.records[0].cell.condition]
     if data.effects:
         yield "intervals", lambda: interval_plot(data.effects)
