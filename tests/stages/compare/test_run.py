@@ -94,10 +94,13 @@ def test_finished_trainings_are_never_repeated_and_more_can_be_added(config):
     assert len(after) == 6
 
 
-def test_other_options_are_refused(config):
+def test_other_options_and_other_images_are_refused(config, images):
     sightwords.compare(config)
-    with pytest.raises(ConfigError, match="was begun with other options: epochs was 2, is 3"):
+    with pytest.raises(ConfigError, match="was begun otherwise: epochs was 2, is 3"):
         sightwords.compare(replace(config, epochs=3))
+    next((images / "train" / "disc").iterdir()).unlink()
+    with pytest.raises(ConfigError, match="was begun otherwise: train images was"):
+        sightwords.compare(config)
 
 
 def test_a_folder_of_something_else_is_refused(config):
@@ -116,6 +119,18 @@ def test_a_training_that_fails_is_told_and_the_others_are_kept(config):
         sightwords.compare(config)
     (folder / "checkpoints").unlink()
     assert len(sightwords.compare(config).analysis.records) == 2
+
+
+def test_images_of_several_labels_are_compared_by_their_strongest_output(config, images, tmp_path):
+    rows = [(str(path), path.parent.name, path.parent.parent.name) for path in sorted(images.rglob("*.png"))]
+    rows = [(path, f"{label}|bar" if number % 2 else label, split) for number, (path, label, split) in enumerate(rows)]
+    table = tmp_path / "labels.csv"
+    table.write_text("image,label,split\n" + "".join(",".join(row) + "\n" for row in rows))
+    result = sightwords.compare(replace(config, images=str(table), arms=["baseline", "class_name"]))
+    for record in result.analysis.records:
+        assert record.metrics["top1"] == record.correct.mean()
+        assert "map" in record.metrics
+        assert "knn_top1" not in record.metrics
 
 
 def test_an_unknown_network_is_told_before_anything_is_trained(config):

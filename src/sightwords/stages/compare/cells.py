@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -99,16 +98,12 @@ def jobs_of(config: CompareConfig, plan: Plan, catalog: Catalog) -> dict[Cell, J
                 base = replace(training(config, model, plan.epochs), seed=seed, **condition.options)  # type: ignore[arg-type]
                 for arm in config.arms:
                     cell = Cell(condition.name, model_name(model), arm_name(arm), seed)
-                    jobs[cell] = _job(config, with_arm(base, arm, text[arm]), cell)
+                    jobs[cell] = _job(config, with_arm(base, arm, text[arm]), cell, catalog.multi_label)
     return jobs
 
 
-def _job(config: CompareConfig, train: sightwords.TrainConfig, cell: Cell) -> Job:
+def _job(config: CompareConfig, train: sightwords.TrainConfig, cell: Cell, multi_label: bool) -> Job:
     folder = cell.folder(config.out)
     options = {"knn": config.knn, "probe": config.probe, "corruptions": config.corruptions, "transfer": config.transfer}
-    return Job(folder, replace(train, out=folder), options)
-
-
-def names(items: Sequence[str]) -> str:
-    """Return `a, b and c`."""
-    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+    # these figures need one class an image
+    return Job(folder, replace(train, out=folder), {} if multi_label else options)

@@ -73,6 +73,9 @@ def read_record(cell: Cell, root: Path) -> Record:
     folder = cell.folder(root)
     table = pq.read_table(folder / "evaluation" / "predictions.parquet").sort_by("key").to_pydict()
     metrics = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    metrics.setdefault(
+        "top1", float(np.mean(table["correct"]))
+    )  # of several labels: the strongest output is one of them
     done = json.loads((folder / "finished.json").read_text(encoding="utf-8"))
     return Record(
         cell,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sightwords
+from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.data.catalog import Catalog, open_catalog
 from sightwords.errors import ConfigError
 from sightwords.files import lock, write_text
@@ -29,7 +31,7 @@ TRIAL_STEPS = 12
 
 # what may differ when a comparison goes on: further arms, networks, seeds and conditions are added to what is there
 FREE = {"out", "models", "arms", "seeds", "train_fraction", "long_tail", "label_noise", "clean", "hours", "parallel"}
-FREE |= {"write_recipe", "descriptions", "workers", "device", "images", "train", "val"}
+FREE |= {"write_recipe", "descriptions", "workers", "device", "images", "train", "val", "embeddings"}
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def run(config: CompareConfig) -> CompareResult:
         SightwordsError: trainings failed; the others are kept.
     """
     with stopwatch() as seconds, _only_one(config.out):
-        _claim(config)
         catalog = open_catalog(config)
+        _claim(config, catalog)
         check_models(config, catalog)
         places = devices(config.device, config.parallel)
         plan = _plan(config, catalog, len(places))
@@ -107,11 +109,18 @@ def _finished(jobs: dict[Cell, Job]) -> dict[tuple[str, str], sightwords.TrainCo
     return options
 
 
-def _claim(config: CompareConfig) -> None:
-    """Mark the folder with the options that all its trainings share, or check that they are the same."""
+def _claim(config: CompareConfig, catalog: Catalog) -> None:
+    """Mark the folder with what all its trainings share, or check that it is the same.
+
+    Images and vectors count by their content, wherever they lie.
+    """
     path = config.out / "comparison.json"
     shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in FREE}
     values = json.loads(json.dumps(shared, default=_plain))
+    for name in ("train", "val"):
+        values[f"{name} images"] = hashlib.sha256("\n".join(catalog.split(name).keys()).encode()).hexdigest()
+    metas = [EmbeddingSet(folder).meta for folder in config.embeddings]
+    values["embedding sets"] = [[meta["encoder"], meta["fingerprint"]] for meta in metas]
     if not path.exists():
         if config.out.exists() and any(config.out.iterdir()):
             raise ConfigError(f"{config.out} holds something that is no comparison. Name another --out.")
@@ -119,11 +128,12 @@ def _claim(config: CompareConfig) -> None:
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     changed = [
-        f"{name} was {before.get(name)!r}, is {value!r}" for name, value in values.items() if before.get(name) != value
+        f"{name} was {before.get(name)!r}, is {now!r}" for name, now in values.items() if before.get(name) != now
     ]
     if changed:
         raise ConfigError(
-            f"{config.out} was begun with other options: {'; '.join(changed)}. Give the same, or name another --out."
+            f"{config.out} was begun otherwise: {'; '.join(changed)}. Give the same options and images, "
+            "or name another --out."
         )
 
 
