@@ -32,6 +32,7 @@ app = App(
     help_format="plaintext",
     help_epilogue="The usual order: describe (or import), embed, train, evaluate, export. Try it now: sightwords demo",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `main` says what Ctrl-C means
 )
 
 
@@ -98,6 +99,9 @@ def export(config: ExportConfig) -> Result:
 def demo(config: DemoConfig | None = None) -> Result:
     """Run the whole pipeline, offline, on drawn birds."""
     return sightwords.demo(config or DemoConfig())
+
+
+app.meta.suppress_keyboard_interrupt = False
 
 
 @app.meta.default

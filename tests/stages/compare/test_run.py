@@ -193,3 +193,45 @@ def test_jobs_of_several_conditions_differ_in_the_training_set_alone(config, ima
     jobs = jobs_of(config, Plan(["resnet10t"], 1, 2, []), open_catalog(config))
     options = {cell.condition: (job.train.train_fraction, job.train.long_tail) for cell, job in jobs.items()}
     assert options == {"train-fraction-0.25": (0.25, 1.0), "long-tail-10": (1.0, 10.0)}
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(config, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "sightwords",
+        "compare",
+        config.images,
+        "--arms",
+        "baseline",
+        "--models",
+        "resnet10t",
+    ]
+    command += [
+        "--batch-size",
+        "8",
+        "--image-size",
+        "32",
+        "--epochs",
+        "500",
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+        "--out",
+        str(config.out),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    log = Cell("clean", "resnet10t", "baseline", 0).folder(config.out) / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on where it stopped" in told
+    assert "Traceback" not in told
+    size = log.stat().st_size
+    time.sleep(2)
+    assert log.stat().st_size == size  # nobody trains on

@@ -49,7 +49,7 @@ def do_all(jobs: Sequence[Job], places: Sequence[str], title: str = "Comparing")
     with Progress(title, total, "epochs", done) as progress, _pool(places) as pool:
         futures = {pool.submit(do, job): job for job in open_jobs}
         try:
-            _watch(futures, done, len(jobs), progress, failed)
+            _watch(futures, done, len(places), progress, failed)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
@@ -69,7 +69,11 @@ def _pool(places: Sequence[str]) -> ProcessPoolExecutor:
 
 
 def _watch(
-    futures: dict[Future[None], Job], before: int, num_jobs: int, progress: Progress, failed: dict[Path, BaseException]
+    futures: dict[Future[None], Job],
+    before: int,
+    num_processes: int,
+    progress: Progress,
+    failed: dict[Path, BaseException],
 ) -> None:
     waiting = set(futures)
     while waiting:
@@ -78,10 +82,11 @@ def _watch(
             if (error := future.exception()) is not None:
                 failed[futures[future].folder] = error
         epochs = before + sum(_num_epochs(job) for job in futures.values())
-        running = [futures[future].folder for future in waiting if future.running()]
-        ready = num_jobs - len(waiting)
-        now = ", ".join("/".join(folder.parts[-4:]) for folder in running[:2])
-        progress.advance(max(0, epochs - progress.done), f"{ready} of {num_jobs} trainings; now {now}")
+        # in order of submission; the pool calls one more running than it has processes
+        running = [job.folder for future, job in futures.items() if future in waiting and future.running()]
+        ready = sum(job.is_finished for job in futures.values())
+        now = ", ".join("/".join(folder.parts[-4:]) for folder in running[:num_processes])
+        progress.advance(max(0, epochs - progress.done), f"{ready} of {len(futures)} trainings; now {now}")
 
 
 def _num_epochs(job: Job) -> int:
