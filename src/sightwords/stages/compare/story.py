@@ -50,11 +50,19 @@ def tell(config: CompareConfig, catalog: Catalog, analysis: Analysis, advice: Ad
         class_names=dict(zip(catalog.class_ids, catalog.class_names, strict=True)),
         fixed=list(_fixed(analysis, catalog, texts)),
         examples=list(_examples(catalog, texts)),
-        commands=["sightwords " + shlex.join(sys.argv[1:])] if Path(sys.argv[0]).stem == "sightwords" else [],
+        commands=list(_commands(config)),
         environment=_environment(config, catalog),
         licences=_licences(config),
         notes=notes,
     )
+
+
+def _commands(config: CompareConfig) -> Iterator[str]:
+    """Yield the command that was given, and how to repeat a single training."""
+    if Path(sys.argv[0]).name in ("sightwords", "__main__.py"):
+        yield "sightwords " + shlex.join(sys.argv[1:])
+    one = config.out / "runs" / "CONDITION" / "NETWORK" / "ARM" / "seed-N" / "config.yaml"
+    yield f"sightwords --config {shlex.quote(str(one))} train --out RUN   # a single training again"
 
 
 def _texts(path: Path | None) -> dict[str, str]:
