@@ -139,6 +139,14 @@ def test_an_unknown_network_is_told_before_anything_is_trained(config):
     assert not (config.out / "runs").exists()
 
 
+def test_two_networks_of_one_name_are_refused(config, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "small.yaml").write_text("model: resnet10t\n")
+    with pytest.raises(ConfigError, match="--models names small twice"):
+        sightwords.compare(replace(config, models=[str(tmp_path / f / "small.yaml") for f in ("a", "b")]))
+
+
 def test_text_without_embeddings_is_an_error(config):
     with pytest.raises(ConfigError, match="The arms aligned need text"):
         replace(config, embeddings=[])

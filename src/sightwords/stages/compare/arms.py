@@ -20,11 +20,16 @@ CONTROLS = {
 ARMS = {"baseline": "no text", "aligned": "the descriptions", **CONTROLS}
 
 
+def is_file(name: str) -> bool:
+    """Whether an arm or a network is named by a file of options."""
+    return name.endswith((".yaml", ".yml"))
+
+
 def check_arm(arm: str) -> None:
     """Raise ConfigError, naming what is known, unless the arm is known."""
     if arm in ARMS or arm.startswith("aligned:"):
         return
-    if not arm.endswith((".yaml", ".yml")):
+    if not is_file(arm):
         known = "\n".join(f"  {name}: {meaning}" for name, meaning in ARMS.items())
         raise ConfigError(
             f"There is no arm {arm!r}. Known are\n{known}\nand aligned:LOSS, and a YAML file of options, `align: ...`."
@@ -35,7 +40,7 @@ def check_arm(arm: str) -> None:
 
 def arm_name(arm: str) -> str:
     """Return the name of an arm, fit for a folder: `aligned-cosine`, a file's stem."""
-    return Path(arm).stem if arm.endswith((".yaml", ".yml")) else arm.replace(":", "-")
+    return Path(arm).stem if is_file(arm) else arm.replace(":", "-")
 
 
 def options_of(file: str) -> dict[str, Any]:
@@ -81,7 +86,7 @@ def with_arm(config: sightwords.TrainConfig, arm: str, text: list[Path]) -> sigh
     config = replace(config, embeddings=text)
     if arm.startswith("aligned:"):
         return with_options(config, {"align": {"loss": arm.partition(":")[2]}}, f"--arms {arm}")
-    if arm.endswith((".yaml", ".yml")):
+    if is_file(arm):
         options = options_of(arm)
         if foreign := sorted(options.keys() - {"align", "embeddings"}):
             raise ConfigError(

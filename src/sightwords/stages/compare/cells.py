@@ -10,7 +10,8 @@ import sightwords
 from sightwords.backbones import build_backbone
 from sightwords.data.catalog import Catalog
 from sightwords.data.hardening import harden
-from sightwords.stages.compare.arms import arm_name, options_of, with_arm, with_options
+from sightwords.errors import ConfigError
+from sightwords.stages.compare.arms import arm_name, is_file, options_of, with_arm, with_options
 from sightwords.stages.compare.config import CompareConfig
 from sightwords.stages.compare.controls import control_text
 from sightwords.stages.compare.plan import Plan
@@ -49,11 +50,9 @@ def conditions_of(config: CompareConfig) -> list[Condition]:
 
 def model_name(model: str) -> str:
     """Return a network's name, fit for a folder."""
-    return (
-        Path(model).stem
-        if model.endswith((".yaml", ".yml"))
-        else model.removeprefix("timm:").replace("/", "_").replace(":", "-")
-    )
+    if is_file(model):
+        return Path(model).stem
+    return model.removeprefix("timm:").replace("/", "_").replace(":", "-")
 
 
 def training(config: CompareConfig, model: str, epochs: int | None = None) -> sightwords.TrainConfig:
@@ -64,15 +63,12 @@ def training(config: CompareConfig, model: str, epochs: int | None = None) -> si
     """
     shared: dict[str, Any] = {name: getattr(config, name) for name in _SHARED if name != "embeddings"}
     base = sightwords.TrainConfig(**shared, out=config.out, resume=True)
-    if model.endswith((".yaml", ".yml")):
-        base = with_options(base, options_of(model), model)
-    else:
-        base = replace(base, model=model)
+    base = with_options(base, options_of(model), model) if is_file(model) else replace(base, model=model)
     if epochs is not None:
         base = replace(base, epochs=round(base.epochs * epochs / config.epochs))
     # what is not measured is not paid for: a few points make a curve
     every = max(config.eval_every, base.epochs // 10) if not base.early_stopping else config.eval_every
-    return replace(base, eval_every=every, checkpoint_every=base.checkpoint_every)
+    return replace(base, eval_every=every)
 
 
 def check_models(config: CompareConfig, catalog: Catalog) -> None:
@@ -81,6 +77,9 @@ def check_models(config: CompareConfig, catalog: Catalog) -> None:
     Raises:
         ConfigError: a network is unknown, or two have the same name here.
     """
+    names = [model_name(model) for model in config.models]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"--models names {', '.join(twice)} twice. Give the files names of their own.")
     for model in config.models:
         one = training(config, model)
         build_backbone(one.model, len(catalog.class_ids), one.image_size, None, **one.model_kwargs)
