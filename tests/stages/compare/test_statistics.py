@@ -110,6 +110,13 @@ def test_summary_survives_networks_without_any_spread():
     assert summarize([none, none]).mean == 0.0
 
 
+def test_a_network_without_any_spread_does_not_take_all_the_weight():
+    none, some = student_interval(0.0, 0.0, float("inf")), student_interval(0.04, 0.01, 1e6)
+    found = summarize([none, some])
+    assert found.mean == pytest.approx(0.02)
+    assert found.low < 0 < 0.04 < found.high
+
+
 # the sentence
 
 WIN = student_interval(0.021, 0.004, 1e6)

@@ -119,8 +119,9 @@ def summarize(effects: Sequence[Interval], level: float = LEVEL) -> Interval:
     if len(effects) == 1:
         return effects[0]
     means = np.array([effect.mean for effect in effects])
-    floor = 1e-6  # an effect without any spread must not take all the weight
-    variances = np.array([max(effect.error, floor) ** 2 for effect in effects])
+    # two arms that agree on every image show no spread, which is no certainty: they count like the vaguest network
+    vaguest = max(effect.error for effect in effects) or 1e-6
+    variances = np.array([(effect.error or vaguest) ** 2 for effect in effects])
     between = _between_variance(means, variances)
     weights = 1 / (variances + between)
     mean = float((weights * means).sum() / weights.sum())
