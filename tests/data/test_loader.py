@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sightwords.data.augment import EvalTransform, InputSize, RandomOperation, TrainTransform
+from sightwords.data.augment import ArrayPicture, EvalTransform, InputSize, RandomOperation, TrainTransform
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import AugmentConfig, ImagesConfig
 from sightwords.data.loader import TrainOrder, eval_loader, train_loader
@@ -118,7 +118,7 @@ def test_orders_that_cannot_be(arguments, message):
 @pytest.mark.parametrize("magnitude", range(31))
 @pytest.mark.parametrize("std", [0.0, 5.0])
 def test_every_randaugment_operation_works_at_every_strength(magnitude, std):
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
+    picture = ArrayPicture(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
     transform = TrainTransform(AugmentConfig(randaugment=3, magnitude=magnitude, magnitude_std=std), SIZE, 0)
     results = [transform(picture, epoch, "key") for epoch in range(60)]
     assert all(r.dtype == torch.uint8 and r.shape == (3, 24, 24) for r in results)
@@ -159,6 +159,6 @@ def test_repeats_are_spread_over_the_global_batch_and_augmented_differently(trai
 def test_eval_transform_keeps_the_centre():
     picture = Image.new("RGB", (100, 50), (255, 0, 0))
     picture.paste((0, 0, 255), (25, 0, 75, 50))
-    out = EvalTransform(InputSize(32, crop_pct=1.0))(picture, 0, "")
+    out = EvalTransform(InputSize(32, crop_pct=1.0))(ArrayPicture(np.asarray(picture)), 0, "")
     assert out.shape == (3, 32, 32)
     assert (out[2] > 200).float().mean() > 0.95

@@ -36,3 +36,16 @@ def write_class_folders(root: Path, num_train: int, num_val: int, size: int = 32
             for i in range(count):
                 draw(class_name, first + i, size).save(folder / f"{i:03d}.png")
     return root
+
+
+def photo(height: int, width: int, seed: int) -> np.ndarray:
+    """Return pixels with the spectrum of a photograph (amplitude falls with frequency), uint8, shape (H, W, 3)."""
+    draw = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = 1
+    layers = [
+        np.fft.irfft2(np.fft.rfft2(draw.normal(size=(height, width))) / frequency, s=(height, width)) for _ in "rgb"
+    ]
+    grey, *colours = [(layer - layer.mean()) / layer.std() for layer in layers]
+    channels = [grey, *(0.8 * grey + 0.2 * colour for colour in colours)]
+    return np.clip(128 + 50 * np.stack(channels, axis=2), 0, 255).astype(np.uint8)

@@ -1,23 +1,63 @@
-"""From a decoded picture to the network's input size, as uint8; each draw is a function of the image and the epoch."""
+"""From a picture to the network's input size, as uint8; each draw is a function of the image and the epoch."""
 
 from __future__ import annotations
 
+import math
+import random
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
 from sightwords.data.config import AugmentConfig
-from sightwords.data.randomness import torch_seeded
+from sightwords.data.decode import Box
+from sightwords.data.randomness import derive_seed, torch_seeded
+from sightwords.data.resize import resize
 
-INTERPOLATIONS = {
-    "bilinear": v2.InterpolationMode.BILINEAR,
-    "bicubic": v2.InterpolationMode.BICUBIC,
-    "nearest": v2.InterpolationMode.NEAREST,
-    "lanczos": v2.InterpolationMode.LANCZOS,
-}
+RATIOS = (3 / 4, 4 / 3)
+MIN_GAP = 2
+_NUM_TRIES = 10
+
+
+class Picture(Protocol):
+    """Pixels that are at hand, or are decoded when asked for: see `EncodedPicture` and `ArrayPicture`."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+
+    @property
+    def reductions(self) -> tuple[int, ...]:
+        """The factors by which it can be shrunk at no cost, largest first, 1 last."""
+
+    def crop(self, box: Box, reduction: int = 1) -> np.ndarray:
+        """Return a part of it, uint8, shape (height / reduction, width / reduction, 3)."""
+
+
+@dataclass(frozen=True)
+class ArrayPicture:
+    """A picture whose pixels are at hand.
+
+    Attributes:
+        pixels: uint8, shape (H, W, 3).
+    """
+
+    pixels: np.ndarray
+    reductions: tuple[int, ...] = (1,)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    def crop(self, box: Box, reduction: int = 1) -> np.ndarray:
+        """Return a part of it, uint8, a view of shape (height, width, 3)."""
+        left, top, right, bottom = box
+        return self.pixels[top:bottom, left:right]
 
 
 @dataclass(frozen=True)
@@ -28,6 +68,11 @@ class InputSize:
     interpolation: str = "bicubic"
     crop_pct: float = 0.875
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+
+    @property
+    def resized(self) -> int:
+        """The shorter side in pixels to which evaluation resizes before it crops."""
+        return max(self.image_size, round(self.image_size / self.crop_pct))
 
 
 class RandomOperation(torch.nn.Module):
@@ -53,39 +98,107 @@ class RandomOperation(torch.nn.Module):
         return changed
 
 
+def random_crop(size: tuple[int, int], smallest: float, draw: random.Random) -> Box:
+    """Return a random part of a picture, by the rule of torchvision's RandomResizedCrop (arXiv 1409.4842).
+
+    Args:
+        size: width and height in pixels.
+        smallest: smallest share of the area.
+        draw: where randomness comes from.
+    """
+    width, height = size
+    for _ in range(_NUM_TRIES):
+        area = width * height * draw.uniform(smallest, 1.0)
+        ratio = math.exp(draw.uniform(math.log(RATIOS[0]), math.log(RATIOS[1])))
+        crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            left, top = draw.randint(0, width - crop_width), draw.randint(0, height - crop_height)
+            return left, top, left + crop_width, top + crop_height
+    # a picture too narrow: its middle, as wide as is allowed
+    crop_width = min(width, round(height * RATIOS[1]))
+    crop_height = min(height, round(width / RATIOS[0]))
+    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    return left, top, left + crop_width, top + crop_height
+
+
+def reduced(box: Box, image_size: int, reductions: tuple[int, ...]) -> tuple[Box, int]:
+    """Return the box on a coarser grid, and the factor by which the picture may be shrunk before it is cropped.
+
+    The factor is the largest that leaves twice the pixels that are wanted in each direction, so that the filter of the
+    interpolation still decides; edges move by less than the factor.
+
+    Args:
+        box: a part of a picture.
+        image_size: side in pixels to which it will be resized.
+        reductions: possible factors, largest first.
+    """
+    left, top, right, bottom = box
+    shorter = min(right - left, bottom - top)
+    factor = next(factor for factor in reductions if factor == 1 or shorter // factor >= MIN_GAP * image_size)
+    left, top = left - left % factor, top - top % factor
+    return (left, top, right - right % factor, bottom - bottom % factor), factor
+
+
 class TrainTransform:
     """Random crop, flip, RandAugment, jitter and erasing; picture in, uint8 (3, S, S) out."""
 
     def __init__(self, config: AugmentConfig, size: InputSize, seed: int) -> None:
         self.seed = seed
-        interpolation = INTERPOLATIONS[size.interpolation]
-        steps: list[torch.nn.Module] = [
-            v2.RandomResizedCrop(size.image_size, scale=(config.crop_scale, 1.0), interpolation=interpolation),
-            v2.RandomHorizontalFlip(config.flip),
-        ]
+        self._config, self._size = config, size
         fill = [round(255 * value) for value in size.mean]
-        steps += config.randaugment * [RandomOperation(config.magnitude, config.magnitude_std, fill)]
+        operation = RandomOperation(config.magnitude, config.magnitude_std, fill)
+        on_image: list[torch.nn.Module] = [operation] * config.randaugment
         if config.color_jitter:
-            steps.append(v2.ColorJitter(*(3 * [config.color_jitter])))
-        steps.append(v2.PILToTensor())
+            on_image.append(v2.ColorJitter(*(3 * [config.color_jitter])))
+        steps = [v2.ToPILImage(), *on_image, v2.PILToTensor()] if on_image else []
         if config.erase:
             steps.append(v2.RandomErasing(config.erase, value=[float(value) for value in fill]))
-        self._steps = v2.Compose(steps)
+        self._steps = v2.Compose(steps) if steps else None
 
-    def __call__(self, image: Image.Image, epoch: int, key: str, repeat: int = 0) -> Tensor:
+    def __call__(self, picture: Picture, epoch: int, key: str, repeat: int = 0) -> Tensor:
         """Return the picture's variant of this epoch, a function of (seed, epoch, key, repeat) alone."""
-        with torch_seeded("augment", self.seed, epoch, key, *([repeat] if repeat else [])):
-            return torch.as_tensor(self._steps(image))
+        name: list[int | str] = ["augment", self.seed, epoch, key, *([repeat] if repeat else [])]
+        draw = random.Random(derive_seed(*name))
+        side = self._size.image_size
+        box = random_crop(picture.size, self._config.crop_scale, draw)
+        pixels = resize(picture.crop(*reduced(box, side, picture.reductions)), side, side, self._size.interpolation)
+        if draw.random() < self._config.flip:
+            pixels = pixels.flip(-1)
+        if self._steps is None:
+            return pixels
+        with torch_seeded(*name):
+            return torch.as_tensor(self._steps(pixels))
 
 
 class EvalTransform:
     """Resize of the shorter side and centre crop; picture in, uint8 (3, S, S) out."""
 
     def __init__(self, size: InputSize) -> None:
-        scaled = max(size.image_size, round(size.image_size / size.crop_pct))
-        resize = v2.Resize(scaled, INTERPOLATIONS[size.interpolation])
-        self._steps = v2.Compose([resize, v2.CenterCrop(size.image_size), v2.PILToTensor()])
+        self._size = size
 
-    def __call__(self, image: Image.Image, epoch: int, key: str, repeat: int = 0) -> Tensor:
+    def __call__(self, picture: Picture, epoch: int, key: str, repeat: int = 0) -> Tensor:
         """Return the centre of the picture; `epoch`, `key` and `repeat` change nothing."""
-        return torch.as_tensor(self._steps(image))
+        pixels = shrunk(picture, self._size.resized, self._size.interpolation, exactly=True)
+        return torch.as_tensor(v2.functional.center_crop(pixels, [self._size.image_size]))
+
+
+def shrunk(picture: Picture, shorter: int, interpolation: str, exactly: bool = False) -> Tensor:
+    """Return the whole picture, its shorter side resized, uint8, shape (3, H, W).
+
+    Args:
+        picture: the picture.
+        shorter: wanted length of the shorter side in pixels.
+        interpolation: see `resize`.
+        exactly: whether a smaller picture is enlarged; it is left as it is otherwise.
+    """
+    width, height = picture.size
+    whole, factor = reduced((0, 0, width, height), shorter, picture.reductions)
+    if factor == 1:
+        whole = (0, 0, width, height)
+    pixels = picture.crop(whole, factor)
+    side = min(width, height)
+    if side <= shorter and not exactly:
+        return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
+    if width <= height:
+        return resize(pixels, int(shorter * height / width), shorter, interpolation)
+    return resize(pixels, shorter, int(shorter * width / height), interpolation)

@@ -4,17 +4,92 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from sightwords.errors import UnreadableImageError
 
 MAX_BYTES = 200 * 2**20
 MAX_PIXELS = 178_956_970  # Pillow's own bound against decompression bombs, made an error here instead of a warning
-DECODER_VERSION = 1  # raise it when the pixels of any image would change
+DECODER_VERSION = 2  # raise it when the pixels of any image would change
 
 _DEEP_GREY = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
+_JPEG_REDUCTIONS = (8, 4, 2, 1)
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom edge in pixels of the whole upright picture; right and bottom are not part of it."""
+
+
+class EncodedPicture:
+    """An image file whose header was read; its pixels are decoded when they are asked for.
+
+    Args:
+        data: the file's bytes.
+        name: the image's name for the error message.
+        max_pixels: upper bound of width x height.
+
+    Raises:
+        UnreadableImageError: the bytes are no image, are cut short, or exceed the limits.
+    """
+
+    def __init__(self, data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> None:
+        if len(data) > MAX_BYTES:
+            raise UnreadableImageError(name, f"{len(data):,} bytes; at most {MAX_BYTES:,} are allowed")
+        self._data, self._name = data, name
+        with _explained(name):
+            self._image: Image.Image = Image.open(io.BytesIO(data))
+            width, height = self._image.size
+            if width * height > max_pixels:
+                raise UnreadableImageError(name, f"{width} x {height} pixels; at most {max_pixels:,} are allowed")
+            self._is_jpeg = self._image.format == "JPEG"
+            if self._is_jpeg:
+                orientation = self._image.getexif().get(ExifTags.Base.Orientation, 1)
+                self._size = (height, width) if orientation >= 5 else (width, height)
+                self._reductions = _whole(width, height) if orientation != 1 else _JPEG_REDUCTIONS
+            else:
+                # where the orientation stands cannot be told before all is read
+                self._image = _upright_rgb(self._image)
+                self._size = self._image.size
+                self._reductions = (1,)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright picture in pixels."""
+        return self._size
+
+    @property
+    def reductions(self) -> tuple[int, ...]:
+        """The factors by which the picture can be shrunk while it is decoded, largest first."""
+        return self._reductions
+
+    def decode(self, reduction: int = 1) -> Image.Image:
+        """Return the picture, upright, RGB, 8 bits a channel.
+
+        Args:
+            reduction: one of `reductions`; sides are divided by it, fractions rounded up. A JPEG file's blocks are
+                then made at the smaller size, which is faster and averages as a box filter does.
+        """
+        if not self._is_jpeg:
+            return self._image
+        with _explained(self._name):
+            image, self._image = self._image, Image.open(io.BytesIO(self._data))  # it can be decoded but once
+            if reduction > 1:
+                image.draft(image.mode, tuple(max(1, side // reduction) for side in image.size))  # type: ignore[arg-type]
+            return _upright_rgb(image)
+
+    def crop(self, box: Box, reduction: int = 1) -> np.ndarray:
+        """Return a part of the picture, uint8, shape (height / reduction, width / reduction, 3).
+
+        Args:
+            box: the part; its edges are multiples of `reduction`, or the picture's own.
+            reduction: as for `decode`.
+        """
+        left, top, right, bottom = box
+        reduced = (left // reduction, top // reduction, -(-right // reduction), -(-bottom // reduction))
+        return np.asarray(self.decode(reduction).crop(reduced))
 
 
 def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -31,23 +106,34 @@ def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS)
     Raises:
         UnreadableImageError: the bytes are no image, are cut short, or exceed the limits.
     """
-    if len(data) > MAX_BYTES:
-        raise UnreadableImageError(name, f"{len(data):,} bytes; at most {MAX_BYTES:,} are allowed")
+    return EncodedPicture(data, name, max_pixels).decode()
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what Pillow raises into an error that names the image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings about harmless EXIF and palette oddities
-            image = Image.open(io.BytesIO(data))
-            width, height = image.size
-            if width * height > max_pixels:
-                raise UnreadableImageError(name, f"{width} x {height} pixels; at most {max_pixels:,} are allowed")
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            yield
     except UnidentifiedImageError:
         raise UnreadableImageError(name, "not an image, or of a format that Pillow does not know") from None
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(name, str(error)) from None
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError, MemoryError) as error:
         raise UnreadableImageError(name, f"damaged or cut short ({error})") from None
+
+
+def _whole(width: int, height: int) -> tuple[int, ...]:
+    """Return the reductions that divide both sides: of a turned picture the others would move its edges."""
+    return tuple(factor for factor in _JPEG_REDUCTIONS if width % factor == 0 and height % factor == 0)
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    return _to_rgb(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sightwords.data.augment import EvalTransform, TrainTransform
+from sightwords.data.augment import ArrayPicture, EvalTransform, Picture, TrainTransform, shrunk
 from sightwords.data.catalog import ImageSet
-from sightwords.data.decode import decode_image
+from sightwords.data.decode import EncodedPicture
+from sightwords.data.pixel_cache import CachePlan, PixelCache
 from sightwords.data.randomness import balanced_order, epoch_order
 from sightwords.errors import ConfigError, DataError, UnreadableImageError
 
@@ -75,9 +76,22 @@ class _Images(Dataset[Any]):
     """Reads, decodes and transforms the images of one batch; holds columns, not objects."""
 
     def __init__(
-        self, images: ImageSet, num_classes: int, transform: TrainTransform | EvalTransform, join: Join | None
+        self,
+        images: ImageSet,
+        num_classes: int,
+        transform: TrainTransform | EvalTransform,
+        join: Join | None,
+        cache: CachePlan | None,
     ) -> None:
         self._images, self._num_classes, self._transform, self._join = images, num_classes, transform, join
+        self._plan = cache
+        self._cache: PixelCache | None = None
+
+    @property
+    def _pixels(self) -> PixelCache | None:
+        if self._cache is None and self._plan is not None:  # opened in the process that reads
+            self._cache = PixelCache(self._plan)
+        return self._cache
 
     def __getitems__(self, slots: Sequence[Slot]) -> ImageBatch:
         pictures: list[Tensor] = []
@@ -89,6 +103,8 @@ class _Images(Dataset[Any]):
                 kept.append(slot)
             except UnreadableImageError as error:
                 unreadable.append(f"{error.name}: {error.reason}")
+        if self._pixels is not None:
+            self._pixels.flush()
         if not kept:
             raise DataError(f"None of the {len(slots)} images of a batch can be read; the first: {unreadable[0]}.")
         indices = np.array([slot.index for slot in kept], np.int64)
@@ -108,13 +124,27 @@ class _Images(Dataset[Any]):
         return self.__getitems__([slot])
 
     def _picture(self, slot: Slot) -> Tensor:
-        member = self._images.member(slot.index)
+        key = self._images.key(slot.index)
+        picture = self._encoded(slot.index) if self._pixels is None else self._cached(self._pixels, slot.index, key)
+        return self._transform(picture, slot.epoch, key, slot.repeat)
+
+    def _encoded(self, index: int) -> EncodedPicture:
+        member = self._images.member(index)
         try:
             data = member.read()
         except OSError as error:
             raise UnreadableImageError(member.name, error.strerror or str(error)) from None
-        picture = decode_image(data, member.name)
-        return self._transform(picture, slot.epoch, self._images.key(slot.index), slot.repeat)
+        return EncodedPicture(data, member.name)
+
+    def _cached(self, cache: PixelCache, index: int, key: str) -> Picture:
+        """Return the shrunk picture: the same whether it was there or is made now."""
+        assert self._plan is not None
+        pixels = cache.get(key)
+        if pixels is None:
+            made = shrunk(self._encoded(index), self._plan.shorter, self._plan.interpolation)
+            pixels = made.permute(1, 2, 0).contiguous().numpy()
+            cache.put(key, pixels)
+        return ArrayPicture(pixels)
 
     def _targets(self, indices: np.ndarray) -> Tensor:
         targets = torch.zeros(len(indices), self._num_classes)
@@ -223,6 +253,7 @@ def train_loader(
     workers: int = 0,
     pin_memory: bool = False,
     join: Join | None = None,
+    cache: CachePlan | None = None,
 ) -> DataLoader[ImageBatch]:
     """Return the micro-batches of steps `first_step` to `last_step` (not included) of this process.
 
@@ -236,9 +267,10 @@ def train_loader(
         workers: loader processes; 0 loads in this one.
         pin_memory: put batches into page-locked memory, for a GPU.
         join: called in the worker with (image indices, epoch); what it returns becomes `batch.extra`.
+        cache: where pictures are kept shrunk; None decodes each anew.
     """
     batches = _Batches(lambda: order.batches(first_step, last_step), (last_step - first_step) * order.accumulate)
-    return _loader(_Images(images, num_classes, transform, join), batches, workers, pin_memory)
+    return _loader(_Images(images, num_classes, transform, join, cache), batches, workers, pin_memory)
 
 
 def eval_loader(
@@ -250,6 +282,7 @@ def eval_loader(
     pin_memory: bool = False,
     rank: int = 0,
     world_size: int = 1,
+    cache: CachePlan | None = None,
 ) -> DataLoader[ImageBatch]:
     """Return every image of a set once, in order; of several processes each gets every `world_size`-th image."""
     own = range(rank, len(images), world_size)
@@ -259,7 +292,7 @@ def eval_loader(
             yield [Slot(0, 0, index, index) for index in own[start : start + batch_size]]
 
     sampler = _Batches(batches, -(-len(own) // batch_size))
-    return _loader(_Images(images, num_classes, transform, None), sampler, workers, pin_memory)
+    return _loader(_Images(images, num_classes, transform, None, cache), sampler, workers, pin_memory)
 
 
 def _loader(dataset: _Images, batches: _Batches, workers: int, pin_memory: bool) -> DataLoader[ImageBatch]:

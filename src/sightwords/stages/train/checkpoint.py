@@ -90,6 +90,7 @@ def identity(config: TrainConfig, keys: list[str], class_ids: list[str]) -> dict
     """Return what must stay the same between a run and its resumption: options, images by key, vectors by content."""
     values = {name: value for name, value in asdict(config).items() if name not in FREE_FIELDS}
     values["classes"] = str(values["classes"])
+    values["cache_gb"] = bool(values["cache_gb"])  # its size changes nothing, but kept pictures are shrunk
     digest = hashlib.sha256("\n".join([*keys, *class_ids]).encode()).hexdigest()
     vectors = [hashlib.sha256((folder / "meta.json").read_bytes()).hexdigest() for folder in config.embeddings]
     return {**values, "training images": digest, "embedding sets": vectors}

@@ -150,6 +150,9 @@ class TrainingOptions(ImagesConfig):
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     workers: int = field(default_factory=default_workers)
     """Loader processes of each training process; they change the speed and nothing else."""
+    cache_gb: float = 0.0
+    """Keep decoded pictures, shrunk to little more than the network's input, on disk for further epochs and runs: at
+    most this many gigabytes; 0 keeps none and decodes each anew."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward pass; the weights stay fp32."""
     device: str = "auto"
@@ -180,6 +183,7 @@ class TrainingOptions(ImagesConfig):
             "workers",
             "head_warmup_epochs",
             "early_stopping",
+            "cache_gb",
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must not be negative.")

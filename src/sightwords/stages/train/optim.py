@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
-from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
+from timm.optim import (
+    create_optimizer_v2,
+    get_optimizer_class,
+    list_optimizers,
+    param_groups_layer_decay,
+    param_groups_weight_decay,
+)
 from timm.scheduler import CosineLRScheduler
 from torch import nn, optim
 
@@ -31,9 +38,20 @@ def build_optimizer(task: Task, config: TrainConfig) -> optim.Optimizer:
         raise UnknownNameError("optimizer", config.optimizer, known)
     groups = [*_network_groups(task, config), *_groups(task.alignment, config.weight_decay, body=False)]
     optimizer: optim.Optimizer = create_optimizer_v2(
-        groups, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum
+        groups,
+        opt=config.optimizer,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        momentum=config.momentum,
+        **_fused(config.optimizer, next(task.parameters()).device.type),
     )
     return optimizer
+
+
+def _fused(name: str, device: str) -> dict[str, bool]:
+    """Return the argument that updates all parameters in one kernel, where torch has one for optimiser and device."""
+    accepted = signature(get_optimizer_class(name, bind_defaults=False)).parameters
+    return {"fused": True} if "fused" in accepted and device in ("cpu", "cuda") else {}
 
 
 def _network_groups(task: Task, config: TrainConfig) -> list[dict[str, Any]]:
