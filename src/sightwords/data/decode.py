@@ -40,19 +40,21 @@ class EncodedPicture:
             raise UnreadableImageError(name, f"{len(data):,} bytes; at most {MAX_BYTES:,} are allowed")
         self._data, self._name = data, name
         with _explained(name):
-            self._image: Image.Image = Image.open(io.BytesIO(data))
-            width, height = self._image.size
+            image = Image.open(io.BytesIO(data))
+            width, height = image.size
             if width * height > max_pixels:
                 raise UnreadableImageError(name, f"{width} x {height} pixels; at most {max_pixels:,} are allowed")
-            self._is_jpeg = self._image.format == "JPEG"
-            if self._is_jpeg:
-                orientation = self._image.getexif().get(ExifTags.Base.Orientation, 1)
+            self._opened: Image.Image | None = None
+            self._decoded: Image.Image | None = None
+            if image.format == "JPEG":
+                self._opened = image
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
                 self._size = (height, width) if orientation >= 5 else (width, height)
                 self._reductions = _whole(width, height) if orientation != 1 else _JPEG_REDUCTIONS
             else:
                 # where the orientation stands cannot be told before all is read
-                self._image = _upright_rgb(self._image)
-                self._size = self._image.size
+                self._decoded = _upright_rgb(image)
+                self._size = self._decoded.size
                 self._reductions = (1,)
 
     @property
@@ -72,10 +74,11 @@ class EncodedPicture:
             reduction: one of `reductions`; sides are divided by it, fractions rounded up. A JPEG file's blocks are
                 then made at the smaller size, which is faster and averages as a box filter does.
         """
-        if not self._is_jpeg:
-            return self._image
+        if self._decoded is not None:
+            return self._decoded
         with _explained(self._name):
-            image, self._image = self._image, Image.open(io.BytesIO(self._data))  # it can be decoded but once
+            # an opened file can be decoded but once
+            image, self._opened = self._opened or Image.open(io.BytesIO(self._data)), None
             if reduction > 1:
                 image.draft(image.mode, tuple(max(1, side // reduction) for side in image.size))  # type: ignore[arg-type]
             return _upright_rgb(image)

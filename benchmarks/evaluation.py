@@ -1,0 +1,114 @@
+"""How fast is a network evaluated, from JPEG files on? Against timm's validation loop.
+
+    python benchmarks/evaluation.py --model resnet10t --image-size 224 --images 256 --repeats 5
+
+The same network, files, input size (resize, centre crop, bicubic), batch and threads; accuracies in both. `timm` is its
+loader with prefetcher and what its validate.py does in a step; `sightwords` is the pass of `sightwords evaluate`.
+`loader` is either's without the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from timm.data import create_dataset, create_loader
+from timm.utils import AverageMeter, accuracy
+from torch import Tensor
+
+from pairs import in_turn, machine, ratio, table
+from photos import write_photos
+from sightwords.backbones import build_backbone, normalize_images
+from sightwords.data.augment import EvalTransform, InputSize
+from sightwords.data.catalog import open_catalog
+from sightwords.data.config import ImagesConfig
+from sightwords.data.loader import eval_loader
+from sightwords.stages.evaluate.prediction import predict
+from sightwords.stages.evaluate.single_label import single_label_metrics
+
+BATCH = 64
+Ways = dict[str, Callable[[], object]]
+
+
+def ways_of(folder: Path, model: str, image_size: int) -> Ways:
+    """Return the passes over the validation images."""
+    backbone = build_backbone(model, 8, image_size, None)
+    backbone.eval()
+    spec, device = backbone.input_spec, torch.device("cpu")
+    images = open_catalog(ImagesConfig(str(folder)), show=False).split("val")
+    transform = EvalTransform(InputSize(image_size, "bicubic", 0.875))
+
+    def timm_batches() -> Iterable[tuple[Tensor, Tensor]]:
+        loader: Iterable[tuple[Tensor, Tensor]] = create_loader(
+            create_dataset("", root=str(folder), split="val"),
+            (3, image_size, image_size),
+            BATCH,
+            interpolation="bicubic",
+            crop_pct=0.875,
+            num_workers=0,
+            persistent_workers=False,
+            device=device,
+        )
+        return loader
+
+    @torch.inference_mode()
+    def timm_pass() -> None:
+        losses, top1, top5 = AverageMeter(), AverageMeter(), AverageMeter()
+        for batch, labels in timm_batches():
+            output = backbone.network(batch)
+            found1, found5 = accuracy(output, labels, topk=(1, 5))
+            losses.update(F.cross_entropy(output, labels).item(), len(batch))
+            top1.update(found1.item(), len(batch))
+            top5.update(found5.item(), len(batch))
+
+    def own_pass() -> None:
+        found = predict(backbone, eval_loader(images, 8, transform, BATCH), device, len(images), "Evaluating")
+        single_label_metrics(found.logits, found.targets.argmax(1))
+
+    def own_loader() -> None:
+        for batch in eval_loader(images, 8, transform, BATCH):
+            normalize_images(batch.images, spec.mean, spec.std)
+
+    return {
+        "timm": timm_pass,
+        "sightwords": own_pass,
+        "loader, timm": lambda: list(map(len, timm_batches())),
+        "loader, sightwords": own_loader,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
+    """Print the table; return images per second by way."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="resnet10t")
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--size", type=int, nargs=2, default=(500, 375), help="width and height of the files")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ["SIGHTWORDS_CACHE"] = f"{temporary}/cache"
+        # write_photos makes a quarter as many validation images
+        folder = write_photos(Path(temporary) / "photos", 4 * options.images, tuple(options.size))
+        timings = in_turn(ways_of(folder, options.model, options.image_size), options.repeats)
+    rates = {name: options.images / sorted(timing.wall_s)[options.repeats // 2] for name, timing in timings.items()}
+    peers = {"sightwords": "timm", "loader, sightwords": "loader, timm"}
+    rows = [
+        (name, f"{rate:.0f}", ratio(timings[peers.get(name, name)].wall_s, timings[name].wall_s))
+        for name, rate in rates.items()
+    ]
+    print(machine())
+    print(f"{options.model} at {options.image_size} px, {options.threads} threads, {options.repeats} rounds\n")
+    print(table(("way", "images/s", "times timm"), rows))
+    return rates
+
+
+if __name__ == "__main__":
+    main()
