@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast lint bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sightwords demo
@@ -14,6 +14,10 @@ test: lint
 # leaves out the slow tests: the fast round while working
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not slow"
+
+# every figure of docs/benchmarks.md, on this machine
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/bench.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

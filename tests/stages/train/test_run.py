@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,15 @@ import torch
 from safetensors.torch import load_file
 
 from sightwords.artefacts.run_folder import RunFolder
+from sightwords.backbones import build_backbone
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import AugmentConfig, ImagesConfig
 from sightwords.errors import ArtefactError, ConfigError, DataError, UnknownNameError
+from sightwords.files import cache_folder
 from sightwords.stages.train.config import AlignConfig, TrainConfig
+from sightwords.stages.train.optim import build_optimizer
 from sightwords.stages.train.run import run
+from sightwords.stages.train.task import Task
 from support.texts import write_vectors
 
 VIT = {"depth": 1, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
@@ -93,6 +98,30 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(config, tmp_path, 
     ends = [RunFolder(c.out).load_checkpoint() for c in (config, again)]
     assert equal(ends[0]["task"], ends[1]["task"])
     assert equal(ends[0]["ema"], ends[1]["ema"])
+
+
+def test_a_run_with_kept_pictures_is_resumed_exactly_also_where_they_are_gone(config, tmp_path):
+    config = replace(config, checkpoint_every=2, image_size=16, cache_gb=0.01)
+    run(config)
+    assert list((cache_folder() / "pixels").glob("*.pixels"))
+    again = replace(config, out=tmp_path / "again")
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 4)
+        with pytest.raises(KilledError):
+            run(again)
+    shutil.rmtree(cache_folder() / "pixels")
+    with pytest.raises(ArtefactError, match="cache_gb was True, is False"):
+        run(replace(again, resume=True, cache_gb=0.0))
+    run(replace(again, resume=True, workers=1, cache_gb=0.00001))
+    assert equal(weights(config), weights(again))
+    assert metrics(config) == metrics(again)
+
+
+@pytest.mark.parametrize(("name", "fused"), [("adamw", True), ("sgd", True), ("lamb", False), ("lion", False)])
+def test_parameters_are_updated_in_one_kernel_where_torch_has_one(config, name, fused):
+    task = Task(build_backbone("resnet10t", 3, 32, None), None, 0.0, False, 8, None)
+    groups = build_optimizer(task, replace(config, optimizer=name)).param_groups
+    assert all(bool(group.get("fused")) == fused for group in groups)
 
 
 @pytest.mark.slow
