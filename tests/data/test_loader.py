@@ -156,6 +156,25 @@ def test_repeats_are_spread_over_the_global_batch_and_augmented_differently(trai
     assert not torch.equal(first, second)
 
 
+def test_an_image_that_comes_again_in_a_batch_is_decoded_once(train_set, monkeypatch):
+    from sightwords.data import picture_source
+
+    opened = []
+    original = picture_source.EncodedPicture
+    monkeypatch.setattr(
+        picture_source, "EncodedPicture", lambda data, name: opened.append(name) or original(data, name)
+    )
+    transform = TrainTransform(STRONG, SIZE, 3)
+    whole = list(train_loader(train_set, 3, transform, TrainOrder(24, 8, 3, repeats=3), 0, 6))
+    assert len(opened) == 6 * 3
+    halves = [
+        list(train_loader(train_set, 3, transform, TrainOrder(24, 8, 3, rank, 2, repeats=3), 0, 6)) for rank in range(2)
+    ]
+    assert all(
+        torch.equal(torch.cat([a.images, b.images]), both.images) for a, b, both in zip(*halves, whole, strict=True)
+    )
+
+
 def test_eval_transform_keeps_the_centre():
     picture = Image.new("RGB", (100, 50), (255, 0, 0))
     picture.paste((0, 0, 255), (25, 0, 75, 50))

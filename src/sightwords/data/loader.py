@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sightwords.data.augment import ArrayPicture, EvalTransform, Picture, TrainTransform, shrunk
+from sightwords.data.augment import EvalTransform, TrainTransform
 from sightwords.data.catalog import ImageSet
-from sightwords.data.decode import EncodedPicture
-from sightwords.data.pixel_cache import CachePlan, PixelCache
+from sightwords.data.picture_source import PictureSource
+from sightwords.data.pixel_cache import CachePlan
 from sightwords.data.randomness import balanced_order, epoch_order
 from sightwords.errors import ConfigError, DataError, UnreadableImageError
 
@@ -81,17 +81,10 @@ class _Images(Dataset[Any]):
         num_classes: int,
         transform: TrainTransform | EvalTransform,
         join: Join | None,
-        cache: CachePlan | None,
+        source: PictureSource,
     ) -> None:
         self._images, self._num_classes, self._transform, self._join = images, num_classes, transform, join
-        self._plan = cache
-        self._cache: PixelCache | None = None
-
-    @property
-    def _pixels(self) -> PixelCache | None:
-        if self._cache is None and self._plan is not None:  # opened in the process that reads
-            self._cache = PixelCache(self._plan)
-        return self._cache
+        self._source = source
 
     def __getitems__(self, slots: Sequence[Slot]) -> ImageBatch:
         pictures: list[Tensor] = []
@@ -103,8 +96,7 @@ class _Images(Dataset[Any]):
                 kept.append(slot)
             except UnreadableImageError as error:
                 unreadable.append(f"{error.name}: {error.reason}")
-        if self._pixels is not None:
-            self._pixels.flush()
+        self._source.end_batch()
         if not kept:
             raise DataError(f"None of the {len(slots)} images of a batch can be read; the first: {unreadable[0]}.")
         indices = np.array([slot.index for slot in kept], np.int64)
@@ -124,27 +116,8 @@ class _Images(Dataset[Any]):
         return self.__getitems__([slot])
 
     def _picture(self, slot: Slot) -> Tensor:
-        key = self._images.key(slot.index)
-        picture = self._encoded(slot.index) if self._pixels is None else self._cached(self._pixels, slot.index, key)
-        return self._transform(picture, slot.epoch, key, slot.repeat)
-
-    def _encoded(self, index: int) -> EncodedPicture:
-        member = self._images.member(index)
-        try:
-            data = member.read()
-        except OSError as error:
-            raise UnreadableImageError(member.name, error.strerror or str(error)) from None
-        return EncodedPicture(data, member.name)
-
-    def _cached(self, cache: PixelCache, index: int, key: str) -> Picture:
-        """Return the shrunk picture: the same whether it was there or is made now."""
-        assert self._plan is not None
-        pixels = cache.get(key)
-        if pixels is None:
-            made = shrunk(self._encoded(index), self._plan.shorter, self._plan.interpolation)
-            pixels = made.permute(1, 2, 0).contiguous().numpy()
-            cache.put(key, pixels)
-        return ArrayPicture(pixels)
+        picture = self._source.open(slot.index)
+        return self._transform(picture, slot.epoch, self._images.key(slot.index), slot.repeat)
 
     def _targets(self, indices: np.ndarray) -> Tensor:
         targets = torch.zeros(len(indices), self._num_classes)
@@ -270,7 +243,8 @@ def train_loader(
         cache: where pictures are kept shrunk; None decodes each anew.
     """
     batches = _Batches(lambda: order.batches(first_step, last_step), (last_step - first_step) * order.accumulate)
-    return _loader(_Images(images, num_classes, transform, join, cache), batches, workers, pin_memory)
+    source = PictureSource(images, cache, order.repeats > 1)
+    return _loader(_Images(images, num_classes, transform, join, source), batches, workers, pin_memory)
 
 
 def eval_loader(
@@ -292,7 +266,8 @@ def eval_loader(
             yield [Slot(0, 0, index, index) for index in own[start : start + batch_size]]
 
     sampler = _Batches(batches, -(-len(own) // batch_size))
-    return _loader(_Images(images, num_classes, transform, None, cache), sampler, workers, pin_memory)
+    dataset = _Images(images, num_classes, transform, None, PictureSource(images, cache))
+    return _loader(dataset, sampler, workers, pin_memory)
 
 
 def _loader(dataset: _Images, batches: _Batches, workers: int, pin_memory: bool) -> DataLoader[ImageBatch]:

@@ -85,6 +85,8 @@ class PixelCache:
 
     def get(self, key: str) -> np.ndarray | None:
         """Return a picture, uint8, shape (H, W, 3), not to be written to; None where it is not there."""
+        if key in self._pending:
+            return self._pending[key]
         place, slot = self._find(bytes.fromhex(key))
         if slot is None:
             return None
