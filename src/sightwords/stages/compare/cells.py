@@ -67,7 +67,7 @@ def training(config: CompareConfig, model: str, epochs: int | None = None) -> si
     if epochs is not None:
         base = replace(base, epochs=round(base.epochs * epochs / config.epochs))
     # what is not measured is not paid for: a few points make a curve
-    every = max(config.eval_every, base.epochs // 10) if not base.early_stopping else config.eval_every
+    every = max(config.eval_every, -(-base.epochs // 10)) if not base.early_stopping else config.eval_every
     return replace(base, eval_every=every)
 
 
