@@ -1,29 +1,21 @@
 """The command line: options become a configuration, the stage runs, its result is told.
 
-Configurations import nothing heavy, so `--help` answers at once; a stage is imported when its command runs.
+`--help` must answer at once: a command's configuration is imported when that command is called, its stage when it runs.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 from cyclopts import App, Parameter
-from cyclopts.config import Yaml
 
 import sightwords
 from sightwords.errors import SightwordsError
-from sightwords.stages.compare.config import CompareConfig
-from sightwords.stages.demo.config import DemoConfig
-from sightwords.stages.describe.config import DescribeConfig
-from sightwords.stages.embed.config import EmbedConfig
-from sightwords.stages.evaluate.config import EvaluateConfig
-from sightwords.stages.export.config import ExportConfig
-from sightwords.stages.importing.config import ImportConfig
-from sightwords.stages.merge.config import MergeConfig
-from sightwords.stages.train.config import TrainConfig
 
 app = App(
     name="sightwords",
@@ -47,58 +39,56 @@ class Result(Protocol):
         """Return what to run next, empty where nothing follows."""
 
 
-@app.command
-def describe(config: DescribeConfig) -> Result:
-    """Let a multimodal model describe every image."""
-    return sightwords.describe(config)
+class Command(NamedTuple):
+    """A command: names in `sightwords` of its function and of its configuration, and what it does."""
+
+    function: str
+    config: str
+    help: str
+    needs_options: bool = True
 
 
-@app.command(name="import")
-def import_(config: ImportConfig) -> Result:
-    """Take over descriptions that exist already: CSV, JSONL, Parquet, or a published torch list."""
-    return sightwords.import_descriptions(config)
+COMMANDS = {
+    "describe": Command("describe", "DescribeConfig", "Let a multimodal model describe every image."),
+    "import": Command(
+        "import_descriptions",
+        "ImportConfig",
+        "Take over descriptions that exist already: CSV, JSONL, Parquet, or a published torch list.",
+    ),
+    "merge": Command("merge", "MergeConfig", "Bring description sets together, also damaged ones."),
+    "embed": Command("embed", "EmbedConfig", "Turn descriptions into text vectors."),
+    "train": Command(
+        "train", "TrainConfig", "Train a plain network, taught by text (--embeddings) or not (the baseline)."
+    ),
+    "evaluate": Command("evaluate", "EvaluateConfig", "Measure a trained network on validation images."),
+    "compare": Command(
+        "compare",
+        "CompareConfig",
+        "Prove what the text gains: arms x networks x seeds, with controls, intervals and a report.",
+    ),
+    "export": Command("export", "ExportConfig", "Write the plain network for the stock library."),
+    "demo": Command("demo", "DemoConfig", "Run the whole pipeline, offline, on drawn birds.", needs_options=False),
+}
+for _name, _command in COMMANDS.items():
+    app.command(f"{__name__}:{_name}", name=_name, help=_command.help)  # imported when it is called for
 
 
-@app.command
-def merge(config: MergeConfig) -> Result:
-    """Bring description sets together, also damaged ones."""
-    return sightwords.merge(config)
+def __getattr__(name: str) -> Callable[..., Result]:
+    """Return the function behind a command; the library that parses the command line asks for it by name."""
+    if name not in COMMANDS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    function, options, _, needs_options = COMMANDS[name]
+    kind = getattr(sightwords, options)
 
+    def run(config: Any = None) -> Result:
+        stage: Callable[[Any], Result] = getattr(sightwords, function)
+        gc.freeze()  # what was loaded stays: no later search for garbage reads it, nor copies its pages in a fork
+        return stage(config or kind())
 
-@app.command
-def embed(config: EmbedConfig) -> Result:
-    """Turn descriptions into text vectors."""
-    return sightwords.embed(config)
-
-
-@app.command
-def train(config: TrainConfig) -> Result:
-    """Train a plain network, taught by text (--embeddings) or not (the baseline)."""
-    return sightwords.train(config)
-
-
-@app.command
-def evaluate(config: EvaluateConfig) -> Result:
-    """Measure a trained network on validation images."""
-    return sightwords.evaluate(config)
-
-
-@app.command
-def compare(config: CompareConfig) -> Result:
-    """Prove what the text gains: arms x networks x seeds, with controls, intervals and a report."""
-    return sightwords.compare(config)
-
-
-@app.command
-def export(config: ExportConfig) -> Result:
-    """Write the plain network for the stock library."""
-    return sightwords.export(config)
-
-
-@app.command
-def demo(config: DemoConfig | None = None) -> Result:
-    """Run the whole pipeline, offline, on drawn birds."""
-    return sightwords.demo(config or DemoConfig())
+    if needs_options:
+        run.__defaults__ = None
+    run.__annotations__["config"] = kind if needs_options else kind | None
+    return run
 
 
 app.meta.suppress_keyboard_interrupt = False
@@ -110,6 +100,8 @@ def _launch(
     config: Annotated[Path | None, Parameter(help="YAML file with options of the command; flags go before it.")] = None,
 ) -> None:
     if config is not None:
+        from cyclopts.config import Yaml
+
         app.config = Yaml(config, must_exist=True, use_commands_as_keys=False)
     result = app(tokens)
     if result is not None and int(os.environ.get("RANK", 0)) == 0:

@@ -45,7 +45,7 @@ def test_rows_are_those_of_each_image_in_the_order_asked_for(tmp_path):
     assert found.num_texts.tolist() == [1, 0, 3, 1]
     parts = [found.rows[start:end].tolist() for start, end in zip(found.starts, found.starts[1:], strict=False)]
     assert parts == [[1], [], [0, 1, 2], [3]]
-    assert (found.starts.dtype, found.rows.dtype) == (np.int64, np.int64)
+    assert (found.starts.dtype, found.rows.dtype) == (np.int64, np.int32)
 
 
 def test_equal_images_share_their_texts(tmp_path):

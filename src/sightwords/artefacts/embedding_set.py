@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sightwords.errors import ArtefactError
 from sightwords.files import atomic_path, write_text
 
 FORMAT_VERSION = 1
+_MIN_ROWS = 65_536  # of the index, read at once
 ENTRIES = {"vectors.npy", "mean.npy", "index.parquet", "meta.json"}
 INDEX_SCHEMA = pa.schema(
     [
@@ -36,7 +38,7 @@ class TextRows:
 
     Attributes:
         starts: int64, shape (N + 1,).
-        rows: rows of the vectors, int64, shape (R,).
+        rows: rows of the vectors, shape (R,); int32 where that is enough, since every training process holds them.
         agreements: of each description and its image, float32, shape (R,), NaN where it was not scored.
     """
 
@@ -48,6 +50,13 @@ class TextRows:
     def num_texts(self) -> np.ndarray:
         """Number of descriptions of each image, int64, shape (N,)."""
         return np.diff(self.starts)
+
+    def of_images(self, indices: np.ndarray) -> TextRows:
+        """Return the vectors of the images at `indices`, in their order."""
+        counts = self.num_texts[indices]
+        starts = np.concatenate(([0], np.cumsum(counts)))
+        places = np.arange(starts[-1]) + np.repeat(self.starts[:-1][indices] - starts[:-1], counts)
+        return TextRows(starts, self.rows[places], self.agreements[places])
 
 
 def check_replaceable(folder: Path) -> None:
@@ -113,14 +122,25 @@ class EmbeddingSet:
 
     def rows_of(self, keys: Sequence[str]) -> TextRows:
         """Return the vectors of each image in the order of `keys`, none where an image has no description."""
-        table = self.index()
-        wanted = pa.table({"key": pa.array(keys, pa.string()), "position": np.arange(len(keys))})
-        joined = table.select(["key", "sample", "row", "agreement"]).join(wanted, "key", join_type="inner")
-        positions, rows, samples = (joined[name].to_numpy() for name in ("position", "row", "sample"))
-        agreements = joined["agreement"].to_numpy().astype(np.float32)  # null becomes NaN
-        order = np.lexsort((rows, samples, positions))
-        starts = np.searchsorted(positions[order], np.arange(len(keys) + 1))
-        return TextRows(starts.astype(np.int64), rows[order].astype(np.int64), agreements[order])
+        encoded = pa.array(keys, pa.string()).dictionary_encode()  # a key may stand there twice
+        rows = self._found(encoded.dictionary).of_images(encoded.indices.to_numpy())
+        del encoded
+        pa.default_memory_pool().release_unused()  # else a training process keeps ten times what it needs of the index
+        return rows
+
+    def _found(self, keys: pa.Array) -> TextRows:
+        """Return the vectors of each of different keys; the index is read in parts of about as many rows as keys."""
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in ("position", "sample", "row", "agreement")}
+        with pq.ParquetFile(self.folder / "index.parquet") as file:
+            columns = [name for name in ("key", *parts) if name in file.schema_arrow.names]
+            for batch in file.iter_batches(max(_MIN_ROWS, len(keys)), columns=columns, use_threads=False):
+                place = pc.index_in(batch["key"], keys)
+                known = batch.filter(place.is_valid())
+                parts["position"].append(place.drop_null().to_numpy())
+                parts["sample"].append(known["sample"].to_numpy())
+                parts["row"].append(known["row"].to_numpy())
+                parts["agreement"].append(_agreements(known))
+        return _sorted_rows(parts, len(keys), len(self.vectors))
 
     @staticmethod
     def write(
@@ -153,6 +173,23 @@ class EmbeddingSet:
             pq.write_table(table, temporary / "index.parquet")
             write_text(temporary / "meta.json", json.dumps({**meta, **counts}, indent=2, ensure_ascii=False) + "\n")
         return EmbeddingSet(folder)
+
+
+def _agreements(batch: pa.RecordBatch) -> np.ndarray:
+    """Return the agreement of each row, float32, NaN where it is null, or where the set is older than the column."""
+    if "agreement" not in batch.schema.names:
+        return np.full(batch.num_rows, np.nan, np.float32)
+    return np.asarray(batch["agreement"].to_numpy(zero_copy_only=False), np.float32)
+
+
+def _sorted_rows(parts: dict[str, list[np.ndarray]], num_keys: int, num_vectors: int) -> TextRows:
+    """Return what was found in the index, in the order of key, sample and row."""
+    none = np.zeros(0, np.int64)
+    position, sample, row, agreement = (np.concatenate([none, *parts[name]]) for name in parts)
+    order = np.lexsort((row, sample, position))
+    starts = np.concatenate(([0], np.cumsum(np.bincount(position, minlength=num_keys))))
+    kind = np.int32 if num_vectors <= np.iinfo(np.int32).max else np.int64
+    return TextRows(starts, row[order].astype(kind), agreement[order].astype(np.float32))
 
 
 def _index_table(columns: Mapping[str, Iterable[Any]]) -> pa.Table:

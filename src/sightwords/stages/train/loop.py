@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 
 from sightwords.align import schedule_weight
 from sightwords.artefacts.run_folder import RunFolder
@@ -26,6 +25,9 @@ from sightwords.stages.train.optim import in_head_warmup, set_rates
 from sightwords.stages.train.process import Processes
 from sightwords.stages.train.step import GradientStep
 from sightwords.stages.train.validate import validate
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 SHOW_INTERVAL_S = 0.5
 
@@ -65,8 +67,7 @@ class Loop:
 
     def fit(self, batches: Iterator[ImageBatch]) -> None:
         """Train over the remaining steps, `batches` being their micro-batches in order."""
-        if self.group.first:
-            self._writer = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self.state.step + 1)
+        self._first_step = self.state.step + 1
         total, seen = (n * self.order.batch_size for n in (self.num_steps, self.state.step))
         name = "aligned" if self.config.embeddings else "baseline"
         title = f"Training {self.config.model} ({name})"
@@ -188,14 +189,22 @@ class Loop:
         return ", ".join([*parts, f"accuracy {correct / count:.1%}"])
 
     def _log(self, record: dict[str, Any], progress: Progress) -> None:
-        assert self._writer is not None
         self.run.log(record)
+        writer = self._open_writer()
         for name, value in record.items():
             if name not in ("step", "epoch"):
-                self._writer.add_scalar(name.replace("_", "/", 1), value, record["step"])
+                writer.add_scalar(name.replace("_", "/", 1), value, record["step"])
         shown = [f"epoch {record['epoch']}/{self.config.epochs}", f"loss {record['train_loss']:.3f}"]
         shown += [f"{name} {value:.2%}" for name, value in record.items() if name.endswith("_top1")]
         progress.message("  ".join([*shown, f"{record['images_per_second']:.0f} images/s"]))
+
+    def _open_writer(self) -> SummaryWriter:
+        """Return the writer for TensorBoard, whose library is loaded here: the first steps need not wait for it."""
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self._first_step)
+        return self._writer
 
     def _is_end(self) -> bool:
         """Whether a checkpoint is due after this epoch in any case."""

@@ -42,8 +42,8 @@ class TextJoin:
     def __init__(self, embeddings: Path, images: ImageSet, seed: int, config: AlignConfig) -> None:
         self.set = EmbeddingSet(embeddings)
         self._images, self._seed, self._mode = images, seed, config.descriptions
-        self._rows = self.set.rows_of(images.keys())
-        counts = self._rows.num_texts
+        found = self.set.rows_of(images.keys())
+        self._starts, self._rows, counts = found.starts, found.rows, found.num_texts
         self.num_described = int((counts > 0).sum())
         if not self.num_described:
             raise ArtefactError(
@@ -51,7 +51,7 @@ class TextJoin:
                 "Was it made from these images? Describe them with: sightwords describe IMAGES"
             )
         self.num_texts = min(config.max_descriptions, int(counts.max())) if self._mode == "all" else 1
-        self._weights = _agreement_weights(self._rows.agreements, embeddings) if config.agreement else None
+        self._weights = _agreement_weights(found.agreements, embeddings) if config.agreement else None
 
     @property
     def dimension(self) -> int:
@@ -75,7 +75,7 @@ class TextJoin:
 
     def _chosen(self, index: int, epoch: int) -> np.ndarray:
         """Return which descriptions an image takes part with, as places in the rows."""
-        own = np.arange(self._rows.starts[index], self._rows.starts[index + 1])
+        own = np.arange(self._starts[index], self._starts[index + 1])
         if self._mode == "mean" or not len(own):
             return own
         first = 0
@@ -85,7 +85,7 @@ class TextJoin:
 
     def _read(self, chosen: np.ndarray) -> tuple[np.ndarray, float]:
         """Return vectors (S, D) and the image's weight."""
-        vectors = np.asarray(self.set.vectors[self._rows.rows[chosen]], np.float32)
+        vectors = np.asarray(self.set.vectors[self._rows[chosen]], np.float32)
         weights = np.ones(len(chosen), np.float32) if self._weights is None else self._weights[chosen]
         if self._mode == "mean":
             total = max(float(weights.sum()), 1e-12)
@@ -94,9 +94,9 @@ class TextJoin:
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (image indices, vectors) of all descriptions, int64 (C,) and float32 (C, D), in order."""
-        owners = np.repeat(np.arange(len(self._images)), self._rows.num_texts)
+        owners = np.repeat(np.arange(len(self._images)), np.diff(self._starts))
         for start in range(0, len(owners), _CHUNK_ROWS):
-            rows = self._rows.rows[start : start + _CHUNK_ROWS]
+            rows = self._rows[start : start + _CHUNK_ROWS]
             yield owners[start : start + _CHUNK_ROWS], np.asarray(self.set.vectors[rows], np.float32)
 
 
