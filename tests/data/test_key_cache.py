@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sightwords.data.key import KeyCache, Member, image_key, image_keys
+from sightwords.data.key import Member, image_key
+from sightwords.data.key_cache import KeyCache, image_keys
 from sightwords.errors import DataError
 
 
