@@ -56,7 +56,7 @@ class ImageSet:
 
     def _sort(self, places: Places, keys: np.ndarray, labels: Ragged, indices: np.ndarray) -> None:
         order = _key_order(places, keys, indices)
-        self._places, self._keys, self._labels = places.take(order), keys[order], labels.take(order)
+        self._places, self._keys, self._labels = places.take(order), keys.take(order, axis=0), labels.take(order)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -112,13 +112,13 @@ class ImageSet:
 def _key_order(places: Places, keys: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """Return `indices` sorted by key, then name: by the keys' first 8 bytes, and what these leave open one by one."""
     heads = np.ascontiguousarray(keys[indices, :8]).view(">u8").ravel().astype(np.uint64)
-    order = np.argsort(heads, kind="stable")
+    order = np.argsort(heads)
     tied = np.diff(heads[order]) == 0
     edges = np.flatnonzero(np.diff(np.concatenate(([False], tied, [False])).astype(np.int8)))
     order = indices[order]
     for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         tie = order[start : end + 1].tolist()
-        order[start : end + 1] = sorted(tie, key=lambda i: (keys[i].tobytes(), places.name(i)))
+        order[start : end + 1] = sorted(tie, key=lambda i: (keys[i].tobytes(), places.name(i), i))
     return order
 
 

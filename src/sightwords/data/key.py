@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -33,7 +34,8 @@ class Member:
         Raises:
             OSError: the file cannot be read, or is shorter than promised.
         """
-        with open(self.file, "rb") as file:  # noqa: PTH123 (three times faster than Path.open, and it counts here)
+        buffering = 0 if self.size < 0 else -1  # a whole file needs no buffer; of a range, a plain read may give less
+        with open(self.file, "rb", buffering) as file:  # noqa: PTH123 (a million times: Path.open is three times slower)
             if self.size < 0:
                 return file.read()
             file.seek(self.offset)
@@ -41,3 +43,14 @@ class Member:
         if len(data) != self.size:
             raise OSError(f"{self.file} ends {self.size - len(data)} bytes before the end of {self.name}")
         return data
+
+
+def digests(members: Iterable[Member]) -> list[bytes | str]:
+    """Return the key of every image in bytes, or, where it cannot be read, why."""
+    found: list[bytes | str] = []
+    for member in members:
+        try:
+            found.append(hashlib.sha256(member.read()).digest())
+        except OSError as error:
+            found.append(error.strerror or str(error))
+    return found

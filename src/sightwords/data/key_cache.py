@@ -11,14 +11,15 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from sightwords.data.key import Member
+from sightwords.data.helper import Helpers, num_processors
+from sightwords.data.key import Member, digests
 from sightwords.data.place import Places
 from sightwords.errors import DataError
 from sightwords.files import cache_folder
@@ -27,9 +28,9 @@ KEY_BYTES = 32
 # a part's digest is of its names: processes that hash the same files at once, or a second time, replace each other's
 _SCHEMA = """CREATE TABLE IF NOT EXISTS parts (
     folder BLOB, digest BLOB, names BLOB, stamps BLOB, keys BLOB, UNIQUE (folder, digest))"""
-_CHUNK = 4096  # files hashed between two commits; a kill loses at most these
-_TASK = 32  # files that a thread hashes at a time
-_NUM_THREADS = min(16, (os.cpu_count() or 1) * 2)
+_CHUNK = 8192  # files hashed between two commits; a kill loses at most these
+_TASK = 128  # files that a helper hashes at a time
+_NUM_PROCESSES = min(16, num_processors() * 2)  # two for each processor, as one of them waits for the disk
 
 Advance = Callable[[int], None]
 
@@ -64,48 +65,55 @@ class KeyCache:
             advance: called with the number of images done since the last call.
         """
         keys = np.zeros((len(places), KEY_BYTES), np.uint8)
-        with closing(self._connect()) as connection:
-            known = self._recall(connection, places, stamps, keys)
-            todo = np.concatenate([rows[~known[rows]] for _, rows in places.by_folder()] or [np.zeros(0, np.int64)])
+        connection, known = self._recall(places, stamps, keys)
+        with closing(connection):
+            todo = np.flatnonzero(~known)
+            todo = todo[np.argsort(places.folder[todo], kind="stable")]  # a part is of one folder
             if advance is not None:
                 advance(len(places) - len(todo))
             reasons: dict[int, str] = {}
-            with ThreadPoolExecutor(_NUM_THREADS) as pool:
+            with Helpers(min(_NUM_PROCESSES, len(todo) // _TASK)) as helpers:
                 for rows in _pieces(todo, _CHUNK):
-                    reasons |= _hash(pool, places, rows, keys)
+                    reasons |= _hash(helpers, places, rows, keys)
                     _store(connection, places, rows, stamps, keys, reasons)
                     if advance is not None:
                         advance(len(rows))
         return keys, reasons
 
-    def _recall(
-        self, connection: sqlite3.Connection, places: Places, stamps: np.ndarray, keys: np.ndarray
-    ) -> np.ndarray:
-        """Fill in the keys of the files that are as they were, and return which these are, bool, shape (N,)."""
-        known = np.zeros(len(places), bool)
-        for folder, rows in places.by_folder():
-            part = _read(connection, folder)
-            if part is not None:
-                at = _find(part.names, places.inside(rows))
-                same = (at >= 0) & (part.stamps[at] == stamps[rows]).all(axis=1) & (stamps[rows, 0] >= 0)
-                keys[rows[same]] = part.keys[at[same]]
-                known[rows] = same
-        return known
-
-    def _connect(self) -> sqlite3.Connection:
+    def _recall(self, places: Places, stamps: np.ndarray, keys: np.ndarray) -> tuple[sqlite3.Connection, np.ndarray]:
+        """Fill in the keys of the files that are as they were; return the cache and which these are, bool, (N,)."""
         try:
-            return self._open()
+            return _opened(self.path, places, stamps, keys)
+        except sqlite3.OperationalError:  # locked, or no room: not its contents
+            raise
         except sqlite3.DatabaseError:  # a damaged cache is worth nothing: start afresh
             for ending in ("", "-wal", "-shm"):
                 self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
-            return self._open()
+            return _opened(self.path, places, stamps, keys)
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=60)
+
+def _opened(path: Path, places: Places, stamps: np.ndarray, keys: np.ndarray) -> tuple[sqlite3.Connection, np.ndarray]:
+    connection = sqlite3.connect(path, timeout=60)
+    try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(_SCHEMA)
-        return connection
+        return connection, _known(connection, places, stamps, keys)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _known(connection: sqlite3.Connection, places: Places, stamps: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    known = np.zeros(len(places), bool)
+    for folder, rows in places.by_folder():
+        part = _read(connection, folder)
+        if part is not None:
+            at = _find(part.names, places.inside(rows))
+            same = (at >= 0) & (part.stamps[at] == stamps[rows]).all(axis=1) & (stamps[rows, 0] >= 0)
+            keys[rows[same]] = part.keys[at[same]]
+            known[rows] = same
+    return known
 
 
 def image_keys(files: Iterable[str | Path]) -> list[str]:
@@ -173,19 +181,16 @@ def _store(
         connection.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", parts)
 
 
-def _hash(pool: ThreadPoolExecutor, places: Places, rows: np.ndarray, keys: np.ndarray) -> dict[int, str]:
+def _hash(helpers: Helpers, places: Places, rows: np.ndarray, keys: np.ndarray) -> dict[int, str]:
     """Fill in the keys of the images at `rows`, and return why some cannot be read, by position."""
-
-    def hash_some(some: np.ndarray) -> dict[int, str]:
-        reasons: dict[int, str] = {}
-        for i in some.tolist():
-            try:
-                keys[i] = np.frombuffer(hashlib.sha256(places.member(i).read()).digest(), np.uint8)
-            except OSError as error:
-                reasons[i] = error.strerror or str(error)
-        return reasons
-
-    return {i: reason for found in pool.map(hash_some, _pieces(rows, _TASK)) for i, reason in found.items()}
+    questions = ([places.member(i) for i in some.tolist()] for some in _pieces(rows, _TASK))
+    reasons: dict[int, str] = {}
+    for i, found in zip(rows.tolist(), chain.from_iterable(helpers.map(digests, questions)), strict=True):
+        if isinstance(found, str):
+            reasons[i] = found
+        else:
+            keys[i] = np.frombuffer(found, np.uint8)
+    return reasons
 
 
 def _pieces(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:

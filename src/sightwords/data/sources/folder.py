@@ -10,7 +10,7 @@ import numpy as np
 from sightwords.data.place import Places
 from sightwords.data.ragged import Ragged
 from sightwords.data.sources.listing import IMAGE_SUFFIXES, SPLIT_NAMES, Listing
-from sightwords.data.sources.walk import Folder, walk
+from sightwords.data.walk import Folder, walk
 from sightwords.errors import DataError
 
 
@@ -40,8 +40,9 @@ def list_folder(root: Path, split: str | None) -> dict[str, Listing]:
 
 def _list_classes(top: Path, root: Path) -> Listing:
     folders = walk(str(top), IMAGE_SUFFIXES)
-    stamps = np.frombuffer(b"".join([folder.stamps for folder in folders]), np.int64).reshape(-1, 2)
-    counts = np.array([len(folder.stamps) // 16 for folder in folders], np.int64)
+    columns = (b"".join([folder.sizes for folder in folders]), b"".join([folder.times for folder in folders]))
+    stamps = np.stack([np.frombuffer(column, np.int64) for column in columns], axis=1)
+    counts = np.array([len(folder.sizes) // 8 for folder in folders], np.int64)
     paths = [f"{folder.path}/" for folder in folders]
     titles = [_title(folder, root) for folder in folders]
     places = Places.of_files(paths, titles, [folder.names for folder in folders], counts)

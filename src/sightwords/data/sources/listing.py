@@ -15,9 +15,9 @@ from sightwords.data.place import Places
 from sightwords.data.ragged import Ragged
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-IMAGE_SUFFIXES = {
+IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2",
-}  # fmt: skip
+)  # fmt: skip
 
 
 class Row(NamedTuple):
