@@ -71,8 +71,7 @@ class ImageSet:
 
     def keys(self) -> list[str]:
         """Return all keys, in order."""
-        text, digits = self._keys.tobytes().hex(), 2 * KEY_BYTES
-        return [text[start : start + digits] for start in range(0, len(text), digits)]
+        return str(self._keys.tobytes().hex(" ", KEY_BYTES)).split()
 
     def labels(self, index: int) -> np.ndarray:
         """Return the class indices of image `index`, int64, shape (L,); L = 1 for single-label data."""

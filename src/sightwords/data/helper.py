@@ -53,8 +53,8 @@ class Helpers:
             process.kill()
         self._pool.shutdown(cancel_futures=True)
         for process in self._processes:
-            with process:
-                pass  # its pipes are closed, and it is waited for
+            with suppress(OSError), process:  # closes its pipes, though it no longer reads, and waits for it
+                pass
 
     def map(self, function: Callable[[Question], Answer], questions: Iterable[Question]) -> Iterator[Answer]:
         """Yield the answers to `questions`, in their order.
