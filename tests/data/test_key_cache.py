@@ -8,11 +8,13 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sightwords.data import key_cache as key_cache_module
 from sightwords.data.key import Member, image_key
 from sightwords.data.key_cache import KeyCache, image_keys
+from sightwords.data.place import NO_STAMP, Places
 from sightwords.errors import DataError
 
 
@@ -91,6 +93,7 @@ def test_a_cache_damaged_behind_its_first_page_is_replaced(tmp_path):
 def test_files_added_removed_and_renamed(tmp_path, monkeypatch):
     for name in "abcd":
         write(tmp_path / "a" / name, name.encode())
+        os.utime(tmp_path / "a" / name, ns=(1, 1))  # size and time alone do not tell one file from another
     cache = KeyCache(tmp_path / "cache")
 
     def keys(names: str) -> list[str | None]:
@@ -99,6 +102,7 @@ def test_files_added_removed_and_renamed(tmp_path, monkeypatch):
     keys("abcd")
     (tmp_path / "a" / "b").rename(tmp_path / "a" / "0")
     write(tmp_path / "a" / "e", b"e")
+    os.utime(tmp_path / "a" / "e", ns=(1, 1))
     expected = [image_key(content) for content in (b"b", b"a", b"c", b"e")]
     read = reads(monkeypatch)
     assert keys("0ace") == expected
@@ -113,11 +117,21 @@ def test_a_changed_file_is_the_only_one_that_is_read(tmp_path, monkeypatch):
     members = [write(tmp_path / f"{i % 3}" / f"{i}.jpg", b"%d" % i) for i in range(30)]
     cache = KeyCache(tmp_path / "cache")
     cache.keys(members)
-    write(tmp_path / "1" / "4.jpg", b"longer")
+    read = reads(monkeypatch)
+    for content in (b"longer", b"longer still"):
+        write(tmp_path / "1" / "4.jpg", content)
+        for _ in range(2):
+            assert cache.keys(members)[0] == [image_key(content if i == 4 else b"%d" % i) for i in range(30)]
+    assert read == ["4.jpg", "4.jpg"]
+
+
+def test_a_file_without_a_stamp_is_read_each_time(tmp_path, monkeypatch):
+    places = Places.of([write(tmp_path / "a", b"a")])
     read = reads(monkeypatch)
     for _ in range(2):
-        assert cache.keys(members)[0] == [image_key(b"longer" if i == 4 else b"%d" % i) for i in range(30)]
-    assert read == ["4.jpg"]
+        keys, _ = KeyCache(tmp_path / "cache").find(places, np.array([NO_STAMP]))
+        assert keys.tobytes().hex() == image_key(b"a")
+    assert read == ["a", "a"]
 
 
 def test_a_file_that_was_unreadable_is_tried_again(tmp_path):

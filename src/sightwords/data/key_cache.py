@@ -110,7 +110,7 @@ def _known(connection: sqlite3.Connection, places: Places, stamps: np.ndarray, k
         part = _read(connection, folder)
         if part is not None:
             at = _find(part.names, places.inside(rows))
-            same = (at >= 0) & (part.stamps[at] == stamps[rows]).all(axis=1) & (stamps[rows, 0] >= 0)
+            same = (at >= 0) & (part.stamps[at] == stamps[rows]).all(axis=1)
             keys[rows[same]] = part.keys[at[same]]
             known[rows] = same
     return known
@@ -173,7 +173,7 @@ def _store(
 ) -> None:
     readable = np.array([i not in reasons for i in rows.tolist()], bool)
     parts = []
-    for folder, own in places.by_folder(rows[readable & (stamps[rows, 0] >= 0)]):
+    for folder, own in places.by_folder(rows[readable & (stamps[rows, 0] >= 0)]):  # what has no stamp is never known
         names = places.inside(own)
         digest = hashlib.sha256(names).digest()
         parts.append((_folder_name(folder), digest, names, stamps[own].tobytes(), keys[own].tobytes()))
