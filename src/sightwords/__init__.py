@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sightwords.artefacts.run_folder import RunFolder
     from sightwords.artefacts.text_vectors import TextVectors
     from sightwords.data.config import AugmentConfig
-    from sightwords.data.key import image_keys
+    from sightwords.data.key_cache import image_keys
     from sightwords.errors import SightwordsError
     from sightwords.features import FeatureHook
     from sightwords.stages.compare.config import CompareConfig
@@ -75,7 +75,7 @@ _PUBLIC = {
     "embed": f"{_STAGES}.embed.run:run",
     "evaluate": f"{_STAGES}.evaluate.run:run",
     "export": f"{_STAGES}.export.run:run",
-    "image_keys": "sightwords.data.key:image_keys",
+    "image_keys": "sightwords.data.key_cache:image_keys",
     "import_descriptions": f"{_STAGES}.importing.run:run",
     "merge": f"{_STAGES}.merge.run:run",
     "train": f"{_STAGES}.train.run:run",

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sightwords.data.catalog import open_catalog, stratified
+from sightwords.data.catalog import ImageSet, open_catalog, stratified
 from sightwords.data.config import ImagesConfig
 from sightwords.data.decode import decode_image
-from sightwords.data.key import image_key
+from sightwords.data.key import Member, image_key
 from sightwords.errors import ConfigError, DataError
 from support.images import CLASSES, draw
 
@@ -120,6 +120,58 @@ def test_renaming_changes_nothing(tmp_path):
     for i, path in enumerate(sorted((root / "train").rglob("*.png"))):
         path.rename(path.with_name(f"renamed{99 - i}.png"))
     assert content(open_catalog(ImagesConfig(str(root)), show=False)) == content(before)
+
+
+def test_the_order_is_by_key_then_name_then_listing(tmp_path):
+    write_folder(tmp_path)
+    for name in ("z", "a", "m"):
+        (tmp_path / "train" / "bar" / f"{name}.png").write_bytes(png("disc", 1))
+    images = open_catalog(ImagesConfig(str(tmp_path)), show=False).split("train")
+    places = [(images.key(i), images.member(i).name) for i in range(len(images))]
+    assert places == sorted(places)
+    assert [name for key, name in places if key == image_key(png("disc", 1))] == [
+        *[f"train/bar/{name}.png" for name in "amz"],
+        "train/disc/1.png",
+    ]
+
+
+def test_keys_that_begin_alike_are_sorted_by_their_end():
+    keys = ["0" * 63 + digit for digit in "3120"] + ["f" + "0" * 63, "0" * 15 + "1" + "f" * 48]
+    members = [Member(f"{i}", f"{i}") for i in range(6)]
+    images = ImageSet(members, keys, [[i] for i in range(6)])
+    assert images.keys() == sorted(keys)
+    assert [images.member(i).name for i in range(6)] == ["3", "1", "2", "0", "5", "4"]
+    assert [images.labels(i).tolist() for i in range(6)] == [[3], [1], [2], [0], [5], [4]]
+    assert images.subset([4, 0, 2]).keys() == [images.key(i) for i in (0, 2, 4)]
+
+
+def test_the_second_look_reads_no_image_and_sees_the_same(tmp_path, monkeypatch):
+    write_folder(tmp_path)
+    (tmp_path / "train" / "disc" / "gone.png").symlink_to("nowhere")
+
+    def everything():
+        catalog = open_catalog(ImagesConfig(str(tmp_path)), show=False)
+        images = catalog.split("train")
+        rows = [(images.key(i), images.member(i), images.labels(i).tolist()) for i in range(len(images))]
+        return rows, catalog.class_ids, catalog.problems
+
+    first = everything()
+    assert [problem.name for problem in first[2]] == ["train/disc/gone.png"]
+    read = Member.read
+    monkeypatch.setattr(Member, "read", lambda self: read(self) if "gone" in self.file else pytest.fail(self.file))
+    assert everything() == first
+
+
+def test_a_changed_an_added_and_a_removed_image_are_seen(tmp_path):
+    write_folder(tmp_path)
+    open_catalog(ImagesConfig(str(tmp_path)), show=False)
+    (tmp_path / "train" / "disc" / "0.png").write_bytes(png("disc", 50))
+    (tmp_path / "train" / "disc" / "9.png").write_bytes(png("disc", 51))
+    (tmp_path / "train" / "bar" / "1.png").unlink()
+    gone = [image_key(png("disc", 0)), image_key(png("bar", 1))]
+    new = {image_key(png("disc", seed)): ("disc",) for seed in (50, 51)}
+    expected = {key: label for key, label in EXPECTED.items() if key not in gone} | new
+    assert content(open_catalog(ImagesConfig(str(tmp_path)), show=False)) == expected
 
 
 def test_train_and_val_sources_apart(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,10 @@ import pyarrow.compute as pc
 
 from sightwords.data.class_name import class_names
 from sightwords.data.config import ImageSource
-from sightwords.data.key import KeyCache, Member
+from sightwords.data.key import Member
+from sightwords.data.key_cache import KEY_BYTES, KeyCache
+from sightwords.data.place import Places
+from sightwords.data.ragged import Ragged
 from sightwords.data.randomness import derive_seed
 from sightwords.data.sources import Listing, list_source
 from sightwords.errors import DataError
@@ -30,72 +33,96 @@ class Problem:
 class ImageSet:
     """The readable images of one split in the order of their keys, in columns that worker processes share.
 
-    Python objects per image would be copied into every worker by reference counting; Arrow columns are not.
+    Python objects per image would be copied into every worker by reference counting; columns are not.
     """
 
     def __init__(self, members: Sequence[Member], keys: Sequence[str], labels: Sequence[Sequence[int]]) -> None:
-        order = sorted(range(len(keys)), key=lambda i: (keys[i], members[i].name))
-        self._files = pa.array([members[i].file for i in order], pa.large_string())
-        self._names = pa.array([members[i].name for i in order], pa.large_string())
-        self._keys = pa.array([keys[i] for i in order], pa.large_string())
-        self._offsets = np.array([members[i].offset for i in order], np.int64)
-        self._sizes = np.array([members[i].size for i in order], np.int64)
-        self._label_starts = np.cumsum([0] + [len(labels[i]) for i in order])
-        self._labels = np.array([label for i in order for label in labels[i]], np.int64)
+        key_bytes = np.frombuffer(bytes.fromhex("".join(keys)), np.uint8).reshape(-1, KEY_BYTES)
+        self._sort(Places.of(members), key_bytes, Ragged.of(labels), np.arange(len(keys)))
+
+    @classmethod
+    def of_columns(cls, places: Places, keys: np.ndarray, labels: Ragged, indices: np.ndarray) -> ImageSet:
+        """Return the images at `indices` of the columns.
+
+        Args:
+            places: where the bytes of N images lie.
+            keys: their keys in bytes, uint8, shape (N, 32).
+            labels: their class indices, N rows.
+            indices: those of them that make the set, int64, in any order.
+        """
+        images = object.__new__(cls)
+        images._sort(places, keys, labels, indices)
+        return images
+
+    def _sort(self, places: Places, keys: np.ndarray, labels: Ragged, indices: np.ndarray) -> None:
+        order = _key_order(places, keys, indices)
+        self._places, self._keys, self._labels = places.take(order), keys.take(order, axis=0), labels.take(order)
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def member(self, index: int) -> Member:
         """Return where the bytes of image `index` lie."""
-        offset, size = int(self._offsets[index]), int(self._sizes[index])
-        return Member(self._files[index].as_py(), self._names[index].as_py(), offset, size)
+        return self._places.member(index)
 
     def key(self, index: int) -> str:
         """Return the key of image `index`, 64 hex digits."""
-        return str(self._keys[index].as_py())
+        return str(self._keys[index].tobytes().hex())
 
     def keys(self) -> list[str]:
         """Return all keys, in order."""
-        return list(self._keys.to_pylist())
+        return str(self._keys.tobytes().hex(" ", KEY_BYTES)).split()
 
     def labels(self, index: int) -> np.ndarray:
         """Return the class indices of image `index`, int64, shape (L,); L = 1 for single-label data."""
-        return self._labels[self._label_starts[index] : self._label_starts[index + 1]]
+        return self._labels[index]
 
     @property
     def multi_label(self) -> bool:
         """Whether any image has no label, or several."""
-        return bool((np.diff(self._label_starts) != 1).any())
+        return bool((self._labels.lengths != 1).any())
 
     def first_labels(self) -> np.ndarray:
         """Return the first class index of every image, int64, shape (N,), -1 where an image has none."""
-        starts, ends = self._label_starts[:-1], self._label_starts[1:]
-        padded = np.append(self._labels, -1)
-        return np.where(ends > starts, padded[np.minimum(starts, len(self._labels))], -1)
+        starts, values = self._labels.starts[:-1], self._labels.values
+        return np.where(self._labels.lengths > 0, np.append(values, -1)[np.minimum(starts, len(values))], -1)
 
     def distinct_indices(self, others: Sequence[ImageSet] = ()) -> np.ndarray:
         """Return the index of the first image of every key that is in none of `others`, int64, in order."""
-        if not len(self):
-            return np.zeros(0, np.int64)
         new = np.ones(len(self), bool)
-        new[1:] = pc.not_equal(self._keys[1:], self._keys[:-1]).to_numpy(zero_copy_only=False)
+        new[1:] = (self._keys[1:] != self._keys[:-1]).any(axis=1)
+        own = _arrow(self._keys)
         for other in others:
-            new &= ~pc.is_in(self._keys, value_set=other._keys).to_numpy(zero_copy_only=False)
+            new &= ~pc.is_in(own, value_set=_arrow(other._keys)).to_numpy(zero_copy_only=False)
         return np.flatnonzero(new)
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """Return the images at `indices` as a set of their own."""
-        members = [self.member(i) for i in indices]
-        return ImageSet(members, [self.key(i) for i in indices], [self.labels(i).tolist() for i in indices])
+        return ImageSet.of_columns(self._places, self._keys, self._labels, np.asarray(indices, np.int64))
 
     def relabelled(self, labels: np.ndarray) -> ImageSet:
         """Return the same images with one label each, int64, shape (N,)."""
         copy = object.__new__(ImageSet)
         copy.__dict__.update(self.__dict__)
-        copy._label_starts = np.arange(len(self) + 1)
-        copy._labels = labels.astype(np.int64)
+        copy._labels = Ragged.singles(labels.astype(np.int64))
         return copy
+
+
+def _key_order(places: Places, keys: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Return `indices` sorted by key, then name: by the keys' first 8 bytes, and what these leave open one by one."""
+    heads = np.ascontiguousarray(keys[indices, :8]).view(">u8").ravel().astype(np.uint64)
+    order = np.argsort(heads)
+    tied = np.diff(heads[order]) == 0
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], tied, [False])).astype(np.int8)))
+    order = indices[order]
+    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        tie = order[start : end + 1].tolist()
+        order[start : end + 1] = sorted(tie, key=lambda i: (keys[i].tobytes(), places.name(i), i))
+    return order
+
+
+def _arrow(keys: np.ndarray) -> pa.Array:
+    return pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(keys)])
 
 
 @dataclass(frozen=True)
@@ -147,16 +174,22 @@ def open_catalog(config: ImageSource, splits: Sequence[str] = ("train", "val"), 
     problems: list[Problem] = []
     sets: dict[str, ImageSet] = {}
     with Progress("Indexing", sum(map(len, listed.values())), "images", enabled=show) as progress:
-        for name, listings in listed.items():
-            sets[name] = _image_set(listings, positions, problems, progress)
+        for name, listing in listed.items():
+            sets[name] = _image_set(listing, positions, problems, progress)
             if config.limit is not None:
                 sets[name] = sets[name].subset(stratified(sets[name], config.limit))
     if not any(len(images) for images in sets.values()):
         first = f"; the first: {problems[0].reason}" if problems else ""
         raise DataError(f"None of {len(problems)} images can be read{first}. Wanted splits: {', '.join(splits)}.")
-    shared = set(sets["train"].keys()) & set(sets["val"].keys()) if {"train", "val"} <= sets.keys() else set()
     names = class_names(class_ids, config.classes)
-    return Catalog(sets, class_ids, names, multi_label, problems, len(shared))
+    return Catalog(sets, class_ids, names, multi_label, problems, _num_shared(sets))
+
+
+def _num_shared(sets: dict[str, ImageSet]) -> int:
+    """Return the number of keys that training and validation have in common."""
+    if not {"train", "val"} <= sets.keys():
+        return 0
+    return len(sets["val"].distinct_indices()) - len(sets["val"].distinct_indices([sets["train"]]))
 
 
 def stratified(images: ImageSet, limit: int, proportional: bool = False) -> list[int]:
@@ -203,49 +236,41 @@ def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, Image
     return images.subset(kept), images.subset([index for index, is_held in enumerate(sides) if is_held])
 
 
-def _listings(config: ImageSource, splits: Sequence[str]) -> dict[str, list[Listing]]:
-    listed: dict[str, list[Listing]] = {}
+def _listings(config: ImageSource, splits: Sequence[str]) -> dict[str, Listing]:
+    listed: dict[str, Listing] = {}
     columns = (config.image_column, config.label_column)
     if config.images is not None:
         listed.update(list_source(config.images, None, *columns))
     for split, source in (("train", config.train), ("val", config.val)):
         if source is not None:
-            listed[split] = list_source(source, split, *columns).get(split, [])
+            found = list_source(source, split, *columns)
+            listed[split] = found[split] if split in found else Listing.of([])
     return {split: listed[split] for split in splits if split in listed}
 
 
-def _classes(listed: dict[str, list[Listing]]) -> tuple[list[str], bool]:
+def _classes(listed: dict[str, Listing]) -> tuple[list[str], bool]:
     """Return the sorted class ids (numbers by value) and whether any image has several."""
-    every = [listing.labels for listings in listed.values() for listing in listings]
-    ids = sorted({label for labels in every for label in labels}, key=_natural)
+    ids = sorted({class_id for listing in listed.values() for class_id in listing.class_ids}, key=_natural)
     if "train" in listed:
-        trained = {label for listing in listed["train"] for label in listing.labels}
+        trained = set(listed["train"].class_ids)
         unknown = [i for i in ids if i not in trained]
         if unknown and trained:
             raise DataError(
                 f"Validation has classes that training lacks: {', '.join(unknown[:5])}. Remove or add them."
             )
-    return ids, any(len(labels) > 1 for labels in every)
+    return ids, any(bool((listing.labels.lengths > 1).any()) for listing in listed.values())
 
 
 def _natural(class_id: str) -> tuple[int, int, str]:
     return (0, int(class_id), "") if class_id.isdecimal() else (1, 0, class_id)
 
 
-def _image_set(
-    listings: Sequence[Listing], positions: dict[str, int], problems: list[Problem], progress: Progress
-) -> ImageSet:
-    keys, reasons = KeyCache().keys([listing.member for listing in listings], progress.advance)
-    reasons.update({i: listing.reason for i, listing in enumerate(listings) if listing.reason})
-    problems.extend(Problem(listings[i].member.name, reason) for i, reason in sorted(reasons.items()))
-    kept = list(_kept(listings, keys, reasons))
-    labels = [[positions[label] for label in listing.labels] for listing, _ in kept]
-    return ImageSet([listing.member for listing, _ in kept], [key for _, key in kept], labels)
-
-
-def _kept(
-    listings: Sequence[Listing], keys: Sequence[str | None], reasons: dict[int, str]
-) -> Iterator[tuple[Listing, str]]:
-    for i, (listing, key) in enumerate(zip(listings, keys, strict=True)):
-        if key is not None and i not in reasons:
-            yield listing, key
+def _image_set(listing: Listing, positions: dict[str, int], problems: list[Problem], progress: Progress) -> ImageSet:
+    keys, reasons = KeyCache().find(listing.places, listing.stamps, progress.advance)
+    reasons |= listing.reasons
+    problems.extend(Problem(listing.places.name(i), reason) for i, reason in sorted(reasons.items()))
+    classes = np.array([positions[class_id] for class_id in listing.class_ids], np.int64)
+    labels = Ragged(classes[listing.labels.values], listing.labels.starts)
+    readable = np.ones(len(listing), bool)
+    readable[list(reasons)] = False
+    return ImageSet.of_columns(listing.places, keys, labels, np.flatnonzero(readable))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from sightwords.data.key import image_keys
+from sightwords.data.key_cache import image_keys
 from sightwords.errors import ArtefactError, ConfigError
 from sightwords.stages.evaluate.config import EvaluateConfig
 from sightwords.stages.evaluate.run import run

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sightwords.data.sources.folder import list_folder
-from sightwords.data.sources.listing import SPLIT_NAMES, Listing, expand_pattern, split_of_name
+from sightwords.data.sources.listing import SPLIT_NAMES, Listing, Row, expand_pattern, split_of_name
 from sightwords.data.sources.shard import list_shards
 from sightwords.data.sources.table import list_table
 from sightwords.errors import DataError
 
 __all__ = ["Listing", "list_source"]
 
+Reader = Callable[[Path, str], dict[str, list[Row]]]  # file and its split -> rows by split
 TABLE_SUFFIXES = {".csv", ".tsv", ".parquet"}
 
 
 def list_source(
     source: str, split: str | None, image_column: str | None = None, label_column: str | None = None
-) -> dict[str, list[Listing]]:
+) -> dict[str, Listing]:
     """List the images of a source by split.
 
     Args:
@@ -67,13 +68,12 @@ def _files(source: str) -> list[Path]:
     return files
 
 
-def _by_split(files: Iterable[Path], split: str | None, read: object) -> dict[str, list[Listing]]:
-    assert callable(read)
-    listed: dict[str, list[Listing]] = {}
+def _by_split(files: Iterable[Path], split: str | None, read: Reader) -> dict[str, Listing]:
+    rows: dict[str, list[Row]] = {}
     for file in files:
-        own = split or split_of_name(file)
-        for name, images in read(file, own).items():
-            listed.setdefault(name, []).extend(images)
+        for name, found in read(file, split or split_of_name(file)).items():
+            rows.setdefault(name, []).extend(found)
+    listed = {name: Listing.of(own) for name, own in rows.items()}
     unknown = sorted(set(listed) - set(SPLIT_NAMES.values()))
     if unknown:
         raise DataError(f"Unknown split {unknown[0]!r}. Allowed: {', '.join(sorted(SPLIT_NAMES))}.")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sightwords.data.key import Member
+import numpy as np
+
+from sightwords.data.place import Places
+from sightwords.data.ragged import Ragged
 from sightwords.data.sources.listing import IMAGE_SUFFIXES, SPLIT_NAMES, Listing
+from sightwords.data.walk import Folder, walk
 from sightwords.errors import DataError
 
 
-def list_folder(root: Path, split: str | None) -> dict[str, list[Listing]]:
+def list_folder(root: Path, split: str | None) -> dict[str, Listing]:
     """List the images below `root`: by split folder where there are any, else all of it as one split.
 
     Raises:
@@ -24,25 +28,37 @@ def list_folder(root: Path, split: str | None) -> dict[str, list[Listing]]:
                 raise DataError(f"{root} has two folders for the split {name!r}: {found[name].name} and {child.name}.")
         if "train" in found and "val" not in found and "test" in found:
             found["val"] = found["test"]
-    splits = {name: _list_classes(folder, root) for name, folder in (found or {split or "train": root}).items()}
-    if not any(splits.values()):
+    found = found or {split or "train": root}
+    listed = {folder: _list_classes(folder, root) for folder in set(found.values())}
+    if not any(listed.values()):
         raise DataError(
             f"No image found below {root}. Expected train/CLASS/*.jpg and val/CLASS/*.jpg "
             f"(or CLASS/*.jpg with --train and --val); endings: {', '.join(sorted(IMAGE_SUFFIXES))}."
         )
-    return splits
+    return {name: listed[folder] for name, folder in found.items()}
 
 
-def _list_classes(folder: Path, root: Path) -> list[Listing]:
-    listings: list[Listing] = []
-    base, top = str(root), str(folder)
-    for parent, folders, names in os.walk(top, followlinks=True):
-        folders.sort()
-        relative = os.path.relpath(parent, top)
-        labels = () if relative == "." else (relative.partition(os.sep)[0],)
-        prefix = os.path.relpath(parent, base)
-        for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith("."):  # noqa: PTH122
-                shown = name if prefix == "." else f"{prefix}/{name}"
-                listings.append(Listing(Member(f"{parent}/{name}", shown), labels))
-    return listings
+def _list_classes(top: Path, root: Path) -> Listing:
+    folders = walk(str(top), IMAGE_SUFFIXES)
+    columns = (b"".join([folder.sizes for folder in folders]), b"".join([folder.times for folder in folders]))
+    stamps = np.stack([np.frombuffer(column, np.int64) for column in columns], axis=1)
+    counts = np.array([len(folder.sizes) // 8 for folder in folders], np.int64)
+    paths = [f"{folder.path}/" for folder in folders]
+    titles = [_title(folder, root) for folder in folders]
+    places = Places.of_files(paths, titles, [folder.names for folder in folders], counts)
+    class_ids, labels = _labels([_title(folder, top) for folder in folders], counts)
+    return Listing(places, stamps, class_ids, labels)
+
+
+def _title(folder: Folder, root: Path) -> str:
+    """Return what the names of a folder's images begin with."""
+    relative = os.path.relpath(folder.path, root)
+    return "" if relative == "." else f"{relative}/"
+
+
+def _labels(titles: list[str], counts: np.ndarray) -> tuple[list[str], Ragged]:
+    """Return the class ids, which are the first folders below the top, and each image's; none at the top itself."""
+    ids = [title.partition("/")[0] for title in titles]
+    codes = {class_id: i for i, class_id in enumerate(dict.fromkeys(filter(None, ids)))}
+    own = np.repeat(np.array([codes.get(class_id, -1) for class_id in ids], np.int64), counts)
+    return list(codes), Ragged(own[own >= 0], np.concatenate(([0], np.cumsum(own >= 0))))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from sightwords.data.key import Member
+from sightwords.data.place import Places
+from sightwords.data.ragged import Ragged
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-IMAGE_SUFFIXES = {
+IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2",
-}  # fmt: skip
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Listing:
-    """One image of a source.
+class Row(NamedTuple):
+    """One image of a source that is read row by row.
 
     Attributes:
         member: where its bytes lie.
@@ -27,6 +32,37 @@ class Listing:
     member: Member
     labels: tuple[str, ...] = ()
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The N images of a source's split, in columns, in the source's order.
+
+    Attributes:
+        places: where their bytes lie.
+        stamps: (size, mtime_ns) of each image's file, int64, shape (N, 2); (-1, -1) where it cannot be had.
+        class_ids: the class ids that come, as the source writes them.
+        labels: positions in `class_ids`, none for an image without a label.
+        reasons: by position why an image's bytes cannot be had, where that is known.
+    """
+
+    places: Places
+    stamps: np.ndarray
+    class_ids: list[str]
+    labels: Ragged
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Listing:
+        """Return the columns of images listed one by one, and look at their files."""
+        places = Places.of([row.member for row in rows])
+        codes: dict[str, int] = {}
+        labels = Ragged.of([[codes.setdefault(label, len(codes)) for label in row.labels] for row in rows])
+        reasons = {i: row.reason for i, row in enumerate(rows) if row.reason}
+        return cls(places, places.stamps(), list(codes), labels, reasons)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 def split_of_name(file: Path) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sightwords.data.key import Member
-from sightwords.data.sources.listing import IMAGE_SUFFIXES, Listing, split_labels
+from sightwords.data.sources.listing import IMAGE_SUFFIXES, Row, split_labels
 from sightwords.errors import DataError
 
 LABEL_FIELDS = ("label", "labels", "cls", "class")
 
 
-def list_shards(files: Iterable[Path]) -> list[Listing]:
+def list_shards(files: Iterable[Path]) -> list[Row]:
     """List the images of uncompressed tar shards; the label is `.cls` (number or name) or `label` in `.json`.
 
     Raises:
@@ -23,7 +23,7 @@ def list_shards(files: Iterable[Path]) -> list[Listing]:
     return [listing for file in files for listing in _list_shard(file)]
 
 
-def _list_shard(file: Path) -> Iterator[Listing]:
+def _list_shard(file: Path) -> Iterator[Row]:
     try:
         with tarfile.open(file, "r:") as shard:
             sample, parts = "", dict[str, tarfile.TarInfo]()
@@ -47,11 +47,11 @@ def _split_name(name: str) -> tuple[str, str]:
     return f"{folder}/{base}", suffix.lower()
 
 
-def _sample(file: Path, shard: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> Iterator[Listing]:
+def _sample(file: Path, shard: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> Iterator[Row]:
     images = [info for suffix, info in parts.items() if f".{suffix.rpartition('.')[2]}" in IMAGE_SUFFIXES]
     labels = _labels(file, shard, parts) if images else ()
     for info in images:
-        yield Listing(Member(str(file), f"{file.name}/{info.name}", info.offset_data, info.size), labels)
+        yield Row(Member(str(file), f"{file.name}/{info.name}", info.offset_data, info.size), labels)
 
 
 def _labels(file: Path, shard: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from sightwords.data.key import Member, image_key
-from sightwords.data.sources.listing import SPLIT_NAMES, Listing, split_labels
+from sightwords.data.sources.listing import SPLIT_NAMES, Row, split_labels
 from sightwords.errors import DataError
 from sightwords.files import atomic_path, cache_folder
 
@@ -21,7 +21,7 @@ IMAGE_COLUMNS = ("image", "img", "image_path", "path", "file", "file_name", "fil
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "coarse_label")
 
 
-def list_table(file: Path, split: str, image_column: str | None, label_column: str | None) -> dict[str, list[Listing]]:
+def list_table(file: Path, split: str, image_column: str | None, label_column: str | None) -> dict[str, list[Row]]:
     """List the images of a table by split; without a `split` column all rows belong to `split`.
 
     Paths are relative to the table's folder. Image bytes inside a Parquet file are unpacked once into the cache, so
@@ -36,23 +36,20 @@ def list_table(file: Path, split: str, image_column: str | None, label_column: s
     label = _choose(file, names, label_column, LABEL_COLUMNS, "--label-column", required=False)
     wanted = [name for name in (image, label, "split") if name is not None and name in names]
     reader = _read_csv if file.suffix.lower() in (".csv", ".tsv") else _read_parquet
-    listed: dict[str, list[Listing]] = {}
-    for member, reason, labels, own in reader(file, image, label, wanted):
-        listed.setdefault(_split(file, own, split), []).append(Listing(member, labels, reason))
+    listed: dict[str, list[Row]] = {}
+    for row, own in reader(file, image, label, wanted):
+        listed.setdefault(_split(file, own, split), []).append(row)
     return listed
 
 
-Row = tuple[Member, str, tuple[str, ...], str | None]
-
-
-def _read_csv(file: Path, image: str, label: str | None, wanted: list[str]) -> Iterator[Row]:
+def _read_csv(file: Path, image: str, label: str | None, wanted: list[str]) -> Iterator[tuple[Row, str | None]]:
     rows = _csv(file).select(wanted).to_pylist()
     for row in rows:
         labels = split_labels(row[label] or "") if label else ()
-        yield _path_member(file, row[image]), "", labels, row.get("split")
+        yield Row(_path_member(file, row[image]), labels), row.get("split")
 
 
-def _read_parquet(file: Path, image: str, label: str | None, wanted: list[str]) -> Iterator[Row]:
+def _read_parquet(file: Path, image: str, label: str | None, wanted: list[str]) -> Iterator[tuple[Row, str | None]]:
     with pq.ParquetFile(file) as parquet:
         inside = not pa.types.is_string(parquet.schema_arrow.field(image).type) and not pa.types.is_large_string(
             parquet.schema_arrow.field(image).type
@@ -65,7 +62,8 @@ def _read_parquet(file: Path, image: str, label: str | None, wanted: list[str]) 
             for row in batch.to_pylist():
                 member, reason = members[position] if members else (_path_member(file, row[image]), "")
                 position += 1
-                yield member, reason, _labels(row.get(label) if label else None, names), row.get("split")
+                labels = _labels(row.get(label) if label else None, names)
+                yield Row(member, labels, reason), row.get("split")
 
 
 def _column_names(file: Path) -> list[str]:

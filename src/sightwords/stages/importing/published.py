@@ -10,7 +10,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from sightwords.data.key import KeyCache, Member
+from sightwords.data.key import Member
+from sightwords.data.key_cache import KeyCache
 from sightwords.data.sources.listing import SPLIT_NAMES
 from sightwords.errors import ArtefactError, ConfigError
 from sightwords.progress import Progress
