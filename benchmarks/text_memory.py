@@ -115,11 +115,14 @@ def text_of(arm: str, folder: Path, images: Any) -> Any:
 
 def watch(arm: str, folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Train in this process, without a network, and yield what it holds after each epoch's steps."""
+    import pyarrow as pa
+
     from sightwords.data.augment import InputSize, TrainTransform
     from sightwords.data.config import AugmentConfig
     from sightwords.data.loader import TrainOrder, train_loader
 
     images = image_set(folder, options.rows)
+    pa.default_memory_pool().release_unused()  # of making the images; else what the text adds would hide in it
     join = text_of(arm, folder, images)
     order = TrainOrder(len(images), min(BATCH_SIZE, len(images)), 0)
     transform = TrainTransform(AugmentConfig(), InputSize(16), 0)
@@ -179,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dimension", type=int, default=1024)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=60, help=f"of {BATCH_SIZE} images, in each epoch")
+    parser.add_argument("--steps", type=int, default=20, help=f"of {BATCH_SIZE} images, in each epoch")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peer-share", type=float, default=0.25, help="share of the rows that the peer loads")
     parser.add_argument("--scratch", type=Path, help="where the set is made; it takes 2.2 KB a row")
