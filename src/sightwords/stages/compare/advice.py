@@ -44,8 +44,9 @@ def advise(
 ) -> Advice:
     """Return what follows from the figures of the first condition.
 
-    An arm is recommended where its interval over all networks lies above zero; among several, the one of the largest
-    mean. Class names count like an arm of their own: they cost nothing. Otherwise it is the baseline.
+    An arm is recommended where the verdict says that it beats the baseline: its interval over all networks lies above
+    zero, also after correction for the number of arms; among several, the one of the largest mean. Class names count
+    like an arm of their own: they cost nothing. Otherwise it is the baseline.
 
     Args:
         analysis: the figures.
@@ -54,7 +55,7 @@ def advise(
     """
     condition = analysis.conditions[0]
     effects = [analysis.effect(condition, arm) for arm in analysis.arms[1:]]
-    real = [e for e in effects if e.interval.low > 0 and (e.arm not in CONTROLS or e.arm == "class_name")]
+    real = [e for e in effects if e.is_gain and (e.arm not in CONTROLS or e.arm == "class_name")]
     best = max(real, key=lambda effect: effect.interval.mean, default=None)
     arm = best.arm if best is not None else BASELINE
     model = max(analysis.models, key=lambda one: analysis.mean_top1(condition, one, arm))
@@ -83,7 +84,7 @@ def _reason(best: Effect | None, effects: list[Effect], condition: str) -> str:
         if tried is None:
             return "the baseline, as nothing else was trained."
         return (
-            f"train without text: no arm's gain lies above zero ({condition}). A gain of up to "
+            f"train without text: no arm's gain is shown ({condition}). A gain of up to "
             f"{100 * max(0.0, tried.interval.high):.1f} points is not excluded; more seeds or images would tell."
         )
     gain = f"{best.interval.points()} over the baseline ({condition})"

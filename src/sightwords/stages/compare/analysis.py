@@ -10,7 +10,7 @@ import numpy as np
 from sightwords.stages.compare.arms import CONTROLS
 from sightwords.stages.compare.record import BASELINE, Record, right_answers
 from sightwords.stages.compare.report.rows import ALL_MODELS
-from sightwords.stages.compare.statistics import Interval, holm, mcnemar, paired_interval, summarize
+from sightwords.stages.compare.statistics import SIGNIFICANT, Interval, holm, mcnemar, paired_interval, summarize
 from sightwords.stages.compare.verdict import verdict
 
 
@@ -31,6 +31,11 @@ class Effect:
     arm: str
     interval: Interval
     adjusted_p: float
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether the arm is shown to beat the baseline, also after the correction for several arms."""
+        return self.interval.low > 0 and self.adjusted_p < SIGNIFICANT
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 0.95
+SIGNIFICANT = 1 - LEVEL
 NUM_SAMPLES = 2000
 _BLOCK = 256  # bootstrap samples at a time: memory is _BLOCK x N
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sightwords.stages.compare.statistics import Interval
+from sightwords.stages.compare.statistics import SIGNIFICANT, Interval
 
 _TOLD = {
     "class_name": "class names alone",
@@ -43,9 +43,9 @@ def verdict(
         num_images: validation images.
     """
     counts = f"{_count(num_models, 'network')}, {_count(num_seeds, 'seed')} and {num_images:,} images"
-    if adjusted_p < 0.05 and effect.low > 0:
+    if adjusted_p < SIGNIFICANT and effect.low > 0:
         first = f"{arm} beats the baseline by {_of(effect)} over {counts} (adjusted p {_p(adjusted_p)})."
-    elif adjusted_p < 0.05 and effect.high < 0:
+    elif adjusted_p < SIGNIFICANT and effect.high < 0:
         first = f"{arm} is below the baseline by {_of(_negated(effect))} over {counts} (adjusted p {_p(adjusted_p)})."
     else:
         first = f"No difference between {arm} and the baseline is shown: {_signed(effect)} over {counts}."
