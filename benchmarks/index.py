@@ -11,8 +11,8 @@ imports left out, and the ways take turns, so that a busy machine is as busy for
 - `walk`: `os.walk`, names alone
 - `ImageFolder`: torchvision's, names and classes; no key, and a changed file goes unnoticed
 
-`first` and `hash` run once, the others --repeats times. Files just written are in the system's cache; with the --folder
-of an earlier run `hash`, the first of all, may have to fetch them from the disk.
+`first` and `hash` run once, the others --repeats times. Everything is in the system's cache: the files are read once
+before the first measurement.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def alone(way: str, folder: Path, cache: Path) -> dict[str, float]:
 
 def compare(folder: Path, cache: Path, repeats: int) -> dict[str, list[dict[str, float]]]:
     """Return every measurement of every way."""
+    bare_hash(folder)
     order = ["hash", "first", *[way for _ in range(repeats) for way in ("second", *PEERS)]]
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for way in order:

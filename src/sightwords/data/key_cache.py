@@ -152,6 +152,8 @@ def _read(connection: sqlite3.Connection, folder: str) -> _Part | None:
     if not found:
         return None
     names, stamps, keys = (b"".join(column) for column in zip(*found, strict=True))
+    if not 2 * len(keys) == 4 * len(stamps) == 64 * names.count(b"\0"):
+        raise sqlite3.DatabaseError(f"what is remembered of {folder} does not fit together")
     return _Part(names, np.frombuffer(stamps, np.int64).reshape(-1, 2), np.frombuffer(keys, np.uint8).reshape(-1, 32))
 
 
