@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 MODELS = sorted((HERE / "models").glob("*.yaml"))
 ARMS = ["baseline", "aligned", str(HERE / "paper.yaml"), "class_name", "shuffled"]
 RECIPES: dict[str, list[object]] = {
-    "birds": ["--image-size", 48],
+    "birds": ["--image-size", 64],
     "emoji": ["--image-size", 32],
 }
 EPOCHS = {"birds": 60, "emoji": 16}  # as long as the machine allowed
