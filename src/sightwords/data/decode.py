@@ -101,13 +101,7 @@ def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS)
     EXIF orientation is applied; transparency is composited on white; palette, grey, CMYK and 16-bit images become
     RGB; of an animation the first frame is taken.
 
-    Args:
-        data: the file's bytes.
-        name: the image's name for the error message.
-        max_pixels: upper bound of width x height.
-
-    Raises:
-        UnreadableImageError: the bytes are no image, are cut short, or exceed the limits.
+    Arguments and errors are those of `EncodedPicture`.
     """
     return EncodedPicture(data, name, max_pixels).decode()
 

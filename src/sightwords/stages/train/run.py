@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,6 @@ from sightwords.data.augment import EvalTransform, InputSize, TrainTransform
 from sightwords.data.catalog import Catalog, hold_out, open_catalog
 from sightwords.data.hardening import harden
 from sightwords.data.loader import ImageBatch, TrainOrder, eval_loader, train_loader
-from sightwords.data.pixel_cache import CachePlan, plan_cache
 from sightwords.data.randomness import torch_seeded
 from sightwords.errors import ConfigError, DataError
 from sightwords.progress import duration, stopwatch
@@ -32,14 +30,12 @@ from sightwords.stages.train.checkpoint import TrainState, identity
 from sightwords.stages.train.class_weight import class_weights
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.freezing import check_reach, freeze
+from sightwords.stages.train.kept_pictures import kept_pictures
 from sightwords.stages.train.loop import Loop
 from sightwords.stages.train.optim import build_optimizer, build_schedule
 from sightwords.stages.train.process import Processes, processes
 from sightwords.stages.train.task import Task
 from sightwords.stages.train.text_join import TextJoin, TextJoins
-
-# shorter side of kept pictures, in sides of the network's input: the usual random crop still has its pixels
-SHRUNK = 1.5
 
 
 @dataclass(frozen=True)
@@ -216,20 +212,8 @@ def _eval_loader(
         group.device.type == "cuda",
         group.rank,
         group.world_size,
-        _cache(config, catalog, task.backbone),
+        kept_pictures(config, catalog, spec),
     )
-
-
-def _cache(config: TrainConfig, catalog: Catalog, backbone: Backbone) -> CachePlan | None:
-    """Return where pictures are kept, shrunk to what random crops can use; None where no room is given."""
-    if not config.cache_gb:
-        return None
-    places = [str(Path(place).absolute()) for place in (config.images, config.train, config.val) if place]
-    spec = backbone.input_spec
-    size = InputSize(spec.image_size, spec.interpolation, config.crop_pct or spec.crop_pct)
-    num_images = sum(len(images) for images in catalog.splits.values())
-    shorter = max(size.resized, math.ceil(SHRUNK * size.image_size))
-    return plan_cache("\0".join(places), num_images, config.cache_gb, shorter, spec.interpolation)
 
 
 def _task(config: TrainConfig, catalog: Catalog, text: list[TextJoin], capacity: int) -> Task:
@@ -312,6 +296,6 @@ def _batches(
         config.workers,
         pin_memory,
         TextJoins(text) if text else None,
-        _cache(config, catalog, loop.state.task.backbone),
+        kept_pictures(config, catalog, spec),
     )
     return iter(loader)
