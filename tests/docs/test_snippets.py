@@ -1,4 +1,4 @@
-"""The README's session and snippets run as printed, on small drawn images and small models.
+"""The README's and the tutorial's commands and snippets run as printed, on small drawn images and small models.
 
 Only what cannot be had here is replaced, and the replacements are listed: the hub model and the server by a tiny
 vision-language model on disk, the network and the number of epochs by small ones.
@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
 
 
-def blocks(name: str) -> list[str]:
-    return [code for label, _, code in BLOCK.findall((ROOT / "README.md").read_text()) if label == name]
+def blocks(name: str, page: str = "README.md") -> list[str]:
+    return [code for label, _, code in BLOCK.findall((ROOT / page).read_text()) if label == name]
 
 
 def replaced(code: str, folder: Path) -> str:
@@ -38,12 +38,14 @@ def replaced(code: str, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """A folder in which the README's session was run."""
+    """A folder in which the tutorial's commands were run, and those of the README that it does not have."""
     folder = tmp_path_factory.mktemp("session")
     write_class_folders(folder / "photos", num_train=6, num_val=2)
     build_llava(folder / "tiny")
-    commands = [line for code in blocks("session") for line in replaced(code, folder).splitlines() if line.strip()]
-    assert len(commands) == 8
+    printed = [*blocks("tutorial", "docs/tutorial.md"), *blocks("session")]
+    lines = [line for code in printed for line in replaced(code, folder).splitlines() if line.strip()]
+    commands = list(dict.fromkeys(lines))
+    assert len(commands) == 10
     env = {
         **os.environ,
         "SIGHTWORDS_CACHE": str(folder / "cache"),

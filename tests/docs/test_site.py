@@ -1,0 +1,71 @@
+"""The site builds without a warning, every page can be found in it, and the reference is that of the code."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The script that writes the reference."""
+    spec = importlib.util.spec_from_file_location("write_reference", ROOT / "scripts" / "write_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["commands.md", "python.md"])
+def test_the_reference_is_that_of_the_code(reference, name):
+    written = (ROOT / "docs" / "reference" / name).read_text()
+    assert reference.PAGES[name]() == written, "the code has changed: python scripts/write_reference.py"
+
+
+def pages_of(nav) -> set[str]:
+    """Return the pages that a navigation leads to, at any depth."""
+    if isinstance(nav, str):
+        return {nav}
+    values = nav.values() if isinstance(nav, dict) else nav
+    return set().union(*map(pages_of, values))
+
+
+def test_the_navigation_leads_to_every_page():
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert pages_of(nav) == pages
+
+
+def build(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Build the site of a folder that holds mkdocs.yml, docs and src."""
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture
+def site_source(tmp_path):
+    """A folder with links to what the site is made of, whose docs may be changed."""
+    import shutil
+
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(site_source):
+    done = build(site_source)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (site_source / "site" / "reference" / "python" / "index.html").read_text()
+    assert "Train a network." in page  # docstrings are filled in
+    everything = "".join(path.read_text() for path in (site_source / "site").rglob("*.html"))
+    assert "fonts.googleapis" not in everything
+    (site_source / "docs" / "data.md").write_text("# Images\n\n[nowhere](missing.md)\n")
+    assert build(site_source).returncode != 0  # so the check above can fail
