@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from sightwords.stages.compare.record import Cell, Record
-from sightwords.stages.compare.report.figures import colours_of, render
+from sightwords.stages.compare.report.figures import check_installed, colours_of
 from sightwords.stages.compare.report.gains import class_gains, condition_levels, metric_table, severities
 from sightwords.stages.compare.report.page import write_report, write_tables
 from sightwords.stages.compare.report.rows import EffectRow, Example, Fixed, ReportData
@@ -140,7 +140,7 @@ def test_an_arm_has_one_colour_and_the_baseline_is_grey():
 def test_a_missing_library_is_told(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"sightwords\[report\]"):
-        render(lambda: None)
+        check_installed()
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from sightwords.stages.compare.cells import check_models, conditions_of, jobs_of
 from sightwords.stages.compare.config import CompareConfig
 from sightwords.stages.compare.plan import Cost, Plan, fit
 from sightwords.stages.compare.record import Cell, read_record
+from sightwords.stages.compare.report.figures import check_installed
 from sightwords.stages.compare.report.page import write_report, write_tables
 from sightwords.stages.compare.schedule import devices, do_all
 from sightwords.stages.compare.story import tell
@@ -75,8 +76,10 @@ def run(config: CompareConfig) -> CompareResult:
     Raises:
         ConfigError: an option does not fit, or --out holds a comparison with other options.
         DataError: the images cannot be used.
+        MissingExtraError: the report's pictures cannot be drawn.
         SightwordsError: trainings failed; the others are kept.
     """
+    check_installed()
     with stopwatch() as seconds, _only_one(config.out):
         catalog = open_catalog(config)
         _claim(config, catalog)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,16 +33,20 @@ def colours_of(arms: Iterable[str]) -> dict[str, str]:
     return {BASELINE: GREY, **{arm: COLOURS[number % len(COLOURS)] for number, arm in enumerate(others)}}
 
 
-def render(draw: Drawing) -> dict[str, bytes]:
-    """Return a picture as PNG for each theme; the ground is transparent.
+def check_installed() -> None:
+    """Ask for what pictures need: before hours of training, not after them.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise MissingExtraError("matplotlib", "report") from None
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "report")
+
+
+def render(draw: Drawing) -> dict[str, bytes]:
+    """Return a picture as PNG for each theme; the ground is transparent."""
+    import matplotlib
+
     pictures = {}
     for theme, (ink, line) in THEMES.items():
         style: Any = {"font.size": 9, "font.family": "sans-serif", "axes.spines.top": False}
