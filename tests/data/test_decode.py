@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightwords.data.decode import decode_image
+from sightwords.data import decode
+from sightwords.data.decode import EncodedPicture, decode_image
 from sightwords.errors import UnreadableImageError
+
+from support.images import photo
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -109,3 +112,47 @@ def test_any_damage_is_our_own_error():
         except UnreadableImageError:
             refused += 1
     assert refused > 200
+
+
+JPEGS = [
+    {"quality": quality, "subsampling": subsampling, "progressive": progressive}
+    for quality in (30, 75, 95)
+    for subsampling in ("4:4:4", "4:2:2", "4:2:0")
+    for progressive in (False, True)
+]
+
+
+@pytest.mark.parametrize("options", [*JPEGS, {"restart_marker_rows": 1}, {"keep_rgb": True}, {"optimize": True}])
+def test_cutting_from_a_jpeg_file_gives_the_pixels_of_the_whole(options, monkeypatch):
+    data = encoded(Image.fromarray(photo(61, 83, 0)), "JPEG", **options)
+    whole = np.asarray(decode_image(data))
+    monkeypatch.setattr(Image.Image, "load", None)  # what is cut is decoded the fast way, or fails here
+    np.testing.assert_array_equal(EncodedPicture(data).crop((5, 7, 70, 50)), whole[7:50, 5:70])
+
+
+def test_a_jpeg_file_that_the_fast_way_refuses_is_left_to_pillow(monkeypatch):
+    data = encoded(Image.fromarray(photo(40, 40, 0)), "JPEG")
+    expected = EncodedPicture(data).crop((0, 0, 40, 40))
+
+    def refuse(*args, **kwargs):
+        raise RuntimeError("no JPEG support")
+
+    monkeypatch.setattr("torchvision.io.decode_jpeg", refuse)
+    np.testing.assert_array_equal(EncodedPicture(data).crop((0, 0, 40, 40)), expected)
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_a_damaged_jpeg_file_is_treated_alike_both_ways(keep, is_ended, monkeypatch):
+    data = encoded(Image.fromarray(photo(64, 64, 0)), "JPEG", quality=90)
+    cut = data[: int(keep * len(data))] + (b"\xff\xd9" if is_ended else b"")
+
+    def outcome():
+        try:
+            return EncodedPicture(cut).crop((0, 0, 64, 64)).tolist()
+        except UnreadableImageError as error:
+            return str(error)
+
+    fast = outcome()
+    monkeypatch.setattr(decode, "_plain_jpeg", lambda data: None)
+    assert outcome() == fast
