@@ -9,7 +9,6 @@ from PIL import Image
 from sightwords.data import decode
 from sightwords.data.decode import EncodedPicture, decode_image
 from sightwords.errors import UnreadableImageError
-
 from support.images import photo
 
 
