@@ -2,18 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# tests of one file share what they make, so a file stays with one process
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-fast lint bench clean
+.PHONY: demo test test-fast lint docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sightwords demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # leaves out the slow tests: the fast round while working
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+# the site, in site/
+docs: $(VENV)/.dev
+	$(BIN)/python scripts/write_reference.py
+	$(BIN)/zensical build --strict --clean
 
 # every figure of docs/benchmarks.md, on this machine
 bench: $(VENV)/.dev

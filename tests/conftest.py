@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may wait for a network
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start: several tests run at once
 
 import pytest
 import torch
