@@ -13,7 +13,8 @@ import sightwords
 
 ROOT = Path(sightwords.__file__).parent
 ROOMS = ("data", "artefacts", "align", "backbones", "encoders")
-BASE = ("errors", "progress", "files", "cluster", "hub", "openclip", "features")
+ABOVE_ROOMS = "trained"
+BASE = ("errors", "progress", "files", "cluster", "hub", "openclip", "features", "nearest", "gallery")
 HEAVY = {
     "ray": {"cluster/connection.py"},
     "transformers": {"stages/describe/describers/local/hf.py", "encoders/st.py"},
@@ -52,8 +53,10 @@ def allowed(file: str) -> tuple[str, ...]:
     if place[0] in ROOMS:
         below = base if place[0] != "align" else ("sightwords.errors",)
         return (*below, f"sightwords.{place[0]}")
+    rooms = tuple(f"sightwords.{room}" for room in (*ROOMS, ABOVE_ROOMS))
+    if place[0] == ABOVE_ROOMS:
+        return (*base, *rooms)
     if place[0] == "stages" and len(place) > 2:
-        rooms = tuple(f"sightwords.{room}" for room in ROOMS)
         return (*base, *rooms, f"sightwords.stages.{place[1]}")
     return base
 

@@ -93,6 +93,7 @@ def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEn
     with stopwatch() as seconds, closing(work):
         counts = encode_texts(encoder, texts.distinct, config.batch_size, store=work, engine=engine).counts
     meta = _provenance(config, texts, encoder.info) | precision.meta() | _counts(texts, counts)
+    meta["descriptions"] = str(config.descriptions)  # where to find the words again
     written = _write(config.out, work, texts, meta)
     return EmbedResult(config.out, written.meta, seconds[0])
 
