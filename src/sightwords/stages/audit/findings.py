@@ -67,7 +67,7 @@ def find(
             pixels = torch.from_numpy(np.where(seen[:, None], features, features[seen].mean(0))).to(text.device)
             image = _silenced(judged(by_probe, pixels, labels, folds, num_classes, progress.advance), ~seen)
     probes = [probe] if image is None else [probe, image]
-    return Findings(agreement, probe, image, rank(agreement, probes, labels, num_classes))
+    return Findings(agreement, probe, image, rank(agreement, probes))
 
 
 def _silenced(verdict: Verdict, unseen: np.ndarray) -> Verdict:
