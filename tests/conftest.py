@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from support import tiny_st as st_model
+from support.aligned_run import AlignedRun, make_aligned_run
 from support.images import write_class_folders
 
 torch.set_num_threads(1)
@@ -63,3 +64,11 @@ def build_st() -> Callable[..., Path]:
 def tiny_st(build_st, tmp_path_factory) -> Path:
     """A sentence-transformers model with a limit of 16 tokens."""
     return build_st(tmp_path_factory.mktemp("st"))
+
+
+@pytest.fixture(scope="session")
+def aligned(tiny_st, tmp_path_factory) -> AlignedRun:
+    """A tiny run that was taught by text; tests must not change it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIGHTWORDS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return make_aligned_run(tmp_path_factory.mktemp("aligned"), tiny_st)

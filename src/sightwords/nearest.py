@@ -22,7 +22,7 @@ def nearest_rows(
     wanted: np.ndarray | None = None,
     transform: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return products and rows of the nearest vectors, nearest first; of equal ones the first row comes first.
+    """Return products and rows of the nearest vectors, nearest first; equal ones in the order of their rows.
 
     Memory is that of a block, however many rows there are: each is read once from where it is mapped.
 
@@ -62,6 +62,8 @@ def _read(vectors: np.ndarray, start: int, end: int, buffer: Tensor) -> Tensor:
 
 
 def _merged(products: Tensor, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the best of what came so far and of a block, which stands behind it and has higher rows."""
+    """Return the best of what came so far and of a block, in order."""
+    by_row = rows.argsort(dim=1)  # topk leaves equal ones in any order
+    products, rows = products.gather(1, by_row), rows.gather(1, by_row)
     order = products.argsort(dim=1, descending=True, stable=True)[:, :count]
     return products.gather(1, order), rows.gather(1, order)

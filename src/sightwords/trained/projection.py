@@ -54,8 +54,8 @@ class Projection:
 
     @torch.inference_mode()
     def of_texts(self, vectors_BD: Tensor) -> Tensor:
-        """Return text vectors as the training saw them: less their mean, whitened, or as they were; unit length."""
-        transformed: Tensor = self._transform(normalize_targets(vectors_BD))
+        """Return text vectors of unit length as the training saw them: as they are, less their mean, or whitened."""
+        transformed: Tensor = self._transform(vectors_BD)
         return transformed
 
     def of_sentence(self, sentence: str, device: str = "auto") -> np.ndarray:
@@ -71,7 +71,8 @@ class Projection:
         length, limit = encoder.num_tokens([sentence])[0], encoder.info.max_tokens
         if limit is not None and length > limit:
             raise ConfigError(f"The sentence has {length} tokens; {self.space.encoder} takes {limit}. Shorten it.")
-        vector = np.array(self.of_texts(torch.from_numpy(encoder.encode([sentence]))), np.float32)
+        encoded = normalize_targets(torch.from_numpy(encoder.encode([sentence])))
+        vector = np.array(self.of_texts(encoded), np.float32)
         if not vector.any():
             raise ConfigError(f"{self.space.encoder} knows none of the words of {sentence!r}. Use other words.")
         return vector
