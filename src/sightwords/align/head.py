@@ -78,7 +78,8 @@ class AlignmentHead(nn.Module):
         self.loss = build_loss(loss, temperature, learn_temperature=learn_temperature, class_text_KD=class_text_KD)
         if isinstance(self.loss, CentredClipLoss) and transform is not None:
             self.loss.subtract_mean = transform.mean is None
-        self.projector = build_projector(projector or self.loss.default_projector, in_features, out_features, norm)
+        self.projector_kind, self.projector_norm = projector or self.loss.default_projector, norm
+        self.projector = build_projector(self.projector_kind, in_features, out_features, norm)
         self.transform = transform
 
     def forward(

@@ -73,6 +73,11 @@ class ImageSet:
         """Return all keys, in order."""
         return str(self._keys.tobytes().hex(" ", KEY_BYTES)).split()
 
+    @property
+    def key_bytes(self) -> np.ndarray:
+        """All keys in bytes, in order, uint8, shape (N, 32)."""
+        return self._keys
+
     def labels(self, index: int) -> np.ndarray:
         """Return the class indices of image `index`, int64, shape (L,); L = 1 for single-label data."""
         return self._labels[index]
@@ -102,9 +107,16 @@ class ImageSet:
 
     def relabelled(self, labels: np.ndarray) -> ImageSet:
         """Return the same images with one label each, int64, shape (N,)."""
+        return self._with(Ragged.singles(labels.astype(np.int64)))
+
+    def unlabelled(self) -> ImageSet:
+        """Return the same images without labels."""
+        return self._with(Ragged(np.empty(0, np.int64), np.zeros(len(self) + 1, np.int64)))
+
+    def _with(self, labels: Ragged) -> ImageSet:
         copy = object.__new__(ImageSet)
         copy.__dict__.update(self.__dict__)
-        copy._labels = Ragged.singles(labels.astype(np.int64))
+        copy._labels = labels
         return copy
 
 

@@ -56,6 +56,8 @@ class AlignmentLoss(nn.Module):
     """Whether the mean text vector of each class must be given."""
     normalizes: ClassVar[bool] = True
     """Whether text targets should have unit length."""
+    shares_space: ClassVar[bool] = True
+    """Whether an image's projection comes to point where its text does, so that one can be searched by the other."""
     default_projector: ClassVar[ProjectorKind] = "mlp"
     """The head that the objective takes where none is named."""
 

@@ -129,6 +129,7 @@ class TokensLoss(AlignmentLoss):
     contrastive = False
     takes_temperature = False
     normalizes = False
+    shares_space = False
 
     def target(self, text: Tensor) -> Tensor:
         """Each word's share; zeros where there are no words."""

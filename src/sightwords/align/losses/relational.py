@@ -61,3 +61,4 @@ class RelationalLoss(AlignmentLoss):
 
     function = staticmethod(relational_loss)
     takes_temperature = False
+    shares_space = False

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightwords.artefacts.embedding_set import EmbeddingSet, check_replaceable
+from sightwords.encoders import Encoder, EncoderInfo, open_encoder
 from sightwords.errors import ArtefactError
 from sightwords.files import lock
 from sightwords.progress import Progress, stopwatch
 from sightwords.stages.embed.config import EmbedConfig
 from sightwords.stages.embed.encode import encode_texts, mean_vector
-from sightwords.stages.embed.encoders import Encoder, EncoderInfo, open_encoder
 from sightwords.stages.embed.engine import default_rule
 from sightwords.stages.embed.plan import Counts
 from sightwords.stages.embed.precision import Precision, Trial, choose
@@ -93,6 +93,7 @@ def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEn
     with stopwatch() as seconds, closing(work):
         counts = encode_texts(encoder, texts.distinct, config.batch_size, store=work, engine=engine).counts
     meta = _provenance(config, texts, encoder.info) | precision.meta() | _counts(texts, counts)
+    meta["descriptions"] = str(config.descriptions)  # where to find the words again
     written = _write(config.out, work, texts, meta)
     return EmbedResult(config.out, written.meta, seconds[0])
 

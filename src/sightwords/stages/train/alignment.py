@@ -78,6 +78,16 @@ class Alignment(nn.Module):
                 total = total + part * text.portion * loss
         return total
 
+    def pooled_heads(self) -> list[AlignmentHead]:
+        """Return the head of the pooled feature for each embedding set."""
+        found = []
+        for sources, heads in zip(self._sources, self.heads, strict=True):
+            assert isinstance(heads, nn.ModuleList)
+            head = heads[sources.index(POOLED)]
+            assert isinstance(head, AlignmentHead)
+            found.append(head)
+        return found
+
 
 def build_alignment(
     config: AlignConfig, backbone: Backbone, joins: list[TextJoin], images: ImageSet, num_classes: int

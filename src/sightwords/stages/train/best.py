@@ -22,14 +22,16 @@ class Best:
     def __init__(self, patience: int) -> None:
         self.patience, self.value, self.epoch, self.num_since = patience, -1.0, 0, 0
         self.weights: dict[str, Tensor] = {}
+        self.projectors: dict[str, Tensor] = {}
 
-    def update(self, value: float, epoch: int, weights: Mapping[str, Tensor]) -> None:
-        """Take in an evaluation, and copy its weights to the CPU where it is the best."""
+    def update(self, value: float, epoch: int, weights: Mapping[str, Tensor], projectors: Mapping[str, Tensor]) -> None:
+        """Take in an evaluation, and copy its weights and projectors to the CPU where it is the best."""
         if not self.patience:
             self.value, self.epoch = value, epoch
         elif value > self.value:
             self.value, self.epoch, self.num_since = value, epoch, 0
-            self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+            self.weights = _copied(weights)
+            self.projectors = _copied(projectors)
         else:
             self.num_since += 1
 
@@ -39,10 +41,16 @@ class Best:
         return bool(self.patience) and self.num_since >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
-        """Return value, epoch, the evaluations since, and the weights."""
-        return {"value": self.value, "epoch": self.epoch, "num_since": self.num_since, "weights": self.weights}
+        """Return value, epoch, the evaluations since, the weights and the projectors."""
+        numbers = {"value": self.value, "epoch": self.epoch, "num_since": self.num_since}
+        return {**numbers, "weights": self.weights, "projectors": self.projectors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         self.value, self.epoch, self.num_since = state["value"], state["epoch"], state["num_since"]
         self.weights = dict(state["weights"])
+        self.projectors = dict(state.get("projectors", {}))  # older checkpoints have none
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}

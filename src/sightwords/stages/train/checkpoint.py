@@ -30,6 +30,7 @@ class TrainState:
         optimizer: its optimiser.
         scaler: gradient scaler of fp16.
         ema: moving average of the network, or None.
+        ema_heads: moving average of the heads, or None; only searching by words reads it.
         best: the best evaluation so far.
         identity: what the run is; it must be the same on resumption.
     """
@@ -42,8 +43,10 @@ class TrainState:
         ema: ModelEmaV3 | None,
         best: Best,
         identity: Mapping[str, Any],
+        ema_heads: ModelEmaV3 | None = None,
     ) -> None:
         self.task, self.optimizer, self.scaler, self.ema, self.best = task, optimizer, scaler, ema, best
+        self.ema_heads = ema_heads
         self.identity = dict(identity)
         self.step = 0
         self.sums = torch.zeros(NUM_SUMS, dtype=torch.float64)
@@ -56,6 +59,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
+            "ema_heads": self.ema_heads.state_dict() if self.ema_heads else None,
             "best": self.best.state_dict(),
             "step": self.step,
             "sums": self.sums,
@@ -82,6 +86,8 @@ class TrainState:
         self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
+        if self.ema_heads is not None and state.get("ema_heads") is not None:  # older checkpoints have none
+            self.ema_heads.load_state_dict(state["ema_heads"])
         self.best.load_state_dict(state["best"])
         self.step, self.sums = state["step"], state["sums"]
 

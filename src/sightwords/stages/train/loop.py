@@ -17,10 +17,12 @@ from sightwords.artefacts.run_folder import RunFolder
 from sightwords.backbones import Backbone
 from sightwords.data.loader import ImageBatch, TrainOrder
 from sightwords.progress import Progress
+from sightwords.stages.train.alignment import Alignment
 from sightwords.stages.train.batches import BatchMaker
 from sightwords.stages.train.checkpoint import TrainState
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.freezing import hold_still
+from sightwords.stages.train.kept_projector import projector_tensors
 from sightwords.stages.train.optim import in_head_warmup, set_rates
 from sightwords.stages.train.process import Processes
 from sightwords.stages.train.step import GradientStep
@@ -112,6 +114,8 @@ class Loop:
         state.step += 1
         if state.ema is not None:
             state.ema.update(state.task.backbone, step=state.step)
+        if state.ema_heads is not None:
+            state.ema_heads.update(state.task.alignment, step=state.step)
 
     def _set_modes(self) -> None:
         """Put the modules into training mode, but for what does not learn; only where that changes."""
@@ -147,7 +151,8 @@ class Loop:
     def _evaluate(self, epoch: int) -> dict[str, float]:
         """Evaluate, and keep the weights where they are the best so far."""
         found = self.validate(self.eval_loader)
-        self.state.best.update(found["val_top1"], epoch, self.evaluated().network.state_dict())
+        weights = self.evaluated().network.state_dict()
+        self.state.best.update(found["val_top1"], epoch, weights, projector_tensors(self.evaluated_heads()))
         split = "holdout" if self.config.holdout else "val"
         return {name.replace("val", split, 1): value for name, value in found.items()}
 
@@ -172,6 +177,12 @@ class Loop:
         backbone = self.state.ema.module if self.state.ema is not None else self.state.task.backbone
         assert isinstance(backbone, Backbone)
         return backbone
+
+    def evaluated_heads(self) -> Alignment | None:
+        """Return the heads that belong to that network, None for a baseline."""
+        heads = self.state.ema_heads.module if self.state.ema_heads is not None else self.state.task.alignment
+        assert heads is None or isinstance(heads, Alignment)
+        return heads
 
     def _train_metrics(self) -> dict[str, float]:
         # each process returns its share times their number, so the mean over processes is the whole batch's loss

@@ -31,6 +31,7 @@ from sightwords.stages.train.class_weight import class_weights
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.freezing import check_reach, freeze
 from sightwords.stages.train.kept_pictures import kept_pictures
+from sightwords.stages.train.kept_projector import keep_projectors
 from sightwords.stages.train.loop import Loop
 from sightwords.stages.train.optim import build_optimizer, build_schedule
 from sightwords.stages.train.process import Processes, processes
@@ -107,6 +108,7 @@ def run(config: TrainConfig) -> TrainResult:
         loop.fit(_batches(config, catalog, loop, text, first_step, group))
         loop.choose(_eval_loader(config, catalog, "val", loop.state.task, group))
         if group.first:
+            keep_projectors(folder, config, loop, [join.set for join in text])
             folder.save_weights(loop.evaluated().network.state_dict())
             write_card(folder, catalog, [(join.set, join.num_described) for join in text])
         group.wait()
@@ -177,9 +179,10 @@ def _prepare(
         task.backbone.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(task, config)
     ema = ModelEmaV3(task.backbone, decay=config.ema) if config.ema else None
+    ema_heads = ModelEmaV3(task.alignment, decay=config.ema) if config.ema and task.alignment is not None else None
     scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "fp16")
     run_identity = identity(config, images.keys(), catalog.class_ids)
-    state = TrainState(task, optimizer, scaler, ema, Best(config.early_stopping), run_identity)
+    state = TrainState(task, optimizer, scaler, ema, Best(config.early_stopping), run_identity, ema_heads)
     first_step = _restore(state, folder, config, catalog, group)
     schedule = build_schedule(optimizer, config, order.steps_per_epoch)
     make_batch = BatchMaker(task.backbone, config.augment, config.seed, group.device, config.channels_last)

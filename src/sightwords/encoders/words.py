@@ -13,14 +13,14 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from sightwords.encoders.encoder import Encoder, EncoderInfo
 from sightwords.errors import ConfigError
-from sightwords.stages.embed.encoders.encoder import Encoder, EncoderInfo
 
 NO_WORD = ""  # the vocabulary's entry for texts that have none of its words: every vector has a direction
 _NUM_WORDS = 4096
@@ -52,6 +52,11 @@ class Vocabulary:
     def idf(self) -> np.ndarray:
         """Return log((1 + num_texts) / (1 + count)) of each word, above 0, float32, shape (V,)."""
         return np.log((1 + self.num_texts) / (1 + np.array(self.counts, np.float64))).astype(np.float32)
+
+    @staticmethod
+    def from_meta(meta: Mapping[str, Any]) -> Vocabulary:
+        """Return the vocabulary that `meta` described."""
+        return Vocabulary(list(meta["vocabulary"]), list(meta["num_texts_with_word"]), int(meta["num_texts"]))
 
     def meta(self) -> dict[str, Any]:
         """Return what `meta.json` of an embedding set says of it."""

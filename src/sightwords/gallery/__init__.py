@@ -1,0 +1,55 @@
+"""Images with what is to be said of them, as one HTML file that needs no other; every text is shown as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sightwords.files import write_text
+
+TEMPLATE = Path(__file__).with_name("gallery.html.jinja")
+
+
+@dataclass(frozen=True)
+class Card:
+    """An image on the page.
+
+    Attributes:
+        picture: `data:` address of a small picture, empty where there is none.
+        rank: its place in the order, shown in the picture's corner; empty shows nothing.
+        label: the image's label, empty where it has none.
+        suggestion: another label that would fit better; empty where none is suggested.
+        text: what was written about it.
+        facts: (name, value) pairs.
+        name: the image's name as the user knows it.
+    """
+
+    picture: str
+    rank: str
+    label: str
+    suggestion: str
+    text: str
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    name: str = ""
+
+
+def write_gallery(
+    path: Path, title: str, facts: Sequence[tuple[str, str]], cards: Sequence[Card], notes: Sequence[str] = ()
+) -> None:
+    """Write the page in one step.
+
+    Args:
+        path: where; replaced.
+        title: heading of the page.
+        facts: (name, value) pairs under the heading.
+        cards: what to show, in order.
+        notes: sentences above the cards: how to read them.
+    """
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    text = template.render(title=title, facts=facts, cards=cards, notes=notes)
+    # names of files need not be UTF-8: what cannot be written becomes a question mark
+    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))

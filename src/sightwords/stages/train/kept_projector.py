@@ -1,0 +1,65 @@
+"""The projectors that a training ends with: kept beside the plain network, so that it can be searched by words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from sightwords.align import LOSSES, AlignmentHead
+from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artefacts.run_projector import ProjectorInfo, TextSpace, save_projectors
+from sightwords.stages.train.alignment import Alignment
+from sightwords.stages.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from sightwords.stages.train.loop import Loop
+
+
+def projector_tensors(alignment: Alignment | None) -> dict[str, Tensor]:
+    """Return the pooled feature's projectors, with what the text vectors go through, by name; none for a baseline."""
+    tensors: dict[str, Tensor] = {}
+    for number, head in enumerate(alignment.pooled_heads() if alignment is not None else []):
+        named = {f"projector.{name}": tensor for name, tensor in head.projector.state_dict().items()}
+        named |= head.transform.state_dict() if head.transform is not None else {}
+        tensors |= {f"{number}.{name}": tensor for name, tensor in named.items()}
+    return tensors
+
+
+def keep_projectors(folder: RunFolder, config: TrainConfig, loop: Loop, sets: Sequence[EmbeddingSet]) -> None:
+    """Write the projectors that belong to the weights of the end: of the same evaluation, averaged where they are.
+
+    Args:
+        folder: the run.
+        config: options of the training.
+        loop: the training, at its end.
+        sets: the embedding sets, in the order of the options.
+    """
+    heads, best = loop.evaluated_heads(), loop.state.best
+    if heads is None:
+        return
+    chosen = best.projectors if best.patience else {}
+    epoch = best.epoch if best.patience else loop.state.step // loop.order.steps_per_epoch
+    spaces = [_space(config, head, one) for head, one in zip(heads.pooled_heads(), sets, strict=True)]
+    kept = spaces if LOSSES[config.align.loss].shares_space else []
+    info = ProjectorInfo(config.align.loss, config.features, epoch, bool(config.ema), kept)
+    save_projectors(folder, info, chosen or projector_tensors(heads))
+
+
+def _space(config: TrainConfig, head: AlignmentHead, embeddings: EmbeddingSet) -> TextSpace:
+    meta = embeddings.meta
+    transform = head.transform
+    targets = "raw" if transform is None else "centred" if transform.matrix is None else "whitened"
+    return TextSpace(
+        str(embeddings.folder),
+        str(meta.get("encoder", "")),
+        str(meta.get("revision", "")),
+        head.projector_kind,
+        head.projector_norm,
+        head.in_features,
+        head.out_features,
+        targets,
+        meta.get("words"),
+    )
