@@ -13,7 +13,7 @@ import sightwords
 
 ROOT = Path(sightwords.__file__).parent
 ROOMS = ("data", "artefacts", "align", "backbones")
-BASE = ("errors", "progress", "files", "cluster", "hub", "openclip", "features")
+BASE = ("errors", "progress", "files", "cluster", "hub", "licence", "onnx_file", "openclip", "features")
 HEAVY = {
     "ray": {"cluster/connection.py"},
     "transformers": {"stages/describe/describers/local/hf.py", "stages/embed/encoders/st.py"},
