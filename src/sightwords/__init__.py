@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from sightwords.stages.importing.run import run as import_descriptions
     from sightwords.stages.merge.config import MergeConfig
     from sightwords.stages.merge.run import run as merge
+    from sightwords.stages.predict.config import PredictConfig
+    from sightwords.stages.predict.run import run as predict
     from sightwords.stages.train.config import AlignConfig, TrainConfig, TrainingOptions
     from sightwords.stages.train.run import run as train
 
@@ -63,6 +65,7 @@ _PUBLIC = {
     "FeatureHook": "sightwords.features:FeatureHook",
     "ImportConfig": f"{_STAGES}.importing.config:ImportConfig",
     "MergeConfig": f"{_STAGES}.merge.config:MergeConfig",
+    "PredictConfig": f"{_STAGES}.predict.config:PredictConfig",
     "RunFolder": "sightwords.artefacts.run_folder:RunFolder",
     "SightwordsError": "sightwords.errors:SightwordsError",
     "TextVectors": "sightwords.artefacts.text_vectors:TextVectors",
@@ -78,6 +81,7 @@ _PUBLIC = {
     "image_keys": "sightwords.data.key_cache:image_keys",
     "import_descriptions": f"{_STAGES}.importing.run:run",
     "merge": f"{_STAGES}.merge.run:run",
+    "predict": f"{_STAGES}.predict.run:run",
     "train": f"{_STAGES}.train.run:run",
 }
 
@@ -95,6 +99,7 @@ __all__ = [
     "FeatureHook",
     "ImportConfig",
     "MergeConfig",
+    "PredictConfig",
     "RunFolder",
     "SightwordsError",
     "TextVectors",
@@ -111,6 +116,7 @@ __all__ = [
     "image_keys",
     "import_descriptions",
     "merge",
+    "predict",
     "train",
 ]
 

@@ -22,7 +22,7 @@ app = App(
     help="Teach a vision network with words; deploy it without them.",
     version=sightwords.__version__,
     help_format="plaintext",
-    help_epilogue="The usual order: describe (or import), embed, train, evaluate, export. Try it now: sightwords demo",
+    help_epilogue="The order: describe (or import), embed, train, evaluate, export, predict. Try it now: sightwords demo",
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # `main` says what Ctrl-C means
 )
@@ -66,7 +66,10 @@ COMMANDS = {
         "CompareConfig",
         "Prove what the text gains: arms x networks x seeds, with controls, intervals and a report.",
     ),
-    "export": Command("export", "ExportConfig", "Write the plain network for the stock library."),
+    "export": Command(
+        "export", "ExportConfig", "Write the plain network for others: timm, torchvision, ONNX, torch.export, the hub."
+    ),
+    "predict": Command("predict", "PredictConfig", "Let a run's network or an exported one name what images show."),
     "demo": Command("demo", "DemoConfig", "Run the whole pipeline, offline, on drawn birds.", needs_options=False),
 }
 for _name, _command in COMMANDS.items():

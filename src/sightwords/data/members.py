@@ -23,17 +23,17 @@ from sightwords.errors import DataError, UnreadableImageError
 
 @dataclass(frozen=True)
 class PictureBatch:
-    """Pictures of a batch, and those that could not be read.
+    """Pictures of a batch, and those of it that could not be read.
 
     Attributes:
-        images: uint8, shape (B, 3, S, S).
-        names: of the B pictures.
-        unreadable: (name, reason) of the others.
+        images: those that were read, uint8, shape (B, 3, S, S).
+        names: of all, in their order.
+        reasons: why each could not be read, empty for the B that were.
     """
 
     images: Tensor
     names: list[str]
-    unreadable: list[tuple[str, str]]
+    reasons: list[str]
 
 
 def find_members(sources: Iterable[str]) -> list[Member]:
@@ -103,7 +103,6 @@ class _Pictures(Dataset[Any]):
 
 
 def _collate(rows: list[tuple[str, Tensor | None, str]]) -> PictureBatch:
-    read = [(name, pixels) for name, pixels, _ in rows if pixels is not None]
-    images = torch.stack([pixels for _, pixels in read]) if read else torch.empty(0, dtype=torch.uint8)
-    unreadable = [(name, reason) for name, pixels, reason in rows if pixels is None]
-    return PictureBatch(images, [name for name, _ in read], unreadable)
+    read = [pixels for _, pixels, _ in rows if pixels is not None]
+    images = torch.stack(read) if read else torch.empty(0, dtype=torch.uint8)
+    return PictureBatch(images, [name for name, _, _ in rows], [reason for _, _, reason in rows])

@@ -159,7 +159,7 @@ def _snippet(format: Format, subject: Subject, config: ExportConfig) -> str:
 
 def _write_beside(staging: Path, file: Path, name: FormatName, card: str, certificate: Certificate) -> None:
     """Write certificate and card beside the file; in the hub's folder they have the names that the hub shows."""
-    stem = f"{file.stem}." if name in SUFFIXES else ""
+    stem = f"{file.name}." if name in SUFFIXES else ""
     write_text(staging / f"{stem}certificate.json", certificate.json())
     write_text(staging / (f"{stem}card.md" if stem else "README.md"), card)
 

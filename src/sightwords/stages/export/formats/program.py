@@ -39,6 +39,8 @@ class ProgramFormat:
         except Exception as error:  # torch passes on whatever a network's code raises
             reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
             raise ArtefactError(f"torch.export cannot trace {subject.info.model}: {reason}") from error
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # files of this machine
         config = json.dumps(network_config(subject.info), ensure_ascii=False)
         torch.export.save(program, folder / name, extra_files={CONFIG_FILE: config})
         return folder / name
