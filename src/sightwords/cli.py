@@ -22,7 +22,7 @@ app = App(
     help="Teach a vision network with words; deploy it without them.",
     version=sightwords.__version__,
     help_format="plaintext",
-    help_epilogue="The order: describe (or import), embed, train, evaluate, export, predict. Try it now: sightwords demo",
+    help_epilogue="The usual order: describe (or import), embed, train, evaluate, export. Try it now: sightwords demo",
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # `main` says what Ctrl-C means
 )
