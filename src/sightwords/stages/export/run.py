@@ -87,8 +87,9 @@ def run(config: ExportConfig) -> ExportResult:
         file = format.write(subject, staging, config.out.name if config.out else "")
         certificate = _verified(format, file, subject, sample, config)
         title = (config.push_to_hub or str(config.out)).rstrip("/").rpartition("/")[2].removesuffix(file.suffix)
-        snippet = _snippet(format, subject, config)
-        card = CardFacts(title, config, folder, subject, facts, comparison, certificate, snippet)
+        snippet = _snippet(format, subject, config, str(config.out))
+        shown = _snippet(format, subject, config, config.out.name if config.out else "")
+        card = CardFacts(title, config, folder, subject, facts, comparison, certificate, shown)
         _write_beside(staging, file, name, make_card(card), certificate)
         names = sorted(path.name for path in staging.iterdir())
         uploaded = _uploaded(config, staging) if config.out is None else ""
@@ -152,9 +153,9 @@ def _verified(format: Format, file: Path, subject: Subject, sample: Sample, conf
     return Certificate.of(file, format.name, subject, sample, checks)
 
 
-def _snippet(format: Format, subject: Subject, config: ExportConfig) -> str:
-    lines = format.snippet(subject, str(config.out))
-    return lines.replace(f"local-dir:{config.out}", f"hf-hub:{config.push_to_hub}") if config.push_to_hub else lines
+def _snippet(format: Format, subject: Subject, config: ExportConfig, out: str) -> str:
+    lines = format.snippet(subject, out)
+    return lines.replace(f"local-dir:{out}", f"hf-hub:{config.push_to_hub}") if config.push_to_hub else lines
 
 
 def _write_beside(staging: Path, file: Path, name: FormatName, card: str, certificate: Certificate) -> None:

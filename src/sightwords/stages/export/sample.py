@@ -60,7 +60,9 @@ def open_sample(info: NetworkInfo, config: Mapping[str, Any], named: str | None,
     except DataError as error:
         if named is not None:
             raise
-        return Sample(_noise(info, num_images), "seeded noise", f"the run's images cannot be had: {error}")
+        # what is written is for all to read: no folders of this machine
+        reason = str(error).replace(str(source), shown_name(str(source))).partition(". ")[0].rstrip(".")
+        return Sample(_noise(info, num_images), "seeded noise", f"the run's images cannot be had: {reason}")
     return Sample(
         images, "images that were named" if named else "validation images of the run", shown_name(str(source))
     )
