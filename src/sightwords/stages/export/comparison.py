@@ -41,8 +41,9 @@ class Comparison:
             for e in self.effects
         ]
         epochs = f" of {self.epochs} epochs" if self.epochs else ""
+        trainings = "one training" if self.num_seeds == 1 else f"{self.num_seeds} trainings"
         return [
-            f"Gains over the baseline in points of validation top-1, {self.num_seeds} trainings{epochs} of every arm, "
+            f"Gains over the baseline in points of validation top-1, {trainings}{epochs} of every arm, "
             "with 95 % intervals; p is corrected for the number of arms (Holm). `class_name`, `shuffled` and the other "
             "controls tell whether the meaning of the descriptions matters.",
             "",

@@ -32,7 +32,7 @@ class ExportConfig:
     """File to write: .safetensors, .onnx or .pt2 as the format asks; a folder with --format hub."""
     format: FormatName | None = None
     """timm or torchvision: weights for the stock library. onnx: one file for onnxruntime. torch_export: a program for
-    torch.export.load. hub: the folder that timm.create_model("hf-hub:...") reads. [default: what --out ends with]"""
+    torch.export.load. hub: the folder that timm.create_model("hf-hub:...") reads. [default: by the file's ending]"""
     push_to_hub: str | None = None
     """Repository on the Hugging Face hub, OWNER/NAME, to upload the hub folder to; the token is taken from HF_TOKEN or
     `hf auth login`."""
