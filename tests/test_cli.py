@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = "describe import embed train evaluate compare export search explain audit demo".split()  # noqa: SIM905
+COMMANDS = "describe import embed train evaluate compare export predict search explain audit demo".split()  # noqa: SIM905
 
 
 def call(*arguments, code=0):
@@ -51,6 +51,7 @@ def test_unknown_words_are_answered_with_the_nearest_known(arguments, message):
         (["train", "photos", "--out", "x", "--epochs", "0"], "--epochs is 0"),
         (["train", "nowhere", "--out", "x"], "nowhere does not exist"),
         (["evaluate", "nowhere", "photos"], "is not a run"),
+        (["predict", "nowhere", "a.png"], "There is no nowhere"),
         (["embed", "nowhere.db", "--out", "e"], "no description set at nowhere.db"),
     ],
 )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sightwords.files import atomic_path, cache_folder, write_text
+from sightwords.files import atomic_path, cache_folder, staged_files, write_text
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
@@ -26,6 +26,19 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
             (temporary / content).write_text(content)
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["two"]
+
+
+def test_staged_files_appear_together_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError), staged_files(tmp_path / "new" / "folder") as staging:
+        (staging / "one").write_text("1")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "other").write_text("stays")
+    (tmp_path / "one").write_text("old")
+    with staged_files(tmp_path) as staging:
+        (staging / "one").write_text("1")
+        (staging / "two").write_text("2")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"other": "stays", "one": "1", "two": "2"}
 
 
 def test_the_cache_is_where_the_user_says(tmp_path, monkeypatch):

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from sightwords.stages.importing.run import run as import_descriptions
     from sightwords.stages.merge.config import MergeConfig
     from sightwords.stages.merge.run import run as merge
+    from sightwords.stages.predict.config import PredictConfig
+    from sightwords.stages.predict.run import run as predict
     from sightwords.stages.search.config import SearchConfig
     from sightwords.stages.search.run import run as search
     from sightwords.stages.train.config import AlignConfig, TrainConfig, TrainingOptions
@@ -71,6 +73,7 @@ _PUBLIC = {
     "FeatureHook": "sightwords.features:FeatureHook",
     "ImportConfig": f"{_STAGES}.importing.config:ImportConfig",
     "MergeConfig": f"{_STAGES}.merge.config:MergeConfig",
+    "PredictConfig": f"{_STAGES}.predict.config:PredictConfig",
     "RunFolder": "sightwords.artefacts.run_folder:RunFolder",
     "SearchConfig": f"{_STAGES}.search.config:SearchConfig",
     "SightwordsError": "sightwords.errors:SightwordsError",
@@ -90,6 +93,7 @@ _PUBLIC = {
     "import_descriptions": f"{_STAGES}.importing.run:run",
     "merge": f"{_STAGES}.merge.run:run",
     "search": f"{_STAGES}.search.run:run",
+    "predict": f"{_STAGES}.predict.run:run",
     "train": f"{_STAGES}.train.run:run",
 }
 
@@ -109,6 +113,7 @@ __all__ = [
     "FeatureHook",
     "ImportConfig",
     "MergeConfig",
+    "PredictConfig",
     "RunFolder",
     "SearchConfig",
     "SightwordsError",
@@ -128,6 +133,7 @@ __all__ = [
     "image_keys",
     "import_descriptions",
     "merge",
+    "predict",
     "search",
     "train",
 ]

@@ -66,12 +66,15 @@ COMMANDS = {
         "CompareConfig",
         "Prove what the text gains: arms x networks x seeds, with controls, intervals and a report.",
     ),
-    "export": Command("export", "ExportConfig", "Write the plain network for the stock library."),
     "search": Command("search", "SearchConfig", "Rank images by a sentence, with an aligned run."),
     "explain": Command(
         "explain", "ExplainConfig", "Show predictions for images, and the training descriptions nearest to them."
     ),
     "audit": Command("audit", "AuditConfig", "Find the images whose description contradicts their label."),
+    "export": Command(
+        "export", "ExportConfig", "Write the plain network for others: timm, torchvision, ONNX, torch.export, the hub."
+    ),
+    "predict": Command("predict", "PredictConfig", "Let a run's network or an exported one name what images show."),
     "demo": Command("demo", "DemoConfig", "Run the whole pipeline, offline, on drawn birds.", needs_options=False),
 }
 for _name, _command in COMMANDS.items():

@@ -32,6 +32,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+@contextmanager
+def staged_files(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder inside `folder`; the files in it move into `folder` when the block ends well.
+
+    After an error nothing is left. They move in the order of their writing, so what is written last appears last.
+    """
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{uuid.uuid4().hex[:8]}.partial"
+    temporary.mkdir()
+    try:
+        yield temporary
+        _sync(temporary)
+        for file in sorted(temporary.iterdir(), key=lambda one: one.stat().st_mtime_ns):
+            file.replace(folder / file.name)
+        made = []
+    finally:
+        _remove(temporary)
+        for parent in made:
+            parent.rmdir()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path` in one step."""
     with atomic_path(path) as temporary:

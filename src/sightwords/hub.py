@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,3 +51,15 @@ def weights_hash(module: torch.nn.Module) -> str:
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def card_licence(folder: Path | None) -> str | None:
+    """Return the licence that the model card in a folder names."""
+    card = folder / "README.md" if folder else None
+    if card is None or not card.is_file():
+        return None
+    head = card.read_text(encoding="utf-8", errors="replace")[:20_000]
+    front = re.search(r"\A---\n(.*?)\n---", head, re.DOTALL)
+    named = dict(re.findall(r"^(license|license_name):[ ]*(\S+)", front.group(1), re.MULTILINE)) if front else {}
+    # "other" says nothing by itself
+    return named.get("license_name") if named.get("license") == "other" else named.get("license")

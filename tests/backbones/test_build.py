@@ -10,7 +10,9 @@ from sightwords.errors import ConfigError, UnknownNameError
 
 
 def test_public_names():
-    assert set(backbones.__all__) == {"Backbone", "InputSpec", "build_backbone", "choose_device", "normalize_images"}
+    assert set(backbones.__all__) == {
+        "Backbone", "InputSpec", "build_backbone", "choose_device", "normalize_images", "pretrained_source",
+    }  # fmt: skip
     assert all(hasattr(backbones, name) for name in backbones.__all__)
 
 

@@ -94,7 +94,18 @@ def test_every_link_leads_somewhere():
 def test_the_options_named_in_docs_exist():
     env = {**os.environ, "COLUMNS": "250"}
     helps = ""
-    for command in ("describe", "import", "merge", "embed", "train", "evaluate", "compare", "export", "demo"):
+    for command in (
+        "describe",
+        "import",
+        "merge",
+        "embed",
+        "train",
+        "evaluate",
+        "compare",
+        "export",
+        "predict",
+        "demo",
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "sightwords", command, "--help"], capture_output=True, text=True, env=env
         )

@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sightwords.artefacts.run_facts import RunFacts
 from sightwords.errors import ArtefactError
 from sightwords.files import atomic_path, write_text
 
@@ -93,6 +94,16 @@ class RunFolder:
         values = json.loads(self._read("network.json"))
         values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
         return NetworkInfo(**values)
+
+    def write_facts(self, facts: RunFacts) -> None:
+        """Write what the run is made from."""
+        write_text(self.folder / "facts.json", json.dumps(facts.plain(), indent=2, ensure_ascii=False) + "\n")
+
+    def facts(self) -> RunFacts | None:
+        """Return what the run is made from, None for a run of a version that did not write it down."""
+        if not (self.folder / "facts.json").is_file():
+            return None
+        return RunFacts.from_plain(json.loads(self._read("facts.json")))
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a line to the metrics."""

@@ -7,11 +7,12 @@ from typing import Any
 from sightwords.backbones.backbone import Backbone, InputSpec
 from sightwords.backbones.device import choose_device
 from sightwords.backbones.input import normalize_images
+from sightwords.backbones.pretrained import pretrained_source
 from sightwords.backbones.timm_backbone import build_timm_backbone
 from sightwords.backbones.torchvision_backbone import build_torchvision_backbone, torchvision_names
 from sightwords.errors import ConfigError, UnknownNameError
 
-__all__ = ["Backbone", "InputSpec", "build_backbone", "choose_device", "normalize_images"]
+__all__ = ["Backbone", "InputSpec", "build_backbone", "choose_device", "normalize_images", "pretrained_source"]
 
 LIBRARIES = ("timm", "torchvision")
 

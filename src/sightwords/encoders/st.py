@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from sightwords.encoders.encoder import (
 )
 from sightwords.encoders.sentence import SentenceTransformerEncoder, packed_encoder
 from sightwords.errors import MissingExtraError
-from sightwords.hub import require_hub, weights_hash
+from sightwords.hub import card_licence, require_hub, weights_hash
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +63,7 @@ def open_sentence_transformer(
         dimension,
         _max_tokens(loaded),
         "fp32",
-        licence or _licence(home),
+        licence or card_licence(home),
         device.type,
     )
     library = SentenceTransformerEncoder(loaded, info)
@@ -140,13 +139,3 @@ def _revision(model: Any, name: str, home: Path | None) -> str:
 def _max_tokens(model: Any) -> int | None:
     limit = model.max_seq_length
     return None if limit is None or not math.isfinite(limit) or limit > _NO_LIMIT else int(limit)
-
-
-def _licence(folder: Path | None) -> str | None:
-    """Return the licence that the model card in a folder names."""
-    card = folder / "README.md" if folder else None
-    if card is None or not card.is_file():
-        return None
-    head = card.read_text(encoding="utf-8", errors="replace")[:20_000]
-    named = re.search(r"\A---\n(?:.*\n)*?license:[ ]*(\S+)", head)
-    return named.group(1) if named else None

@@ -8,14 +8,14 @@ import pytest
 import timm
 import torch
 import torchvision
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
+from sightwords.artefacts.run_folder import RunFolder
 from sightwords.backbones import build_backbone
 from sightwords.errors import ArtefactError, ConfigError
 from sightwords.stages.export.config import ExportConfig
 from sightwords.stages.export.run import run
-from sightwords.stages.export.weights import verify
+from support.trained_run import trained_run
 
 FAMILIES = [
     ("timm:resnet10t", 32, {}),
@@ -36,29 +36,11 @@ FAMILIES = [
 ]
 
 
-def trained_run(folder, model, image_size, kwargs):
-    """A run whose network took two training steps, so that no weight and no running statistic is the initial one."""
-    backbone = build_backbone(model, 5, image_size, **kwargs)
-    optimizer = torch.optim.SGD(backbone.parameters(), 1e-4)
-    for _ in range(2):
-        features, logits = backbone(torch.rand(4, 3, image_size, image_size))
-        (logits.square().mean() + features.square().mean()).backward()
-        optimizer.step()
-    spec = backbone.input_spec
-    names = [f"class {i}" for i in range(5)]
-    info = NetworkInfo(model, kwargs, backbone.kwargs, 5, names, names, False, image_size, spec.interpolation,
-                       spec.crop_pct, spec.mean, spec.std)  # fmt: skip
-    run_folder = RunFolder(folder)
-    run_folder.start({"model": model}, info)
-    run_folder.save_weights(backbone.network.state_dict())
-    return backbone.network.eval()
-
-
 @pytest.mark.parametrize(("model", "image_size", "kwargs"), FAMILIES, ids=[f[0] for f in FAMILIES])
 def test_the_file_is_the_stock_network(tmp_path, model, image_size, kwargs):
     network = trained_run(tmp_path / "run", model, image_size, kwargs)
     out = tmp_path / "network.safetensors"
-    result = run(ExportConfig(tmp_path / "run", out=out))
+    result = run(ExportConfig(tmp_path / "run", out=out, num_images=2, pairs=1))
     options = RunFolder(tmp_path / "run").network().factory_kwargs
     library, _, name = model.partition(":")
     stock = timm.create_model(name, **options) if library == "timm" else torchvision.models.get_model(name, **options)
@@ -67,50 +49,68 @@ def test_the_file_is_the_stock_network(tmp_path, model, image_size, kwargs):
     with torch.no_grad():
         assert torch.equal(stock.eval()(images), network(images))
     scope = {}
-    exec("\n".join(line.strip() for line in result.snippet.splitlines()), scope)  # the printed lines really work
+    exec(result.snippet, scope)  # the printed lines really work
     with torch.no_grad():
         assert torch.equal(scope["network"].eval()(images), network(images))
 
 
-def test_the_sidecar_carries_classes_and_preprocessing(tmp_path):
-    trained_run(tmp_path / "run", *FAMILIES[0])
-    result = run(ExportConfig(tmp_path / "run", out=tmp_path / "n.safetensors"))
-    cfg = json.loads(result.sidecar.read_text())["pretrained_cfg"]
-    assert cfg["input_size"] == [3, 32, 32]
-    assert cfg["label_names"][0] == "class 0"
-    assert "strict=True" in result.summary()
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "image_size", "kwargs"), FAMILIES[6:8], ids=[f[0] for f in FAMILIES[6:8]])
+def test_the_hub_folder_is_read_by_timm(tmp_path, model, image_size, kwargs):
+    network = trained_run(tmp_path / "run", model, image_size, kwargs)
+    run(ExportConfig(tmp_path / "run", out=tmp_path / "hub", format="hub", num_images=2, pairs=1))
+    again = timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True).eval()
+    images = torch.rand(3, 3, image_size, image_size)
+    with torch.no_grad():
+        assert torch.equal(again(images), network(images))
+    assert again.pretrained_cfg["input_size"][1:] == (image_size, image_size)
 
 
-def test_verification_refuses_other_weights_and_leaves_nothing(tmp_path):
-    network = trained_run(tmp_path / "run", *FAMILIES[0])
-    weights = network.state_dict()
-    name = next(n for n, t in weights.items() if t.is_floating_point())
-    save_file({**weights, name: weights[name] + 1e-3}, tmp_path / "other.safetensors")
-    stock = timm.create_model("resnet10t", num_classes=5)
-    with pytest.raises(ArtefactError, match="answers otherwise: largest difference"):
-        verify(tmp_path / "other.safetensors", stock, network, torch.rand(2, 3, 32, 32))
-    save_file({n: t for n, t in weights.items() if n != name}, tmp_path / "short.safetensors")
-    with pytest.raises(ArtefactError, match="does not load into the stock network"):
-        verify(tmp_path / "short.safetensors", stock, network, torch.rand(2, 3, 32, 32))
+def test_the_sidecar_carries_classes_and_preprocessing(exported):
+    folder, _ = exported
+    config = json.loads((folder / "n.json").read_text())
+    assert config["pretrained_cfg"]["input_size"] == [3, 32, 32]
+    assert config["label_names"] == ["bar", "disc", "square"]
+    assert config["label_descriptions"]["bar"] == "Bar"
 
 
-def test_a_stock_network_that_refuses_plain_dictionaries_is_told(tmp_path):
+def test_a_stock_network_that_refuses_plain_dictionaries_is_told_and_nothing_is_left(tmp_path):
     """torchvision's MNASNet wants version numbers that safetensors files do not hold; ours gives them when it loads."""
-    network = trained_run(tmp_path / "run", "torchvision:mnasnet0_5", 32, {})
-    again = build_backbone("torchvision:mnasnet0_5", 5, 32)
+    network = trained_run(tmp_path / "run", "torchvision:mnasnet0_5", 64)
+    again = build_backbone("torchvision:mnasnet0_5", 3, 64)
     again.load_weights(RunFolder(tmp_path / "run").load_weights())
-    images = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(again.network.eval()(images), network(images))
     with pytest.raises(ArtefactError, match="does not load into the stock network"):
-        run(ExportConfig(tmp_path / "run", out=tmp_path / "n.safetensors"))
-    assert not (tmp_path / "n.safetensors").exists()
+        run(ExportConfig(tmp_path / "run", out=tmp_path / "new" / "n.safetensors"))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_wrong_format_and_ending(tmp_path):
-    trained_run(tmp_path / "run", *FAMILIES[0])
-    with pytest.raises(ConfigError, match="Use --format timm"):
-        run(ExportConfig(tmp_path / "run", out=tmp_path / "n.safetensors", format="torchvision"))
-    with pytest.raises(ConfigError, match=r"must end in .safetensors"):
-        ExportConfig(tmp_path / "run", out=tmp_path / "n.bin")
-    assert not (tmp_path / "n.safetensors").exists()
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"out": "n.safetensors", "format": "torchvision"}, "Use --format timm"),
+        ({"out": "n.bin"}, r"must end in .safetensors or .onnx or .pt2"),
+        ({"out": "n.onnx", "format": "torch_export"}, r"must end in .pt2"),
+        ({}, "Nowhere to write to"),
+        ({"push_to_hub": "a/b/c"}, "must be OWNER/NAME"),
+        ({"push_to_hub": "me/birds", "format": "onnx"}, "uploads the hub folder"),
+        ({"out": "n.onnx", "num_images": 0}, "--num-images is 0"),
+        ({"out": "n.onnx", "use": "money"}, "allowed is: commercial"),
+        ({"out": "run", "format": "hub"}, "holds something else"),
+    ],
+)
+def test_what_cannot_be_is_told_and_leaves_nothing(exported, tmp_path, monkeypatch, options, message):
+    (tmp_path / "run").symlink_to(exported[0] / "run")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        run(ExportConfig("run", **options))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_hub_layout_is_for_timm_alone(tmp_path):
+    trained_run(tmp_path / "run", "torchvision:mobilenet_v3_small")
+    with pytest.raises(ConfigError, match="The layout of the hub is timm's"):
+        run(ExportConfig(tmp_path / "run", out=tmp_path / "hub", format="hub"))
+    assert not (tmp_path / "hub").exists()

@@ -387,3 +387,17 @@ def test_the_card_says_what_the_network_was_made_from(config):
     assert "24 training and 12 validation images" in card
     assert "22 images described by" in card
     assert "trained from scratch" in card
+    facts = RunFolder(config.out).facts()
+    assert (facts.images, facts.num_train, facts.num_val, facts.weights) == ("images", 24, 12, "")
+    assert [text.num_described for text in facts.texts] == [22]
+
+
+def test_the_declared_use_warns_and_is_no_part_of_the_run(config, tmp_path, capsys):
+    (tmp_path / "licences.yaml").write_text("names: {images: cc-by-nc-4.0}\n")
+    short = replace(config, epochs=1)
+    result = run(replace(short, use="commercial", licences=tmp_path / "licences.yaml"))
+    told = "the licence of the images images, cc-by-nc-4.0, forbids commercial use"
+    assert told in capsys.readouterr().err
+    assert told in result.summary()
+    assert "cc-by-nc-4.0 | forbidden" in (config.out / "card.md").read_text()
+    assert run(replace(short, resume=True)).warnings == []

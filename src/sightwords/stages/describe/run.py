@@ -10,6 +10,7 @@ from sightwords.artefacts.description_set import DescriptionSet, Prompt
 from sightwords.data.catalog import Catalog, ImageSet, open_catalog, stratified
 from sightwords.errors import DataError, ModelError
 from sightwords.files import lock
+from sightwords.licence import describer_part, warn_of_use
 from sightwords.progress import Progress
 from sightwords.stages.describe.config import DescribeConfig
 from sightwords.stages.describe.confusion import read_confusions
@@ -51,6 +52,7 @@ def run(config: DescribeConfig) -> DescribeResult:
     check_labels(parts, prompt)
     describer = make_describer(config, sees_images=not prompt.per_class)
     info = describer.info()
+    warn_of_use([describer_part(info.identifier)], config.use, config.licences)
     price = read_prices(config.prices).of(info.model) if config.prices else None
     result = DescribeResult(config.out, info.identifier, prompt.name, problems=list(catalog.problems))
     with DescriptionSet(config.out, create=True) as store:

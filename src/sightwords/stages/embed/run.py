@@ -14,6 +14,7 @@ from sightwords.artefacts.embedding_set import EmbeddingSet, check_replaceable
 from sightwords.encoders import Encoder, EncoderInfo, open_encoder
 from sightwords.errors import ArtefactError
 from sightwords.files import lock
+from sightwords.licence import text_parts, warn_of_use
 from sightwords.progress import Progress, stopwatch
 from sightwords.stages.embed.config import EmbedConfig
 from sightwords.stages.embed.encode import encode_texts, mean_vector
@@ -56,6 +57,8 @@ def _run(config: EmbedConfig) -> EmbedResult:
     precision = "fp32" if config.precision == "auto" else config.precision
     # no worker of a cluster has all the texts, which some encoders are made of
     encoder = open_encoder(config.encoder, device, precision, None if on_ray else texts.distinct)
+    described_by = {"describers": texts.describers, "encoder": encoder.info.identifier, "licence": encoder.info.licence}
+    warn_of_use(text_parts(described_by), config.use, config.licences)
     existing = _existing(config.out)
     if existing is not None and _is_up_to_date(
         existing.meta, _provenance(config, texts, encoder.info), config.precision
@@ -157,6 +160,7 @@ def _existing(out: Path) -> EmbeddingSet | None:
 
 def _counts(texts: Texts, counts: Counts) -> dict[str, Any]:
     return {
+        **texts.asked,
         "num_images": texts.num_images,
         "num_split_texts": counts.num_split,
         "num_pieces": counts.num_pieces,

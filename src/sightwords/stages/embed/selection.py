@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Texts:
         describers: identifiers of the describers, sorted.
         index: the index of the embedding set, as `INDEX_SCHEMA` says.
         distinct: each text once, as it first appears.
+        asked: what tells of each prompt and describer more than its name: `prompt_texts`, `describer_models`.
     """
 
     fingerprint: str
@@ -39,6 +40,7 @@ class Texts:
     describers: list[str]
     index: pa.Table
     distinct: list[str]
+    asked: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def num_images(self) -> int:
@@ -72,22 +74,33 @@ def read_texts(config: EmbedConfig) -> Texts:
             _append(columns, one, rows.setdefault(one.text, len(rows)))
             if len(columns["key"]) == _AT_ONCE:
                 chunks.append(_flushed(columns))
-        counts = store.counts()
+        counts, asked = store.counts(), described.asked()
     if not rows:
         raise _nothing(config, counts)
     index = pa.concat_tables([*chunks, _flushed(columns)]).unify_dictionaries()
     prompts, describers = (sorted(pc.unique(index[name]).to_pylist()) for name in ("prompt", "describer"))
-    return Texts(digest.hexdigest(), _hash(rows), prompts, describers, index, list(rows))
+    return Texts(digest.hexdigest(), _hash(rows), prompts, describers, index, list(rows), asked)
 
 
 class _Provenance:
     """What a description depends on, as bytes for the fingerprint."""
 
     def __init__(self, store: DescriptionSet) -> None:
+        self._store = store
         self._prompts = {row: prompt.row() for row, prompt in store.prompts().items()}
         self._describers = {row: info.row() for row, info in store.describers().items()}
+        self._used: set[tuple[str, int]] = set()
+
+    def asked(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the prompts' texts and the describers' models of the lines so far."""
+        prompts = [one for row, one in self._store.prompts().items() if ("prompt", row) in self._used]
+        describers = [one for row, one in self._store.describers().items() if ("describer", row) in self._used]
+        models = [{"identifier": one.identifier, "model": one.model, "revision": one.revision} for one in describers]
+        texts = [{"name": one.name, "version": one.version, "template": one.template} for one in prompts]
+        return {"prompt_texts": texts, "describer_models": models}
 
     def line(self, one: Selected) -> bytes:
+        self._used |= {("prompt", one.prompt_id), ("describer", one.describer_id)}
         prompt, describer = self._prompts[one.prompt_id], self._describers[one.describer_id]
         parts = (one.key, prompt, describer, one.sample, one.text)
         return repr(parts if one.agreement is None else (*parts, one.agreement)).encode()

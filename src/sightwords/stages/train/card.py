@@ -6,46 +6,53 @@ from collections.abc import Sequence
 from typing import Any
 
 from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artefacts.run_facts import RunFacts, TextFacts, licence_lines, shown_name
 from sightwords.artefacts.run_folder import RunFolder
+from sightwords.backbones import Backbone, pretrained_source
 from sightwords.data.catalog import Catalog
 from sightwords.files import write_text
+from sightwords.licence import read_licences
+from sightwords.stages.train.config import TrainConfig
 
 
-def write_card(folder: RunFolder, catalog: Catalog, texts: Sequence[tuple[EmbeddingSet, int]]) -> None:
-    """Write `card.md`: network, data, text with its describers, encoder and licence where known, and figures.
+def facts_of(
+    config: TrainConfig, catalog: Catalog, texts: Sequence[tuple[EmbeddingSet, int]], backbone: Backbone
+) -> RunFacts:
+    """Return what the run is made from.
 
     Args:
-        folder: the run.
+        config: the options.
         catalog: the images.
         texts: embedding sets, each with the number of training images that it describes; none for a baseline.
+        backbone: the network.
     """
-    info, metrics, config = folder.network(), folder.metrics()[-1], folder.config()
-    train, val = (len(catalog.split(name)) for name in ("train", "val"))
+    weights, licence = shown_name(config.weights or ""), None
+    if weights == "pretrained":
+        weights, licence = pretrained_source(backbone)
+    num_train, num_val = (len(catalog.split(name)) for name in ("train", "val"))
+    images = shown_name(str(config.images or config.train))
+    found = [TextFacts.of(embeddings.meta, num_described) for embeddings, num_described in texts]
+    return RunFacts(images, num_train, num_val, weights, licence, found)
+
+
+def write_card(folder: RunFolder, facts: RunFacts, config: TrainConfig) -> None:
+    """Write `card.md`: network, data, text with its describers and encoder, figures, and licences."""
+    info, metrics, values = folder.network(), folder.metrics()[-1], folder.config()
+    table = read_licences(config.licences)
     lines = [
         f"# {info.model}, {info.num_classes} classes",
         "",
         "`model.safetensors` is the plain network: text, encoder and projection took part in training only.",
         "",
-        f"- Data: {train} training and {val} validation images from {config.get('images') or config.get('train')}",
-        f"- Starting weights: {config.get('weights', 'none, trained from scratch')}",
-        *(line for embeddings, num_described in texts for line in _text_lines(embeddings, num_described)),
-        f"- Alignment: {config['align']}" if texts else "- Text: none, this is a baseline",
-        f"- Validation top-1 {_when(metrics, config)}: {metrics['val_top1']:.2%} (one run, seed {config['seed']})",
+        *facts.lines(),
+        f"- Alignment: {values['align']}" if facts.texts else "- Text: none, this is a baseline",
+        f"- Validation top-1 {_when(metrics, values)}: {metrics['val_top1']:.2%} (one run, seed {values['seed']})",
         "",
-        "The licences of the data, of the starting weights and of the describer may limit what the network may be used",
-        "for; where a licence is not named here it is not known to sightwords.",
+        "The licences of these parts may limit what the network may be used for:",
+        "",
+        *licence_lines([table.find(part) for part in facts.parts(info.model)]),
     ]
     write_text(folder.folder / "card.md", "\n".join(lines) + "\n")
-
-
-def _text_lines(embeddings: EmbeddingSet, num_described: int) -> list[str]:
-    meta = embeddings.meta
-    licence = f", licence {meta['licence']}" if meta.get("licence") else ""
-    described = ", ".join(meta.get("describers", [])) or "unknown"
-    return [
-        f"- Text: {num_described} images described by {described}, prompts {', '.join(meta.get('prompts', []))}",
-        f"- Encoder: {meta['encoder']} ({meta.get('model', 'unknown')}{licence})",
-    ]
 
 
 def _when(metrics: dict[str, float], config: dict[str, Any]) -> str:

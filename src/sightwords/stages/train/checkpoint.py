@@ -20,6 +20,7 @@ FORMAT_VERSION = 2  # raised whenever what a checkpoint holds changes
 
 # what may differ between a run and its resumption without changing a single bit of the result
 FREE_FIELDS = {"out", "resume", "workers", "checkpoint_every", "images", "train", "val", "embeddings", "device"}
+FREE_FIELDS |= {"use", "licences"}  # what the network is for changes nothing in it
 
 
 class TrainState:

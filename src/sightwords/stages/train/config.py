@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from sightwords.data.config import AugmentConfig, ImagesConfig, default_workers
 from sightwords.errors import ConfigError
+from sightwords.licence import Use, check_use
 
 LossName = Literal[
     "clip",
@@ -234,12 +235,19 @@ class TrainConfig(TrainingOptions):
     """Share of the training images that get another class's label: how much do wrong labels cost?"""
     seed: int = 0
     """Seed of initial weights, order, augmentation and choice among descriptions."""
+    use: Use | None = None
+    """What the network is for: `commercial` warns where a licence of describer, encoder, images or weights forbids
+    that, sets conditions or is not known."""
+    licences: Path | None = None
+    """Table of licences of your own, YAML, beside the one of the package."""
     resume: Annotated[bool, Parameter(negative="")] = False
     """Continue the run in --out where it stopped, if there is one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.out = Path(self.out)
+        self.licences = Path(self.licences) if self.licences else None
+        check_use(self.use)
         if not 0 < self.train_fraction <= 1:
             raise ConfigError(f"--train-fraction is {self.train_fraction}; it must be above 0 and at most 1.")
         if not self.long_tail >= 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from sightwords.data.hardening import harden
 from sightwords.data.loader import ImageBatch, TrainOrder, eval_loader, train_loader
 from sightwords.data.randomness import torch_seeded
 from sightwords.errors import ConfigError, DataError
+from sightwords.licence import warn_of_use
 from sightwords.progress import duration, stopwatch
 from sightwords.stages.train.alignment import Alignment, build_alignment
 from sightwords.stages.train.batches import BatchMaker
 from sightwords.stages.train.best import Best
-from sightwords.stages.train.card import write_card
+from sightwords.stages.train.card import facts_of, write_card
 from sightwords.stages.train.checkpoint import TrainState, identity
 from sightwords.stages.train.class_weight import class_weights
 from sightwords.stages.train.config import TrainConfig
@@ -53,6 +54,7 @@ class TrainResult:
         unreadable: names and reasons of images that were left out.
         is_chosen_on_val: whether the weights were chosen by the validation images.
         seconds: duration of this call.
+        warnings: what speaks against the use that the user declared.
     """
 
     out: Path
@@ -64,6 +66,7 @@ class TrainResult:
     unreadable: list[str]
     is_chosen_on_val: bool
     seconds: float
+    warnings: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """Return what was done, in a few lines."""
@@ -80,6 +83,7 @@ class TrainResult:
         if self.unreadable:
             lines.append(f"{len(self.unreadable)} images could not be read and were left out, such as")
             lines += [f"  {text}" for text in self.unreadable[:5]]
+        lines += self.warnings
         return "\n".join([*lines, f"Wrote {self.out} (model.safetensors is the plain network)."])
 
     @property
@@ -105,12 +109,17 @@ def run(config: TrainConfig) -> TrainResult:
         _check(catalog)
         catalog = _with_holdout(_hardened(catalog, config), config)
         loop, text, first_step = _prepare(config, catalog, folder, group)
+        backbone = loop.state.task.backbone
+        facts = facts_of(config, catalog, [(join.set, join.num_described) for join in text], backbone)
+        warnings = warn_of_use(facts.parts(backbone.identifier), config.use, config.licences, group.first)
+        if group.first:
+            folder.write_facts(facts)
         loop.fit(_batches(config, catalog, loop, text, first_step, group))
         loop.choose(_eval_loader(config, catalog, "val", loop.state.task, group))
         if group.first:
             keep_projectors(folder, config, loop, [join.set for join in text])
             folder.save_weights(loop.evaluated().network.state_dict())
-            write_card(folder, catalog, [(join.set, join.num_described) for join in text])
+            write_card(folder, facts, config)
         group.wait()
         metrics = folder.metrics()[-1]
     problems = [f"{problem.name}: {problem.reason}" for problem in catalog.problems]
@@ -128,6 +137,7 @@ def run(config: TrainConfig) -> TrainResult:
         unreadable,
         bool(config.early_stopping) and not config.holdout,
         seconds[0],
+        warnings,
     )
 
 
