@@ -130,7 +130,7 @@ def _with_revision(name: str, revision: str | None) -> str:
 
 
 def _template(prompt: Mapping[str, Any]) -> str:
-    if "template" not in prompt:
+    if not prompt.get("template"):  # of texts from elsewhere it is not known
         return ""
     text = " ".join(str(prompt["template"]).split())
     return f": {text[:MAX_SHOWN]}{'...' if len(text) > MAX_SHOWN else ''}"

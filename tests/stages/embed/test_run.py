@@ -75,6 +75,10 @@ def test_meta_tells_what_made_the_vectors(config, tiny_st):
     assert meta["sightwords_version"]
     assert meta["created_at"].endswith("+00:00")
     assert result.meta == meta
+    asked = meta["prompt_texts"]
+    assert [one["name"] for one in asked] == meta["prompts"]
+    assert all(one["template"] for one in asked)
+    assert [one["identifier"] for one in meta["describer_models"]] == meta["describers"]
     assert shlex.split(result.next_command) == (
         ["sightwords", "train", "IMAGES", "--embeddings", str(config.out), "--model", "resnet50", "--out", "RUN"]
     )
