@@ -35,6 +35,7 @@ SETS: dict[str, list[str]] = {
     "align_memory": ["--rows 16384 --dimension 256 --losses plain clip sigmoid relational"],
     "index": ["--files 1300000 --classes 1000"],
     "growth": [""],
+    "search": ["--repeats 3"],
 }
 
 
