@@ -33,9 +33,9 @@ import torch
 from sightwords.artefacts.description import DescriberInfo, Description, Prompt
 from sightwords.artefacts.description_set import DescriptionSet
 from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.encoders import open_encoder
+from sightwords.encoders.minilm import model_folder
 from sightwords.stages.embed.config import EmbedConfig
-from sightwords.stages.embed.encoders import open_encoder
-from sightwords.stages.embed.encoders.minilm import model_folder
 from sightwords.stages.embed.run import make_set
 from sightwords.stages.embed.selection import read_texts
 

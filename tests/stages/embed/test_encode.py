@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from sightwords.encoders.encoder import EncoderInfo
 from sightwords.errors import ModelError
 from sightwords.stages.embed.encode import encode_texts, mean_vector
-from sightwords.stages.embed.encoders.encoder import EncoderInfo
 from sightwords.stages.embed.engine import LocalEngine
 from sightwords.stages.embed.plan import Counts
 from sightwords.stages.embed.store import MemoryStore

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from sightwords.encoders.encoder import EncoderInfo
 from sightwords.errors import ModelError
 from sightwords.stages.embed import engine as module
-from sightwords.stages.embed.encoders.encoder import EncoderInfo
 from sightwords.stages.embed.engine import LocalEngine, default_rule, encode_batch
 from sightwords.stages.embed.plan import Batch, BatchRule
 

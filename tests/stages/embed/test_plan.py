@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from sightwords.encoders import TokenEncoder
+from sightwords.encoders.encoder import EncoderInfo
 from sightwords.errors import ModelError
-from sightwords.stages.embed.encoders import TokenEncoder
-from sightwords.stages.embed.encoders.encoder import EncoderInfo
 from sightwords.stages.embed.plan import Batch, BatchRule, Counts, block_rows, num_blocks, prepare_block
 
 

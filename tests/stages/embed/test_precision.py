@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sightwords.encoders.encoder import EncoderInfo
 from sightwords.stages.embed import precision as module
-from sightwords.stages.embed.encoders.encoder import EncoderInfo
 from sightwords.stages.embed.precision import Precision, Trial, choose, compare, sample
 
 TEXTS = [f"text {i}" for i in range(300)]
@@ -73,7 +73,7 @@ def test_the_limit_itself_passes():
 
 
 def test_a_real_encoder_in_bf16_is_near_and_not_the_same(tiny_st):
-    from sightwords.stages.embed.encoders import open_encoder
+    from sightwords.encoders import open_encoder
 
     encoder = open_encoder(f"st:{tiny_st}", "cpu")
     trial = compare(encoder, encoder.cast("bf16"), ["a red bird", "two dog near the water", "a stone"])

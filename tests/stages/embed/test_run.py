@@ -10,10 +10,10 @@ import pytest
 
 from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
 from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.encoders import open_encoder
 from sightwords.errors import ArtefactError, ConfigError, UnknownNameError
 from sightwords.stages.embed import engine
 from sightwords.stages.embed.config import EmbedConfig
-from sightwords.stages.embed.encoders import open_encoder
 from sightwords.stages.embed.run import run
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)

@@ -17,9 +17,9 @@ import numpy as np
 
 from sightwords.cluster import Cluster, Dispatch, Lost, WorkerPool
 from sightwords.cluster.placement import gpu_of
+from sightwords.encoders import Encoder, EncoderInfo, TokenEncoder, open_encoder
 from sightwords.errors import ModelError
 from sightwords.stages.embed.config import EmbedConfig
-from sightwords.stages.embed.encoders import Encoder, EncoderInfo, TokenEncoder, open_encoder
 from sightwords.stages.embed.engine import LocalEngine
 from sightwords.stages.embed.plan import Batch
 from sightwords.stages.embed.precision import Precision, choose, sample

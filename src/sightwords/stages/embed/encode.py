@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sightwords.encoders import Encoder, TokenEncoder
 from sightwords.progress import Progress
-from sightwords.stages.embed.encoders import Encoder, TokenEncoder
 from sightwords.stages.embed.engine import Engine, LocalEngine, default_rule
 from sightwords.stages.embed.plan import Batch, BatchRule, Block, Counts, block_rows, num_blocks, prepare_block
 from sightwords.stages.embed.store import MemoryStore, Store

@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from sightwords.encoders import Encoder, TokenEncoder
 from sightwords.errors import ModelError
-from sightwords.stages.embed.encoders import Encoder, TokenEncoder
 from sightwords.stages.embed.plan import Batch, BatchRule
 
 _Input = TypeVar("_Input", str, np.ndarray)

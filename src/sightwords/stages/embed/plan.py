@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sightwords.encoders import Encoder, TokenEncoder
 from sightwords.errors import ModelError
 from sightwords.stages.embed.chunk import split_text
-from sightwords.stages.embed.encoders import Encoder, TokenEncoder
 
 _TOKENISED = 2048  # texts that the tokenizer is given at once
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from sightwords.encoders import Encoder, choose_device, has_bf16
 from sightwords.stages.embed.encode import encode_texts
-from sightwords.stages.embed.encoders import Encoder, choose_device, has_bf16
 
 SMALLEST_COSINE = 0.999
 _CPU_SAMPLE, _GPU_SAMPLE = 64, 2048

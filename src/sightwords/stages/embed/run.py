@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightwords.artefacts.embedding_set import EmbeddingSet, check_replaceable
+from sightwords.encoders import Encoder, EncoderInfo, open_encoder
 from sightwords.errors import ArtefactError
 from sightwords.files import lock
 from sightwords.progress import Progress, stopwatch
 from sightwords.stages.embed.config import EmbedConfig
 from sightwords.stages.embed.encode import encode_texts, mean_vector
-from sightwords.stages.embed.encoders import Encoder, EncoderInfo, open_encoder
 from sightwords.stages.embed.engine import default_rule
 from sightwords.stages.embed.plan import Counts
 from sightwords.stages.embed.precision import Precision, Trial, choose

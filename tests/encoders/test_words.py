@@ -14,11 +14,11 @@ import pytest
 from sightwords.artefacts.description import Description
 from sightwords.artefacts.description_set import DescriptionSet
 from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.encoders import TokenEncoder, open_encoder
+from sightwords.encoders.words import NO_WORD, count_words, words_of
 from sightwords.errors import ConfigError, UnknownNameError
 from sightwords.stages.embed import engine
 from sightwords.stages.embed.config import EmbedConfig
-from sightwords.stages.embed.encoders import TokenEncoder, open_encoder
-from sightwords.stages.embed.encoders.words import NO_WORD, count_words, words_of
 from sightwords.stages.embed.precision import choose
 from sightwords.stages.embed.run import run
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from sightwords.encoders.encoder import Encoder, EncoderInfo
 from sightwords.errors import ConfigError
-from sightwords.stages.embed.encoders.encoder import Encoder, EncoderInfo
 
 NO_WORD = ""  # the vocabulary's entry for texts that have none of its words: every vector has a direction
 _NUM_WORDS = 4096

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from sightwords.encoders import open_encoder
+from sightwords.encoders.openclip import _num_tokens
 from sightwords.errors import ConfigError, MissingExtraError, ModelError, UnknownNameError
 from sightwords.stages.embed.encode import encode_texts
-from sightwords.stages.embed.encoders import open_encoder
-from sightwords.stages.embed.encoders.openclip import _num_tokens
 
 TEXTS = ["A red bird.", "two blue leaves near the water", "Ünusual &amp; words"]
 LONG = "A red bird with a long tail sits in a tall tree. It sings, loudly and clearly, from dawn to dusk every day."

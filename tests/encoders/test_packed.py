@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from sightwords.stages.embed.encoders import TokenEncoder, open_encoder, packed
-from sightwords.stages.embed.encoders.packed import PackedTransformer
+from sightwords.encoders import TokenEncoder, open_encoder, packed
+from sightwords.encoders.packed import PackedTransformer
 
 DRAW = np.random.default_rng(0)
 TEXTS = [DRAW.integers(5, 60, length).astype(np.int32) for length in (9, 9, 9, 4, 4, 7, 1)]

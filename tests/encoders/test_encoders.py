@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sightwords.encoders import open_encoder
+from sightwords.encoders.encoder import choose_device, folder_hash, has_bf16, number_type
 from sightwords.errors import ConfigError, UnknownNameError
-from sightwords.stages.embed.encoders import open_encoder
-from sightwords.stages.embed.encoders.encoder import choose_device, folder_hash, has_bf16, number_type
 
 
 @pytest.mark.parametrize("identifier", ["minilm", "builtin:minlm", "st:", "openclip:", "", "clip:ViT-B-32"])

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sightwords.encoders.encoder import OTHER_WAYS, EncoderInfo, number_type
 from sightwords.hub import weights_hash
 from sightwords.openclip import load_clip
-from sightwords.stages.embed.encoders.encoder import OTHER_WAYS, EncoderInfo, number_type
 
 if TYPE_CHECKING:
     import torch

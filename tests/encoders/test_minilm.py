@@ -9,11 +9,11 @@ import textwrap
 import numpy as np
 import pytest
 
+from sightwords.encoders import open_encoder
+from sightwords.encoders.minilm import model_folder
 from sightwords.errors import MissingExtraError
 from sightwords.stages.embed.chunk import split_text
 from sightwords.stages.embed.encode import encode_texts
-from sightwords.stages.embed.encoders import open_encoder
-from sightwords.stages.embed.encoders.minilm import model_folder
 from sightwords.stages.embed.plan import Counts
 
 TEXTS = [
@@ -91,7 +91,7 @@ def test_it_needs_no_network():
         def refuse(*arguments, **keywords):
             raise AssertionError("the network was asked for")
         socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
-        from sightwords.stages.embed.encoders import open_encoder
+        from sightwords.encoders import open_encoder
         print(open_encoder("builtin:minilm", "cpu").encode(["a bird"]).shape)
     """
     variables = {"PATH": "/usr/bin:/bin"}  # without HF_HUB_OFFLINE

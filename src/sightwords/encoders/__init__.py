@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sightwords.encoders.encoder import Encoder, EncoderInfo, TokenEncoder, choose_device, has_bf16
 from sightwords.errors import UnknownNameError
-from sightwords.stages.embed.encoders.encoder import Encoder, EncoderInfo, TokenEncoder, choose_device, has_bf16
 
 __all__ = ["KNOWN", "Encoder", "EncoderInfo", "TokenEncoder", "choose_device", "has_bf16", "open_encoder"]
 
@@ -32,19 +32,19 @@ def open_encoder(
     """
     kind, _, name = identifier.partition(":")
     if identifier == "builtin:minilm":
-        from sightwords.stages.embed.encoders.minilm import open_minilm
+        from sightwords.encoders.minilm import open_minilm
 
         return open_minilm(choose_device(device), precision)
     if kind == "st" and name:
-        from sightwords.stages.embed.encoders.st import open_sentence_transformer
+        from sightwords.encoders.st import open_sentence_transformer
 
         return open_sentence_transformer(name, choose_device(device), precision, identifier)
     if kind == "openclip" and name:
-        from sightwords.stages.embed.encoders.openclip import OpenClipEncoder
+        from sightwords.encoders.openclip import OpenClipEncoder
 
         return OpenClipEncoder(name, choose_device(device), precision, identifier)
     if kind == "builtin":
-        from sightwords.stages.embed.encoders.words import open_words
+        from sightwords.encoders.words import open_words
 
         if (words := open_words(identifier, precision, texts)) is not None:
             return words

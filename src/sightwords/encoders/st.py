@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightwords.errors import MissingExtraError
-from sightwords.hub import require_hub, weights_hash
-from sightwords.stages.embed.encoders.encoder import (
+from sightwords.encoders.encoder import (
     OTHER_WAYS,
     Encoder,
     EncoderInfo,
@@ -20,7 +18,9 @@ from sightwords.stages.embed.encoders.encoder import (
     folder_hash,
     number_type,
 )
-from sightwords.stages.embed.encoders.sentence import SentenceTransformerEncoder, packed_encoder
+from sightwords.encoders.sentence import SentenceTransformerEncoder, packed_encoder
+from sightwords.errors import MissingExtraError
+from sightwords.hub import require_hub, weights_hash
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,9 @@ import textwrap
 import numpy as np
 import pytest
 
+from sightwords.encoders import open_encoder
 from sightwords.errors import MissingExtraError, ModelError
 from sightwords.stages.embed.encode import encode_texts
-from sightwords.stages.embed.encoders import open_encoder
 from sightwords.stages.embed.plan import Counts
 
 TEXTS = ["a red bird", "two blue dog near the water and under a tree", "a stone"]
@@ -86,7 +86,7 @@ def test_a_model_in_the_hubs_cache_needs_no_network_and_tells_its_commit(tiny_st
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     code = """
-        from sightwords.stages.embed.encoders import open_encoder
+        from sightwords.encoders import open_encoder
         info = open_encoder("st:someone/tiny", "cpu").info
         print(info.model, info.revision, info.dimension)
     """

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sightwords.encoders.encoder import Encoder
+from sightwords.encoders.st import open_sentence_transformer
 from sightwords.errors import MissingExtraError
-from sightwords.stages.embed.encoders.encoder import Encoder
-from sightwords.stages.embed.encoders.st import open_sentence_transformer
 
 if TYPE_CHECKING:
     import torch

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sightwords.stages.embed.encoders.encoder import EncoderInfo, number_type
+from sightwords.encoders.encoder import EncoderInfo, number_type
 
 if TYPE_CHECKING:
-    from sightwords.stages.embed.encoders.packed import PackedTransformer
+    from sightwords.encoders.packed import PackedTransformer
 
 _PROBES = (
     "A small bird with a red crest, photographed from the side; its tail is forked, its wings are striped.",
@@ -145,7 +145,7 @@ def _packed_network(library: SentenceTransformerEncoder, precision: str) -> Pack
         AttributeError: the parts of its transformer have other names than BERT's.
         ValueError: it has other modules, or a transformer or pooling of another kind.
     """
-    from sightwords.stages.embed.encoders.packed import PackedTransformer
+    from sightwords.encoders.packed import PackedTransformer
 
     kinds = [type(module).__name__ for module in library.model]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
