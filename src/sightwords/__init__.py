@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sightwords.data.key_cache import image_keys
     from sightwords.errors import SightwordsError
     from sightwords.features import FeatureHook
+    from sightwords.stages.browse.config import BrowseConfig
+    from sightwords.stages.browse.run import run as browse
     from sightwords.stages.compare.config import CompareConfig
     from sightwords.stages.compare.run import run as compare
     from sightwords.stages.demo.config import DemoConfig
@@ -52,6 +54,7 @@ _STAGES = "sightwords.stages"
 _PUBLIC = {
     "AlignConfig": f"{_STAGES}.train.config:AlignConfig",
     "AugmentConfig": "sightwords.data.config:AugmentConfig",
+    "BrowseConfig": f"{_STAGES}.browse.config:BrowseConfig",
     "CompareConfig": f"{_STAGES}.compare.config:CompareConfig",
     "DemoConfig": f"{_STAGES}.demo.config:DemoConfig",
     "DescribeConfig": f"{_STAGES}.describe.config:DescribeConfig",
@@ -69,6 +72,7 @@ _PUBLIC = {
     "TrainConfig": f"{_STAGES}.train.config:TrainConfig",
     "TrainingOptions": f"{_STAGES}.train.config:TrainingOptions",
     "align": "sightwords.align:",
+    "browse": f"{_STAGES}.browse.run:run",
     "compare": f"{_STAGES}.compare.run:run",
     "demo": f"{_STAGES}.demo.run:run",
     "describe": f"{_STAGES}.describe.run:run",
@@ -84,6 +88,7 @@ _PUBLIC = {
 __all__ = [
     "AlignConfig",
     "AugmentConfig",
+    "BrowseConfig",
     "CompareConfig",
     "DemoConfig",
     "DescribeConfig",
@@ -102,6 +107,7 @@ __all__ = [
     "TrainingOptions",
     "__version__",
     "align",
+    "browse",
     "compare",
     "demo",
     "describe",

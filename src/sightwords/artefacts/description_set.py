@@ -207,6 +207,11 @@ class DescriptionSet:
         """Return key -> (name, class name) as last seen."""
         return {row[0]: (row[1], row[2]) for row in self._all("SELECT key, name, class_name FROM images")}
 
+    def image(self, key: str) -> tuple[str, str] | None:
+        """Return (name, class name) of one image as last seen, None where it is not known."""
+        found = self._all("SELECT name, class_name FROM images WHERE key = ?", (key,))
+        return found[0] if found else None
+
     def counts(self, prompt: int | None = None, describer: int | None = None, since: float = 0.0) -> dict[str, int]:
         """Return the number of descriptions of each status that occurs.
 

@@ -1,8 +1,8 @@
 """Who may see the page: one gate before every route, thumbnails and the page's own websocket included.
 
 - Everybody but this machine needs the token; it comes with the first address, and as a cookie from then on.
-- On this machine alone no token is needed, so another site's page, open in the same browser, must be kept out: a name of
-  the attacker's that leads here (DNS rebinding) is told by its `Host`, a request from elsewhere by its `Origin`.
+- On this machine alone no token is needed, so another site's page, open in the same browser, must be kept out: a name
+  of the attacker's that leads here (DNS rebinding) is told by its `Host`, a request from elsewhere by its `Origin`.
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ class Guard:
         if scope.get("scheme") == "https":
             cookie += "; Secure"
         # a page that leads on, not a redirect: after one from another place the browser keeps a strict cookie to itself
-        body = f'<!doctype html><meta http-equiv="refresh" content="0;url={_attribute(target)}"><title>sightwords</title>'
+        body = (
+            f'<!doctype html><meta http-equiv="refresh" content="0;url={_attribute(target)}"><title>sightwords</title>'
+        )
         await _answer(send, 200, "text/html; charset=utf-8", body, {"set-cookie": cookie})
 
 

@@ -1,7 +1,4 @@
-"""Search by meaning: the texts of an embedding set in the order of their likeness to a sentence.
-
-The one file of this stage that knows of encoders.
-"""
+"""Search by meaning: the images of an embedding set in the order of their texts' likeness to a sentence."""
 
 from __future__ import annotations
 
@@ -9,15 +6,12 @@ import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.encoders import Encoder, open_encoder
 from sightwords.errors import ConfigError
-
-if TYPE_CHECKING:
-    from sightwords.stages.embed.encoders import Encoder
 
 _BLOCK = 16_384  # vectors that are in memory at once
 _MADE_OF_TEXTS = "builtin:words"
@@ -76,9 +70,6 @@ class Meaning:
         return np.argsort(-scores, kind="stable"), scores
 
     def _encoded(self, sentence: str) -> np.ndarray:
-        # an import of a stage by a stage, allowed to this file alone until encoders have a room of their own
-        from sightwords.stages.embed.encoders import open_encoder
-
         if self._encoder is None:
             self._encoder = open_encoder(self.encoder_id, "cpu", "fp32")
         vector = np.asarray(self._encoder.encode([sentence])[0], np.float32)
