@@ -2,7 +2,8 @@
 
 It lives in a file of its own that can be made again, so that the user's set stays as small as it was and a run that
 describes is not slowed down. It follows the set, also while other processes write to it: new answers and decisions by
-their row numbers, at once; changes in place (agreement scores, texts that many images share) by comparing the columns.
+their row numbers, at once; changes in place (agreement scores, texts that many images share) by comparing all of it,
+part after part.
 
 A description's number is image number * 65536 + number of its (prompt, describer, sample): what is in the order of
 numbers is in the order in which images were first described, the descriptions of one image together.
@@ -29,7 +30,7 @@ _FIRST, _CHUNK = (
     10_000,
 )  # rows of one transaction; the first one is small, so that there is soon something to see
 _PROBES = 16
-_LEAST_PAUSE_S, _PAUSE_FACTOR = 20.0, 20.0  # comparing everything may take a twentieth of the time
+_PAUSE_S = 20.0  # between two times that everything is compared
 
 _SCHEMA = f"""
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
@@ -76,9 +77,13 @@ _COMPARE = """
 CREATE TEMP TABLE changed AS SELECT DISTINCT c.key FROM there.current AS c LEFT JOIN there.images AS i ON i.key = c.key
     LEFT JOIN texts AS t ON t.row = c.row LEFT JOIN classes AS k ON k.id = t.class
     LEFT JOIN reasons AS r ON r.id = t.reason
-    WHERE c.row <= ? AND (t.status, r.name, t.agreement, k.name) IS NOT
+    WHERE c.row > ?1 AND c.row <= ?2 AND (t.status, r.name, t.agreement, k.name) IS NOT
     (c.status, c.reason, c.agreement, coalesce(i.class_name, ''))
 """
+_GONE = (
+    "SELECT t.id FROM texts AS t WHERE t.row > ?1 AND t.row <= ?2 "
+    "AND NOT EXISTS (SELECT 1 FROM there.descriptions AS d WHERE d.rowid = t.row)"
+)
 _WORD = re.compile(r"\w+")
 
 
@@ -101,7 +106,8 @@ class DescriptionIndex:
         self.file = folder / f"{hashlib.sha256(str(self.path).encode()).hexdigest()[:32]}.sqlite"
         self._threads = threading.local()
         self._writing = threading.Lock()
-        self._compared_at, self._compare_s, self._compared = -1e9, 0.0, -1
+        self._compared_at, self._version = -1e9, -1  # when everything was compared, and the set's version then
+        self._next_row: int | None = None  # where comparing goes on; None where all is compared
         self._analysed = 0
         self._open_file()
 
@@ -124,8 +130,7 @@ class DescriptionIndex:
         with self._told(), self._writing:
             if self._follow():
                 return True
-            if self._must_compare():
-                self._compare()
+            self._compare()
         return False
 
     def refresh(self, key: str) -> None:
@@ -165,29 +170,28 @@ class DescriptionIndex:
         for statement in _TAKE_OVER:
             connection.execute(statement)
 
-    def _must_compare(self) -> bool:
-        version = int(self._connection().execute("PRAGMA there.data_version").fetchone()[0])
-        pause_s = max(_LEAST_PAUSE_S, _PAUSE_FACTOR * self._compare_s)
-        if version == self._compared or time.monotonic() - self._compared_at < pause_s:
-            return False
-        self._compared = version
-        return True
-
     def _compare(self) -> None:
-        """Find what was changed in place, or is gone, and take that over."""
-        start_s = time.monotonic()
-        with self._transaction() as connection:
-            connection.execute(_COMPARE, (_state(connection, "row"),))
-            if connection.execute("SELECT 1 FROM changed").fetchone():
-                self._take_over(connection, "c.key IN (SELECT key FROM changed)", ())
+        """Find what was changed in place, or is gone, in the next part of the set, and take that over."""
+        connection = self._connection()
+        version = int(connection.execute("PRAGMA there.data_version").fetchone()[0])
+        if self._next_row is None and version != self._version and time.monotonic() - self._compared_at >= _PAUSE_S:
+            self._next_row, self._version = 0, version
+        if self._next_row is None:
+            return
+        ends = (self._next_row, self._next_row + _CHUNK)
+        connection.execute(_COMPARE, ends)
+        gone = connection.execute(_GONE, ends).fetchall()
+        try:
+            if gone or connection.execute("SELECT 1 FROM changed").fetchone():
+                with self._transaction():
+                    self._take_over(connection, "c.key IN (SELECT key FROM changed)", ())
+                    for table, column in (("texts", "id"), ("words", "rowid")):
+                        connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", gone)
+        finally:
             connection.execute("DROP TABLE changed")
-            gone = connection.execute(
-                "SELECT id FROM texts WHERE row NOT IN (SELECT rowid FROM there.descriptions)"
-            ).fetchall()
-            for table, column in (("texts", "id"), ("words", "rowid")):
-                connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", gone)
-        self._compared_at = time.monotonic()
-        self._compare_s = self._compared_at - start_s
+        self._next_row = ends[1]
+        if ends[1] >= _state(connection, "row"):
+            self._next_row, self._compared_at = None, time.monotonic()
 
     def _open_file(self) -> None:
         with self._told():

@@ -37,7 +37,7 @@ class Gallery:
         self._browser, self._view = browser, view
         self._shown: Shown | None = None
         self._turn = 0
-        self._editor = Editor()
+        self._editor = Editor(browser.has_images)
         self._detail = Detail(browser, self._editor.open, self._step)
         with ui.element("nav").classes("sw-filters"):
             self._statuses = {name: button(label, "sw-chip", f"status-{name or 'all'}")

@@ -15,7 +15,7 @@ import numpy as np
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _LEAST_COUNT = 3  # of a word in the class
 _LEAST_Z = 1.96
-_PRIOR_WORDS = 1000.0  # weight of the prior: as if so many words of the whole set had been seen in each class
+_MOST_PRIOR = 1000  # words of the whole set that the prior stands for; never more than the class has itself
 
 
 def typical_words(texts: Iterable[tuple[str, str]], num_words: int = 8) -> dict[str, list[tuple[str, float]]]:
@@ -42,9 +42,10 @@ def _typical(own: Counter[str], everything: Counter[str], num_words: int) -> lis
     here = np.array([own[word] for word in words], np.float64)
     total = np.array([everything[word] for word in words], np.float64)
     num_here, num_total = own.total(), everything.total()
-    prior = _PRIOR_WORDS * total / num_total
+    weight = min(_MOST_PRIOR, num_here)
+    prior = weight * total / num_total
     inside, outside = here + prior, total - here + prior
-    num_inside, num_outside = num_here + _PRIOR_WORDS, num_total - num_here + _PRIOR_WORDS
+    num_inside, num_outside = num_here + weight, num_total - num_here + weight
     odds = np.log(inside / (num_inside - inside)) - np.log(outside / (num_outside - outside))
     scores = odds / np.sqrt(1 / inside + 1 / outside)
     best = sorted(zip(words, scores.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
