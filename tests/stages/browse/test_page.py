@@ -30,6 +30,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 HOSTILE = '<img src=x onerror="window.owned=1"><script>window.owned=1</script>{{7*7}}</textarea></script>'
 HOSTILE_NAME = "<img src=x onerror=window.owned=1>.png"
 TOKEN = "a-token-that-is-long-enough"
+SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport="
+PATHS = ("/", "/summary", "/thumbnail/" + "0" * 64, "/picture/" + "0" * 64, "/assets/keys.js", f"{SOCKET}polling")
 WAIT_MS = 60_000  # CI is slow
 
 
@@ -323,29 +325,21 @@ def test_answers_that_a_running_describe_adds_are_found(page, folder):
 def test_another_name_of_this_machine_is_refused(address):
     port = int(address.rstrip("/").rpartition(":")[2])
     assert ask(port, "/")[0] == 200
-    for path in ("/", "/thumbnail/" + "0" * 64, "/assets/keys.js", "/_nicegui_ws/socket.io/?EIO=4&transport=polling"):
+    for path in PATHS:
         assert ask(port, path, Host="evil.example")[0] == 403
     upgrade = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec_WebSocket_Version": "13",
-        "Sec_WebSocket_Key": "eA==",
+        "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
     }
-    path = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
-    assert ask(port, path, Origin="http://evil.example", **upgrade)[0] == 403
+    assert ask(port, f"{SOCKET}websocket", Origin="http://evil.example", **upgrade)[0] == 403
 
 
 def test_other_addresses_need_the_token_and_the_log_never_has_it(folder, chromium):
     with served(folder, "--host", "0.0.0.0", SIGHTWORDS_BROWSE_TOKEN=TOKEN) as (address, log):
         port = int(re.search(r":(\d+)/", address)[1])
-        paths = (
-            "/",
-            "/summary",
-            "/thumbnail/" + "0" * 64,
-            "/assets/keys.js",
-            "/_nicegui_ws/socket.io/?EIO=4&transport=polling",
-        )
-        for path in paths:
+        for path in PATHS:
             assert ask(port, path)[0] == 401
             assert ask(port, f"{path}{'&' if '?' in path else '?'}token=wrong")[0] == 401
         page = chromium.new_page()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,7 +12,7 @@ from sightwords.artefacts.description_index import SLOTS, DescriptionIndex
 from sightwords.artefacts.description_query import count, matching, read_page, slots
 from sightwords.artefacts.description_set import DescriptionSet
 from sightwords.data.catalog import open_catalog
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtefactError, SightwordsError
 from sightwords.files import cache_folder
 from sightwords.stages.browse.config import BrowseConfig
 from sightwords.stages.browse.meaning import Meaning
@@ -110,6 +111,8 @@ class Browser:
     def __enter__(self) -> Browser:
         self.index.sync()  # the first part at once, so that the first visitor sees something
         self._follower.start()
+        if self.meaning is not None:
+            threading.Thread(target=self._warm_up, args=(self.meaning,), name="encoder", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -211,6 +214,10 @@ class Browser:
             if _slot(found) == _slot(row):
                 return found
         raise ArtefactError("This description is gone from the set. Load the page again.")
+
+    def _warm_up(self, meaning: Meaning) -> None:
+        with contextlib.suppress(SightwordsError):  # a search tells it
+            meaning.warm_up()
 
     def _follow(self) -> None:
         """Keep the index up to date until the page is closed."""

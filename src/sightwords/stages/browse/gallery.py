@@ -88,6 +88,7 @@ class Gallery:
         self._view = view
         self._turn += 1
         turn = self._turn
+        self._found.set_text("searching by meaning …" if view.meaning else "searching …")
         try:
             shown = await run.io_bound(self._browser.page, view)
         except SightwordsError as error:

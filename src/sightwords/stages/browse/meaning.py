@@ -42,6 +42,17 @@ class Meaning:
         self._row_of: np.ndarray | None = None
         self._key_of: np.ndarray | None = None
 
+    def warm_up(self) -> None:
+        """Load what the first search needs; loading an encoder takes seconds.
+
+        Raises:
+            MissingExtraError: the encoder's library is not installed.
+            ModelError: the encoder cannot be had.
+        """
+        with self._lock:
+            self._encoded("warm up")
+            self._keys()
+
     def ranked(self, sentence: str) -> Iterator[tuple[str, float]]:
         """Yield the key of every image with its likeness to a sentence, a cosine; the most alike first, each once.
 

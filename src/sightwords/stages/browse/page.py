@@ -45,17 +45,15 @@ def build(browser: Browser) -> FastAPI:
     _add_pictures(server, browser)
 
     @ui.page("/", title="sightwords browse")
-    async def gallery(request: Request) -> None:
-        await _gallery(browser, read_view(request.query_params), _is_dark(request))
+    def gallery(request: Request) -> None:
+        _gallery(browser, read_view(request.query_params), _is_dark(request))
 
     @ui.page("/summary", title="sightwords browse: summary")
-    async def summary(request: Request) -> None:
-        with _frame(browser, _is_dark(request), "./", "Gallery"):
-            pass
+    def summary(request: Request) -> None:
+        _frame(browser, _is_dark(request), "./", "Gallery")
         page = SummaryPage(browser)
         _help()
-        await ui.context.client.connected(timeout=30)
-        await page.start()
+        ui.timer(0, page.start, once=True)
 
     app.add_static_files("/assets", _HERE / "assets")
     ui.run_with(
@@ -64,7 +62,7 @@ def build(browser: Browser) -> FastAPI:
     return server
 
 
-async def _gallery(browser: Browser, view: View, dark: bool | None) -> None:
+def _gallery(browser: Browser, view: View, dark: bool | None) -> None:
     bar = _frame(browser, dark, "summary", "Summary")
     page = Gallery(browser, view)
     _help()
@@ -82,7 +80,7 @@ async def _gallery(browser: Browser, view: View, dark: bool | None) -> None:
 
     field.on_value_change(search)
     by_meaning.on_value_change(search)
-    await page.start()
+    ui.timer(0, page.start, once=True)  # once the visitor is there: a page that takes long is given up otherwise
 
 
 def _frame(browser: Browser, dark: bool | None, link: str, label: str) -> ui.element:
