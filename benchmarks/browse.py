@@ -7,7 +7,7 @@ frequent (Zipf), one in fifty rejected, one in a thousand failed, all with an ag
 as `sightwords browse` does, and the questions that the page asks are timed, each in a fresh state of SQLite's own cache
 for the first time and then repeated: the table says the first and the median of all, and the processor's time, which
 other work on the machine hardly changes. What a question needs beside the index, the count of what is found and the
-rows of the 48 images of a page, is read as the page reads it. The time in the browser comes on top.
+rows of the 24 images of a page, is read as the page reads it. The time in the browser comes on top.
 
 No other tool is compared: none has this task. The figures say whether a page comes well under a second.
 """
@@ -25,7 +25,7 @@ from statistics import median
 
 import numpy as np
 
-PAGE = 48
+PAGE = 24
 DIMENSION = 384
 NUM_WORDS = 20_000
 BATCH = 20_000
@@ -165,7 +165,7 @@ def show(name: str, first: float, middle: float, cpu: float) -> None:
 
 
 def search_by_meaning(folder: Path, options: argparse.Namespace) -> None:
-    """Time the 48 images nearest to a sentence among random vectors of builtin:minilm's width, each sentence new."""
+    """Time the 24 images nearest to a sentence among random vectors of builtin:minilm's width, each sentence new."""
     from sightwords.artefacts.embedding_set import EmbeddingSet
     from sightwords.stages.browse.meaning import Meaning
 

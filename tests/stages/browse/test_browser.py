@@ -23,10 +23,11 @@ def key(number):
 
 
 class Encoder:
-    """Looks in the direction that a text's last word names."""
+    """Looks in the direction that a text's last word names, else in the first one."""
 
     def encode(self, texts):
-        return np.stack([np.eye(NUM_IMAGES, dtype=np.float32)[int(text.split()[-1])] for text in texts])
+        numbers = [int(text.split()[-1]) if text[-1].isdecimal() else 0 for text in texts]
+        return np.eye(NUM_IMAGES, dtype=np.float32)[numbers]
 
 
 @pytest.fixture

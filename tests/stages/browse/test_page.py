@@ -37,9 +37,9 @@ WAIT_MS = 60_000  # CI is slow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Images and a description set: 60 usable descriptions, two hostile ones, two rejected, one failed."""
+    """Images and a description set: 37 usable descriptions, a hostile one, two rejected."""
     root = tmp_path_factory.mktemp("browse")
-    images = write_class_folders(root / "images", num_train=20, num_val=1)
+    images = write_class_folders(root / "images", num_train=12, num_val=1)
     hostile = images / "train" / "disc" / HOSTILE_NAME
     shutil.copy(images / "train" / "disc" / "000.png", hostile)
     hostile.write_bytes(hostile.read_bytes() + b" ")
@@ -136,7 +136,7 @@ def usable(folder):
 
 
 def test_the_gallery_shows_images_and_descriptions_and_turns_pages(page):
-    assert page.locator(".sw-card").count() == 48
+    assert page.locator(".sw-card").count() == 24
     page.wait_for_function(
         "[...document.querySelectorAll('.sw-thumb img')].filter(i => i.naturalWidth == 32).length >= 4"
     )
@@ -145,7 +145,7 @@ def test_the_gallery_shows_images_and_descriptions_and_turns_pages(page):
     page.wait_for_function("document.querySelectorAll('.sw-card').length == 16")
     assert page.locator("[data-act=page-next]").is_hidden()
     page.click("[data-act=page-previous]")
-    page.wait_for_function("document.querySelectorAll('.sw-card').length == 48")
+    page.wait_for_function("document.querySelectorAll('.sw-card').length == 24")
     assert page.locator(".sw-body").first.inner_text() == first
 
 
@@ -283,7 +283,7 @@ def test_the_last_description_leads_to_the_next_page(page):
     page.wait_for_function("document.querySelectorAll('.sw-card').length == 16")
     page.wait_for_function("document.activeElement.classList.contains('sw-text')")
     page.keyboard.press("k")
-    page.wait_for_function("document.querySelectorAll('.sw-card').length == 48")
+    page.wait_for_function("document.querySelectorAll('.sw-card').length == 24")
 
 
 def test_dark_and_light(page):

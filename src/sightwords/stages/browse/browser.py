@@ -19,7 +19,7 @@ from sightwords.stages.browse.meaning import Meaning
 from sightwords.stages.browse.picture import Pictures
 from sightwords.stages.browse.view import View
 
-PAGE_SIZE = 48
+PAGE_SIZE = 24
 _AT_ONCE = 200  # images that are looked at while those of a page are picked by meaning
 _PAUSE_S = 1.0  # between two looks at what other processes wrote
 
