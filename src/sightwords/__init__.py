@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from sightwords.features import FeatureHook
     from sightwords.stages.audit.config import AuditConfig
     from sightwords.stages.audit.run import run as audit
+    from sightwords.stages.browse.config import BrowseConfig
+    from sightwords.stages.browse.run import run as browse
     from sightwords.stages.compare.config import CompareConfig
     from sightwords.stages.compare.run import run as compare
     from sightwords.stages.demo.config import DemoConfig
@@ -61,6 +63,7 @@ _PUBLIC = {
     "AlignConfig": f"{_STAGES}.train.config:AlignConfig",
     "AuditConfig": f"{_STAGES}.audit.config:AuditConfig",
     "AugmentConfig": "sightwords.data.config:AugmentConfig",
+    "BrowseConfig": f"{_STAGES}.browse.config:BrowseConfig",
     "CompareConfig": f"{_STAGES}.compare.config:CompareConfig",
     "DemoConfig": f"{_STAGES}.demo.config:DemoConfig",
     "DescribeConfig": f"{_STAGES}.describe.config:DescribeConfig",
@@ -82,6 +85,7 @@ _PUBLIC = {
     "TrainingOptions": f"{_STAGES}.train.config:TrainingOptions",
     "align": "sightwords.align:",
     "audit": f"{_STAGES}.audit.run:run",
+    "browse": f"{_STAGES}.browse.run:run",
     "compare": f"{_STAGES}.compare.run:run",
     "demo": f"{_STAGES}.demo.run:run",
     "describe": f"{_STAGES}.describe.run:run",
@@ -101,6 +105,7 @@ __all__ = [
     "AlignConfig",
     "AuditConfig",
     "AugmentConfig",
+    "BrowseConfig",
     "CompareConfig",
     "DemoConfig",
     "DescribeConfig",
@@ -123,6 +128,7 @@ __all__ = [
     "__version__",
     "align",
     "audit",
+    "browse",
     "compare",
     "demo",
     "describe",

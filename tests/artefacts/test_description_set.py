@@ -269,7 +269,7 @@ def test_a_database_of_another_kind_is_refused(tmp_path):
     connection.execute("CREATE TABLE mine (a)")
     connection.commit()
     connection.close()
-    with pytest.raises(ArtefactError, match=r"not a description set of version 2 \(found 0\)"):
+    with pytest.raises(ArtefactError, match=r"not a description set of version 3 \(found 0\)"):
         DescriptionSet(path, create=True)
 
 

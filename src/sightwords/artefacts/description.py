@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sightwords.errors import ConfigError
+
 Status = Literal["ok", "rejected", "failed"]
+Action = Literal["edit", "reject", "ask", "restore"]
 
 _CLASS, _CONFUSED = "{class_name}", "{confused_with}"
 
@@ -128,6 +131,7 @@ class Selected:
         agreement: how well image and text agree, where it was scored.
         prompt_id: row id of the prompt; two prompts may share a name.
         describer_id: row id of the describer; one model with other parameters is another describer.
+        edited_by: who rewrote the describer's answer, empty where nobody did.
     """
 
     key: str
@@ -138,6 +142,54 @@ class Selected:
     agreement: float | None
     prompt_id: int
     describer_id: int
+    edited_by: str = ""
+
+
+@dataclass(frozen=True)
+class Review:
+    """What a person decided about a description; the answers themselves stay as they are.
+
+    The last decision counts. `edit` puts a text in place of every answer, `reject` takes one attempt (and those before
+    it) out of use, `ask` does so too and makes describing ask again, `restore` lets the describer's answer count again.
+
+    Attributes:
+        key: key of the image.
+        prompt: row id of the prompt.
+        describer: row id of the describer.
+        sample: number of the sample.
+        attempt: the last attempt when the person decided; a later answer is another text.
+        action: `edit`, `reject`, `ask` or `restore`.
+        author: who decided: `human:NAME`.
+        text: of an edit, the text to use; else empty.
+        created_at: seconds since 1970.
+    """
+
+    key: str
+    prompt: int
+    describer: int
+    sample: int
+    attempt: int
+    action: Action
+    author: str
+    text: str = ""
+    created_at: float = field(default_factory=time.time)
+
+    @staticmethod
+    def of(description: Description, action: Action, author: str, text: str = "") -> Review:
+        """Return a decision about a description as it stands now.
+
+        Raises:
+            ConfigError: an edit has no text.
+        """
+        text = text.strip().encode("utf-8", "replace").decode("utf-8")
+        if action == "edit" and not text:
+            raise ConfigError("A description cannot be edited to nothing. Reject it instead.")
+        one = description
+        return Review(one.key, one.prompt, one.describer, one.sample, one.attempt, action, author, text)
+
+    def holds(self, attempt: int) -> bool:
+        """Return whether this decides about a description whose last attempt is this one."""
+        return self.action == "edit" or (self.action != "restore" and attempt <= self.attempt)
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -34,6 +34,17 @@ _ADD_NEW = (
     f"INSERT INTO main.descriptions ({_COPIED}) SELECT {_VALUES.format(attempt='s.attempt')} "
     f"FROM there.descriptions AS s {_SOURCE} WHERE NOT EXISTS (SELECT 1 FROM main.descriptions AS t WHERE {_SAME})"
 )
+# A decision follows the text that it was about: to the attempt that has it here. An edit needs none.
+_TEXT_HERE = (
+    "(SELECT max(t.attempt) FROM main.descriptions AS t JOIN there.descriptions AS o ON (o.key, o.prompt, o.describer, "
+    f"o.sample, o.attempt) = (s.key, s.prompt, s.describer, s.sample, s.attempt) WHERE {_SAME} AND t.text = o.text)"
+)
+_ADD_REVIEWS = (
+    "INSERT INTO main.reviews (key, prompt, describer, sample, attempt, action, author, text, created_at) "
+    f"SELECT s.key, p.ours, d.ours, s.sample, coalesce({_TEXT_HERE}, -1), s.action, s.author, s.text, s.created_at "
+    f"FROM there.reviews AS s {_SOURCE} WHERE NOT EXISTS (SELECT 1 FROM main.reviews AS t WHERE {_SAME} "
+    "AND (t.action, t.author, t.created_at) = (s.action, s.author, s.created_at)) ORDER BY s.id"
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,8 @@ def merge_into(target: DescriptionSet, source: Path) -> MergeCounts:
     """Take over what `source` has, in one transaction.
 
     A description that both sets have keeps the target's answer, unless only the source's is usable: then that one
-    follows as a further attempt. Agreement scores of another model than the target's are left out.
+    follows as a further attempt. What people decided is taken over; of decisions about one description the last counts.
+    Agreement scores of another model than the target's are left out.
 
     Args:
         target: the set that grows.
@@ -78,6 +90,7 @@ def merge_into(target: DescriptionSet, source: Path) -> MergeCounts:
         num_different = int(cursor.execute(_COUNT_DIFFERENT).fetchone()[0])
         num_better = cursor.execute(_ADD_BETTER, {"same_scores": same_scores}).rowcount
         num_new = cursor.execute(_ADD_NEW, {"same_scores": same_scores}).rowcount
+        cursor.execute(_ADD_REVIEWS)
         cursor.execute("INSERT OR IGNORE INTO main.images SELECT * FROM there.images")
         for table in ("prompt_of", "describer_of"):
             cursor.execute(f"DROP TABLE {table}")

@@ -12,49 +12,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sightwords.artefacts.description import DescriberInfo, Description, Prompt, Selected, Status
+from sightwords.artefacts.description import DescriberInfo, Description, Prompt, Review, Selected, Status
+from sightwords.artefacts.description_schema import SCHEMA_VERSION, open_schema
 from sightwords.errors import ArtefactError, ConfigError, DamagedSetError, UnknownNameError
 
-__all__ = ["DescriberInfo", "Description", "DescriptionSet", "Prompt", "Selected", "Status"]
+__all__ = ["SCHEMA_VERSION", "DescriberInfo", "Description", "DescriptionSet", "Prompt", "Review", "Selected", "Status"]
 
-SCHEMA_VERSION = 2
 # Keys come in any order, so that each row changes another page of the index: with SQLite's own 2 MB these pages were
 # written again and again, and a million rows took 14 times as long as a tenth of them.
 _CACHE_KIB = 65_536
-
-# The attempts at a description are rows of their own, so that no answer that was paid for is overwritten; the last one
-# counts. The tables have row ids: rows are large, and a damaged file can be read part by part (see rescue.py).
-_SCHEMA = """
-CREATE TABLE prompts (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, template TEXT NOT NULL,
-    per_class INTEGER NOT NULL, confusions TEXT NOT NULL, UNIQUE (name, version, template, per_class, confusions));
-CREATE TABLE describers (
-    id INTEGER PRIMARY KEY, identifier TEXT NOT NULL, model TEXT NOT NULL, revision TEXT NOT NULL,
-    parameters TEXT NOT NULL, UNIQUE (identifier, model, revision, parameters));
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE images (key TEXT PRIMARY KEY, name TEXT NOT NULL, class_name TEXT NOT NULL);
-CREATE TABLE descriptions (
-    key TEXT NOT NULL, prompt INTEGER NOT NULL REFERENCES prompts (id),
-    describer INTEGER NOT NULL REFERENCES describers (id), sample INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    text TEXT NOT NULL, raw_text TEXT, status TEXT NOT NULL CHECK (status IN ('ok', 'rejected', 'failed')),
-    reason TEXT NOT NULL, num_prompt_tokens INTEGER, num_text_tokens INTEGER, seconds REAL, agreement REAL,
-    created_at REAL NOT NULL, PRIMARY KEY (key, prompt, describer, sample, attempt));
-CREATE VIEW latest AS SELECT * FROM descriptions AS d WHERE NOT EXISTS (
-    SELECT 1 FROM descriptions AS n WHERE (n.key, n.prompt, n.describer, n.sample)
-    = (d.key, d.prompt, d.describer, d.sample) AND n.attempt > d.attempt);
-CREATE VIEW usable AS SELECT
-    d.key, i.name, i.class_name, p.name AS prompt, p.version AS prompt_version, s.identifier AS describer, s.model,
-    s.revision, d.sample, d.attempt, d.text, d.reason, d.num_prompt_tokens, d.num_text_tokens, d.seconds, d.agreement,
-    d.created_at, d.prompt AS prompt_id, d.describer AS describer_id
-    FROM latest AS d JOIN prompts AS p ON p.id = d.prompt JOIN describers AS s ON s.id = d.describer
-    LEFT JOIN images AS i ON i.key = d.key WHERE d.status = 'ok';
-"""
 
 _FIELDS = [f.name for f in fields(Description)]
 _COLUMNS, _ROW, _MARKS = ", ".join(_FIELDS), attrgetter(*_FIELDS), ", ".join("?" for _ in _FIELDS)
 _PLACE = "prompt = ? AND describer = ? AND key IN ({marks})"
 _FILE_TROUBLE = ("malformed", "not a database", "locked", "full", "disk I/O", "unable to open")
 _SELECTED = ", ".join(f.name for f in fields(Selected))
+_REVIEW = ", ".join(f.name for f in fields(Review))
 
 
 @dataclass(frozen=True)
@@ -94,7 +67,7 @@ class DescriptionSet:
         with self._told():
             self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
             try:
-                self._open_schema()
+                open_schema(self._connection, self.path)
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 self._connection.execute("PRAGMA synchronous=NORMAL")
                 self._connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
@@ -152,11 +125,15 @@ class DescriptionSet:
         return self._all(query.format(marks=", ".join("?" * len(keys))), (prompt, describer, *keys))
 
     def descriptions(self, status: Status | None = "ok") -> Iterator[Description]:
-        """Yield the attempts that count, in the order of (key, prompt, describer, sample); None: of every status."""
+        """Yield what counts, in the order of (key, prompt, describer, sample); None: of every status.
+
+        That is the last attempt, as people have judged it: of an edited one the text is theirs, and `raw_text` what the
+        describer answered.
+        """
         condition, values = ("WHERE status = ?", (status,)) if status else ("", ())
         order = "ORDER BY key, prompt, describer, sample"
         with self._told():
-            for row in self._connection.execute(f"SELECT {_COLUMNS} FROM latest {condition} {order}", values):
+            for row in self._connection.execute(f"SELECT {_COLUMNS} FROM current {condition} {order}", values):
                 yield Description(*row)
 
     def rows(self, prompt: int, describer: int, keys: Sequence[str]) -> Iterator[Description]:
@@ -164,6 +141,34 @@ class DescriptionSet:
         query = f"SELECT {_COLUMNS} FROM descriptions WHERE {_PLACE} ORDER BY key, sample, attempt"
         for row in self._all(query.format(marks=", ".join("?" * len(keys))), (prompt, describer, *keys)):
             yield Description(*row)
+
+    def current(self, key: str) -> list[Description]:
+        """Return what counts of one image, of every status, in the order of (prompt, describer, sample)."""
+        query = f"SELECT {_COLUMNS} FROM current WHERE key = ? ORDER BY prompt, describer, sample"
+        return [Description(*row) for row in self._all(query, (key,))]
+
+    def attempts_at(self, key: str) -> list[Description]:
+        """Return every answer that came for one image, whatever became of it, the oldest first."""
+        query = f"SELECT {_COLUMNS} FROM descriptions WHERE key = ? ORDER BY created_at, attempt"
+        return [Description(*row) for row in self._all(query, (key,))]
+
+    def add_reviews(self, reviews: Iterable[Review]) -> None:
+        """Store what people decided about descriptions; no answer and no earlier decision is changed."""
+        marks = ", ".join("?" for _ in fields(Review))
+        with self._transaction():
+            rows = (attrgetter(*_REVIEW.split(", "))(review) for review in reviews)
+            self._connection.executemany(f"INSERT INTO reviews ({_REVIEW}) VALUES ({marks})", rows)
+
+    def reviews(self, key: str) -> list[Review]:
+        """Return what people decided about the descriptions of one image, the oldest first."""
+        query = f"SELECT {_REVIEW} FROM reviews WHERE key = ? ORDER BY created_at, id"
+        return [Review(*row) for row in self._all(query, (key,))]
+
+    def last_reviews(self, prompt: int, describer: int) -> dict[tuple[str, int], Review]:
+        """Return the last decision about each (key, sample) that people decided about."""
+        query = f"SELECT {_REVIEW} FROM reviews WHERE prompt = ? AND describer = ? ORDER BY created_at, id"
+        found = (Review(*row) for row in self._all(query, (prompt, describer)))
+        return {(review.key, review.sample): review for review in found}
 
     def select(self, where: str | None = None, prompts: Sequence[str] = ()) -> Iterator[Selected]:
         """Yield the usable descriptions that an SQL condition holds for, in the order of (key, prompt, describer, ...).
@@ -202,6 +207,11 @@ class DescriptionSet:
         """Return key -> (name, class name) as last seen."""
         return {row[0]: (row[1], row[2]) for row in self._all("SELECT key, name, class_name FROM images")}
 
+    def image(self, key: str) -> tuple[str, str] | None:
+        """Return (name, class name) of one image as last seen, None where it is not known."""
+        found = self._all("SELECT name, class_name FROM images WHERE key = ?", (key,))
+        return found[0] if found else None
+
     def counts(self, prompt: int | None = None, describer: int | None = None, since: float = 0.0) -> dict[str, int]:
         """Return the number of descriptions of each status that occurs.
 
@@ -211,7 +221,7 @@ class DescriptionSet:
             since: count only what was stored at this time or later, seconds since 1970.
         """
         condition, values = _only(prompt, describer)
-        query = f"SELECT status, count(*) FROM latest WHERE {condition} AND created_at >= ? GROUP BY status"
+        query = f"SELECT status, count(*) FROM current WHERE {condition} AND created_at >= ? GROUP BY status"
         return dict(self._all(query, (*values, since)))
 
     def reasons(self, prompt: int | None = None, describer: int | None = None) -> list[tuple[str, str, int, str, str]]:
@@ -322,17 +332,6 @@ class DescriptionSet:
     def _all(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         with self._told():
             return self._connection.execute(query, values).fetchall()
-
-    def _open_schema(self) -> None:
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if version == 0 and tables == 0:
-            self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise ArtefactError(
-                f"{self.path} is not a description set of version {SCHEMA_VERSION} (found {version}). "
-                "Name another file, or use the sightwords version that wrote it."
-            )
 
     @contextmanager
     def _transaction(self) -> Generator[None]:

@@ -10,7 +10,7 @@ from typing import Any
 from sightwords.artefacts.description_set import DescriptionSet
 from sightwords.errors import ArtefactError
 
-_TABLES = ("prompts", "describers", "meta", "images", "descriptions")
+_TABLES = ("prompts", "describers", "meta", "images", "descriptions", "reviews")
 _PART = 200  # rows that are read at once; one bad page costs at most those between two bad ones
 _SMALLEST = 64  # no row takes fewer bytes
 
@@ -33,7 +33,8 @@ def rescue(damaged: Path, rescued: Path) -> int:
     try:
         with closing(_open(damaged)) as source, closing(sqlite3.connect(rescued)) as target:
             for table in _TABLES:
-                _copy(source, target, table, most)
+                if table != "reviews" or _has_reviews(source):
+                    _copy(source, target, table, most)
             target.commit()
             num_rows = int(target.execute("SELECT count(*) FROM descriptions").fetchone()[0])
             _complete(target)
@@ -46,6 +47,15 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"file:{path.resolve().as_posix()}?mode=ro", uri=True)
     connection.execute("PRAGMA writable_schema = ON")  # SQLite then opens a file that is shorter than it says
     return connection
+
+
+def _has_reviews(source: sqlite3.Connection) -> bool:
+    """Return whether the set may hold what people decided; one of an earlier version has no such table."""
+    try:
+        source.execute("SELECT 1 FROM reviews LIMIT 0")
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str, most: int) -> None:
@@ -79,6 +89,7 @@ def _readable(source: sqlite3.Connection, query: str, ends: tuple[int, int]) -> 
 
 def _complete(target: sqlite3.Connection) -> None:
     """Leave out what lost its prompt or describer: such an answer cannot be told from others."""
-    target.execute("DELETE FROM descriptions WHERE prompt NOT IN (SELECT id FROM prompts)")
-    target.execute("DELETE FROM descriptions WHERE describer NOT IN (SELECT id FROM describers)")
+    for table in ("descriptions", "reviews"):
+        target.execute(f"DELETE FROM {table} WHERE prompt NOT IN (SELECT id FROM prompts)")
+        target.execute(f"DELETE FROM {table} WHERE describer NOT IN (SELECT id FROM describers)")
     target.commit()

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt, Review
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import ImagesConfig
 from sightwords.stages.describe.target import ClassTargets, ImageTargets, Wanted, questions, spread
@@ -112,3 +112,51 @@ def test_a_class_is_asked_once_and_its_answer_spreads_to_new_images(catalog, sto
         (discs[0], "round and red", 1),
     ]
     assert [q.target.key for q in questions(store, targets, wanted())] == ["class:bar"]
+
+
+def decided(action: str, attempt: int, key: str = "a") -> Review:
+    return Review(key, 1, 1, 0, attempt, action, "human:anna", "text", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "review", "usual"),
+    [
+        ([(0, *OK, 1.0)], decided("ask", 0), 1),
+        ([(0, *FAILED, 1.0)], decided("ask", 0), 1),  # not 0: the answer must be later than the wish
+        ([(0, *OK, 1.0), (1, *OK, 101.0)], decided("ask", 0), None),  # it was asked again
+        ([(i, *REJECTED, 1.0) for i in range(3)], decided("ask", 2), 3),
+        ([*[(i, *REJECTED, 1.0) for i in range(3)], (3, *REJECTED, 101.0)], decided("ask", 2), 4),  # with new tries
+        ([(i, *REJECTED, 101.0) for i in range(6)], decided("ask", 2), None),
+        ([(0, *OK, 1.0)], decided("reject", 0), None),
+        ([(0, *REJECTED, 1.0)], decided("edit", 0), None),  # a person wrote what the describer could not
+        ([(0, *FAILED, 1.0)], decided("edit", 0), None),
+        ([(0, *REJECTED, 1.0)], decided("restore", 0), 1),
+    ],
+)
+def test_what_a_person_decided_is_kept_to(rows, review, usual):
+    assert wanted().next_attempt(rows, review) == usual
+    if review.action != "restore":
+        assert wanted(only_failed=True).next_attempt(rows, review) == usual
+
+
+def test_an_image_that_a_person_wants_asked_again_is_asked_once(catalog, store):
+    targets = ImageTargets([catalog.split("train")], catalog.class_names)
+    keys = [target.key for target in targets]
+    store.put(Description(key, 1, 1, 0, "text", created_at=1.0) for key in keys)
+    store.add_reviews([Review.of(store.current(keys[1])[0], "ask", "human:anna")])
+    [question] = questions(store, targets, wanted())
+    assert (question.target.key, question.attempt) == (keys[1], 1)
+    store.put([Description(keys[1], 1, 1, 0, "new text", attempt=1)])
+    assert list(questions(store, targets, wanted())) == []
+    assert store.current(keys[1])[0].text == "new text"
+
+
+def test_a_class_is_asked_again_where_one_of_its_images_is_to_be(catalog, store):
+    targets = ClassTargets(ImageTargets([catalog.split("train")], catalog.class_names))
+    discs = targets.image_keys("class:red disc")
+    store.put(Description(key, 1, 1, 0, "t") for target in targets for key in targets.image_keys(target.key))
+    store.add_reviews([Review.of(store.current(discs[0])[0], "edit", "human:anna", "mine")])
+    assert list(questions(store, targets, wanted())) == []  # of one image, not of the class
+    store.add_reviews([Review.of(store.current(discs[-1])[0], "ask", "human:anna")])
+    asked = [(question.target.key, question.attempt) for question in questions(store, targets, wanted())]
+    assert asked == [("class:red disc", 1)]

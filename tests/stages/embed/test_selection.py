@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sightwords.artefacts.description import DescriberInfo, Description, Prompt
+from sightwords.artefacts.description import DescriberInfo, Description, Prompt, Review
 from sightwords.artefacts.description_set import DescriptionSet
 from sightwords.artefacts.embedding_set import INDEX_SCHEMA
 from sightwords.stages.embed import selection
@@ -97,3 +97,15 @@ def test_the_hash_of_texts_sees_their_borders_and_order(tmp_path):
         return read_texts(_write(tmp_path / f"{'-'.join(texts)}.db", rows)).texts_hash
 
     assert len({found("ab", "c"), found("a", "bc"), found("c", "ab"), found("abc")}) == 4
+
+
+def test_what_people_decided_is_kept_to_and_who_edited_is_named(tmp_path):
+    config = _write(tmp_path / "D.db", ROWS)
+    with DescriptionSet(tmp_path / "D.db") as store:
+        store.add_reviews([Review.of(store.current("b")[0], "edit", "human:anna", "crimson")])
+        store.add_reviews([Review.of(store.current("a")[1], "reject", "human:bob")])
+        store.add_reviews([Review.of(store.current("c")[0], "edit", "human:anna", "emerald")])
+    found = read_texts(config)
+    assert found.distinct == ["red", "crimson", "emerald"]
+    assert found.index["key"].to_pylist() == ["a", "b", "c"]
+    assert found.describers == ["hf:one", "human:anna"]

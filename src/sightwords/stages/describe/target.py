@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sightwords.artefacts.description_set import DescriptionSet
+from sightwords.artefacts.description_set import DescriptionSet, Review
 from sightwords.data.catalog import ImageSet
 from sightwords.data.key import Member
 
@@ -146,15 +146,18 @@ class Wanted:
     only_failed: bool
     since: float
 
-    def next_attempt(self, rows: Sequence[tuple[int, str, str, float]]) -> int | None:
+    def next_attempt(self, rows: Sequence[tuple[int, str, str, float]], review: Review | None = None) -> int | None:
         """Return the number of the attempt to make at a description, None where there is nothing to ask.
 
         Args:
             rows: (attempt, status, reason, created_at) of all attempts so far, in order.
+            review: what a person decided last; that settles it, unless they want it asked again.
         """
         if not rows:
             return None if self.only_failed else 0
         attempt, status, reason, created_at = rows[-1]
+        if review is not None and review.holds(attempt):
+            return attempt + 1 if review.action == "ask" else None
         earlier = created_at < self.since
         if status == "ok" or (status == "failed" and not earlier):
             return None
@@ -163,21 +166,33 @@ class Wanted:
         if reason.startswith(REFUSED):
             return attempt + 1 if self.only_failed and earlier else None
         allowed = self.tries + (sum(row[3] < self.since for row in rows) if self.only_failed else 0)
+        if review is not None and review.action == "ask":
+            allowed = max(allowed, self.tries + review.attempt + 1)
         return attempt + 1 if attempt + 1 < allowed else None
 
 
 def questions(store: DescriptionSet, targets: Targets, wanted: Wanted) -> Iterator[Question]:
     """Yield what is to be asked, as the set stands when each target is looked at."""
-    waiting = iter(targets)
+    waiting, reviews = iter(targets), store.last_reviews(wanted.prompt, wanted.describer)
     while chunk := list(islice(waiting, _CHUNK)):
         keys = {target.key: targets.image_keys(target.key) for target in chunk}
         # of a class, the first image stands for all: they are stored together (see `spread`)
         found = _found(store, wanted, [images[0] for images in keys.values()])
         for target in chunk:
             for sample in range(wanted.num_samples):
-                attempt = wanted.next_attempt(found.get((keys[target.key][0], sample), ()))
+                rows = found.get((keys[target.key][0], sample), ())
+                attempt = wanted.next_attempt(rows, _review(reviews, keys[target.key], sample))
                 if attempt is not None:
                     yield Question(target, sample, attempt)
+
+
+def _review(reviews: dict[tuple[str, int], Review], keys: Sequence[str], sample: int) -> Review | None:
+    """Return what a person decided; of a class only that it is to be asked again: the rest is of single images."""
+    if len(keys) == 1 or not reviews:
+        return reviews.get((keys[0], sample))
+    found = (reviews.get((key, sample)) for key in keys)
+    asked = [review for review in found if review is not None and review.action == "ask"]
+    return max(asked, key=lambda review: review.attempt, default=None)
 
 
 def _found(

@@ -28,7 +28,7 @@ class Texts:
         fingerprint: SHA-256 of all of them and what they belong to.
         texts_hash: SHA-256 of the distinct texts in their order.
         prompts: names of the prompts, sorted.
-        describers: identifiers of the describers, sorted.
+        describers: identifiers of the describers, and of the people who edited a text, sorted.
         index: the index of the embedding set, as `INDEX_SCHEMA` says.
         distinct: each text once, as it first appears.
         asked: what tells of each prompt and describer more than its name: `prompt_texts`, `describer_models`.
@@ -66,11 +66,13 @@ def read_texts(config: EmbedConfig) -> Texts:
     digest = hashlib.sha256()
     rows: dict[str, int] = {}
     chunks: list[pa.Table] = []
+    editors: set[str] = set()
     with DescriptionSet(config.descriptions) as store:
         described = _Provenance(store)
         columns: dict[str, list[Any]] = {name: [] for name in INDEX_SCHEMA.names}
         for one in store.select(config.where, config.prompt):
             digest.update(described.line(one))
+            editors.add(one.edited_by)
             _append(columns, one, rows.setdefault(one.text, len(rows)))
             if len(columns["key"]) == _AT_ONCE:
                 chunks.append(_flushed(columns))
@@ -78,8 +80,9 @@ def read_texts(config: EmbedConfig) -> Texts:
     if not rows:
         raise _nothing(config, counts)
     index = pa.concat_tables([*chunks, _flushed(columns)]).unify_dictionaries()
-    prompts, describers = (sorted(pc.unique(index[name]).to_pylist()) for name in ("prompt", "describer"))
-    return Texts(digest.hexdigest(), _hash(rows), prompts, describers, index, list(rows), asked)
+    prompts, describers = (set(pc.unique(index[name]).to_pylist()) for name in ("prompt", "describer"))
+    describers |= editors - {""}
+    return Texts(digest.hexdigest(), _hash(rows), sorted(prompts), sorted(describers), index, list(rows), asked)
 
 
 class _Provenance:
