@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from torch import Tensor
 
 from sightwords.align import LOSSES, AlignmentHead
 from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.artefacts.run_folder import RunFolder
 from sightwords.artefacts.run_projector import ProjectorInfo, TextSpace, save_projectors
-from sightwords.stages.train.alignment import Alignment
+from sightwords.stages.train.alignment import projector_tensors
 from sightwords.stages.train.config import TrainConfig
-
-if TYPE_CHECKING:
-    from sightwords.stages.train.loop import Loop
-
-
-def projector_tensors(alignment: Alignment | None) -> dict[str, Tensor]:
-    """Return the pooled feature's projectors, with what the text vectors go through, by name; none for a baseline."""
-    tensors: dict[str, Tensor] = {}
-    for number, head in enumerate(alignment.pooled_heads() if alignment is not None else []):
-        named = {f"projector.{name}": tensor for name, tensor in head.projector.state_dict().items()}
-        named |= head.transform.state_dict() if head.transform is not None else {}
-        tensors |= {f"{number}.{name}": tensor for name, tensor in named.items()}
-    return tensors
+from sightwords.stages.train.loop import Loop
 
 
 def keep_projectors(folder: RunFolder, config: TrainConfig, loop: Loop, sets: Sequence[EmbeddingSet]) -> None:

@@ -17,12 +17,11 @@ from sightwords.artefacts.run_folder import RunFolder
 from sightwords.backbones import Backbone
 from sightwords.data.loader import ImageBatch, TrainOrder
 from sightwords.progress import Progress
-from sightwords.stages.train.alignment import Alignment
+from sightwords.stages.train.alignment import Alignment, projector_tensors
 from sightwords.stages.train.batches import BatchMaker
 from sightwords.stages.train.checkpoint import TrainState
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.freezing import hold_still
-from sightwords.stages.train.kept_projector import projector_tensors
 from sightwords.stages.train.optim import in_head_warmup, set_rates
 from sightwords.stages.train.process import Processes
 from sightwords.stages.train.step import GradientStep
