@@ -247,13 +247,15 @@ def test_best():
     best, never, weights = Best(2), Best(0), {"a": torch.zeros(1)}
     for epoch, value in enumerate([0.1, 0.3, 0.3, 0.2], 1):
         weights["a"].fill_(epoch)
-        best.update(value, epoch, weights)
-        never.update(value, epoch, weights)
+        best.update(value, epoch, weights, {"0.mean": weights["a"]})
+        never.update(value, epoch, weights, {})
     assert (best.is_over, best.epoch, best.value, best.weights["a"].item()) == (True, 2, 0.3, 2)
     other = Best(2)
     other.load_state_dict(best.state_dict())
     assert other.is_over
-    assert other.weights["a"].item() == 2
+    assert (other.weights["a"].item(), other.projectors["0.mean"].item()) == (2, 2)
+    other.load_state_dict({name: value for name, value in best.state_dict().items() if name != "projectors"})
+    assert other.projectors == {}  # a checkpoint of earlier days
     assert not never.is_over
     assert never.weights == {}
 
