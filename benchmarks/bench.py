@@ -36,6 +36,7 @@ SETS: dict[str, list[str]] = {
     "index": ["--files 1300000 --classes 1000"],
     "growth": [""],
     "search": ["--repeats 3"],
+    "browse": [""],
 }
 
 

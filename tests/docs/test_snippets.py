@@ -14,7 +14,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
 
+import sightwords
+from sightwords.align import AlignmentHead
 from sightwords.cli import app
 from support.images import write_class_folders
 from support.tiny_vlm import build_llava
@@ -79,6 +85,38 @@ def test_python_snippets_of_the_session(session, name, monkeypatch):
     monkeypatch.chdir(session[0])
     for code in blocks(name):
         exec(replaced(code, session[0]), {})
+
+
+@pytest.mark.slow
+def test_the_loop_of_ones_own(session, monkeypatch):
+    folder, _ = session
+    monkeypatch.chdir(folder)
+    model = timm.create_model("test_resnet", num_classes=3)
+    scope = {"sightwords": sightwords, "torch": torch, "AlignmentHead": AlignmentHead, "model": model}
+    scope |= {"files": sorted((folder / "photos/train").rglob("*.png")), "rows": [0, 5, 7]}
+    scope |= {"cross_entropy": F.cross_entropy, "images": torch.randn(3, 3, 32, 32), "labels": torch.tensor([0, 1, 2])}
+    (code,) = blocks("loop", "docs/loops.md")
+    exec(code, scope)
+    scope["loss"].backward()
+    assert scope["vectors"].shape == (3, 384)
+    assert scope["hook"].features.shape == (3, model.num_features)
+
+
+def test_the_hook_on_a_detector():
+    class Detector(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = nn.ModuleDict({"body": nn.Conv2d(3, 8, 3)})
+
+        def forward(self, images, targets):
+            return {"loss": self.backbone["body"](images).mean()}
+
+    scope = {"FeatureHook": sightwords.FeatureHook, "AlignmentHead": AlignmentHead, "detector": Detector()}
+    scope |= {"hook_width": 8, "images": torch.randn(4, 3, 9, 11), "targets": None, "text": torch.randn(4, 384)}
+    (code,) = blocks("hook", "docs/features.md")
+    exec(code, scope)
+    scope["alignment"].backward()
+    assert scope["detector"].backbone["body"].weight.grad.abs().sum() > 0
 
 
 def test_the_head_alone():

@@ -74,9 +74,9 @@ def core(wheel, tmp_path_factory):
     for library in needed("sightwords"):
         link(library, site)
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run(install, check=True, capture_output=True)
-    write_class_folders(folder / "photos", num_train=4, num_val=2)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SIGHTWORDS"))}
+    subprocess.run(install, check=True, capture_output=True, env=env)
+    write_class_folders(folder / "photos", num_train=4, num_val=2)
     env["SIGHTWORDS_CACHE"] = str(folder / "cache")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

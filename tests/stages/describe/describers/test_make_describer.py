@@ -77,7 +77,7 @@ def test_the_demo_has_one_description_of_an_image():
 
 @pytest.mark.parametrize(
     ("describer", "library", "extra"),
-    [("hf:some/model", "transformers", "hf"), ("server:m@http://h/v1", "aiohttp", "server")],
+    [("hf:some/model", "transformers", "describe"), ("server:m@http://h/v1", "aiohttp", "server")],
 )
 def test_a_missing_library_names_its_extra(describer, library, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)

@@ -21,7 +21,7 @@ from sightwords.stages.describe.config import DescribeConfig
 from sightwords.stages.describe.run import run
 
 pytestmark = pytest.mark.slow
-START_TIMEOUT_S = 90
+START_TIMEOUT_S = 300
 
 
 class Server:
