@@ -27,6 +27,7 @@ SMALL = {
     "deit_base_patch16_224": {"model_kwargs": {"depth": 1, "embed_dim": 32, "num_heads": 2, "drop_path_rate": 0.1}},
     "vit_small_patch16_224": {"model_kwargs": {"depth": 1, "embed_dim": 32, "num_heads": 2, "drop_path_rate": 0.1}},
     "convnext_tiny": {"model": "test_convnext"},
+    "test_resnet": {"model": "test_resnet"},
 }
 
 
@@ -37,7 +38,7 @@ def read(name: str) -> dict:
 def test_they_are_all_here():
     assert RECIPES == [
         "finetune", "gpt4image_deit_base_imagenet", "gpt4image_resnet50_imagenet", "imagenet", "small_data",
-        "textteacher_vit_small_imagenet",
+        "textteacher_vit_small_imagenet", "wrong_labels",
     ]  # fmt: skip
 
 
