@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from sightwords.cli import app
+
 COMMANDS = "describe import embed train evaluate compare export predict search explain audit browse demo".split()  # noqa: SIM905
 
 
@@ -66,3 +68,12 @@ def test_a_yaml_file_gives_options_and_flags_go_before_it(tmp_path):
     assert "photos does not exist" in call("train", "photos", "--out", "x", "--epochs", "3", *recipe, code=2)
     (tmp_path / "recipe.yaml").write_text("modell: resnet18\n")
     assert "Did you mean" in call("train", "photos", "--out", "x", *recipe, code=2)
+
+
+def test_arguments_of_the_factory_keep_their_kinds(tmp_path):
+    given = {"drop-path-rate": "0.1", "depth": "4", "global-pool": "avg", "qkv-bias": "false", "eps": "1e-5"}
+    options = [word for name, value in given.items() for word in (f"--model-kwargs.{name}", value)]
+    words = ["train", "photos", "--model", "resnet18", "--out", "run", *options]
+    _, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    expected = {"drop_path_rate": 0.1, "depth": 4, "global_pool": "avg", "qkv_bias": False, "eps": 1e-05}
+    assert repr(bound.arguments["config"].model_kwargs) == repr(expected)  # 0 would equal False

@@ -95,7 +95,7 @@ class TrainingOptions(ImagesConfig):
     _: KW_ONLY
     embeddings: Annotated[list[Path], Parameter(consume_multiple=True)] = field(default_factory=list)
     """Embedding sets of the training images' descriptions, each with a head of its own; none trains the baseline."""
-    model_kwargs: dict[str, int | float | bool | str] = field(default_factory=dict)
+    model_kwargs: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Further arguments of the network's factory: --model-kwargs.drop-path-rate 0.1"""
     weights: str | None = None
     """Weights to start from: a local file, or `pretrained` for the library's own; none is from scratch."""
@@ -170,6 +170,7 @@ class TrainingOptions(ImagesConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.embeddings = _paths(self.embeddings)
+        self.model_kwargs = _arguments(self.model_kwargs)
         self._check_align()
         for name in ("epochs", "batch_size", "accumulate", "eval_every"):
             if getattr(self, name) < 1:
@@ -254,6 +255,22 @@ class TrainConfig(TrainingOptions):
             raise ConfigError(f"--long-tail is {self.long_tail}; it must be at least 1.")
         if not 0 <= self.label_noise <= 1:
             raise ConfigError(f"--label-noise is {self.label_noise}; it must be between 0 and 1.")
+
+
+def _arguments(given: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
+    """Return arguments of a function: the command line spells names with hyphens and knows texts alone."""
+    return {name.replace("-", "_"): _value(value) if isinstance(value, str) else value for name, value in given.items()}
+
+
+def _value(text: str) -> str | int | float | bool:
+    """Return what a text of the command line stands for, as YAML reads it; `1e-5`, which YAML takes for a text, too."""
+    import yaml
+
+    value: str | int | float | bool = yaml.safe_load(text)
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _paths(given: object) -> list[Path]:
