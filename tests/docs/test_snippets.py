@@ -40,8 +40,8 @@ def replaced(code: str, folder: Path) -> str:
     code = code.replace("describe photos --out", f"describe photos --describer hf:{folder / 'tiny'} --out")
     return (
         code.replace("resnet50", "resnet10t")
-        .replace("--seeds 2", "--seeds 1 --workers 0")
-        .replace("--epochs 100", "--epochs 2 --batch-size 8 --image-size 32")
+        .replace("--seeds 2", "--seeds 1")
+        .replace("--epochs 100", "--epochs 2 --batch-size 8 --image-size 32 --workers 0")
         .replace("epochs=100", "epochs=1, batch_size=8, image_size=32")
     )
 
