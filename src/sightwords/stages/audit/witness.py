@@ -15,6 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from sightwords.logistic import fit_logistic
+
 NUM_STEPS = 60
 L2 = 1e-4
 
@@ -121,16 +123,5 @@ def by_probe(known_ND: Tensor, labels_N: Tensor, others_MD: Tensor, num_classes:
     """
     mean, std = known_ND.mean(0), known_ND.std(0).clamp(min=1e-6)
     known, others = (F.normalize((x - mean) / std, dim=1) for x in (known_ND, others_MD))
-    weight = known.new_zeros(num_classes, known.shape[1]).requires_grad_()
-    bias = known.new_zeros(num_classes).requires_grad_()
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=NUM_STEPS, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(known @ weight.T + bias, labels_N) + L2 * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        return (others @ weight.T + bias).softmax(1)
+    weight, bias = fit_logistic(known, labels_N, num_classes, L2, NUM_STEPS)
+    return (others @ weight.T + bias).softmax(1)

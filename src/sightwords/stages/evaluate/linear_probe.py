@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from sightwords.logistic import fit_logistic
 
 NUM_STEPS = 100
 L2 = 1e-3
@@ -27,17 +27,6 @@ def linear_probe_accuracy(
     mean, std = train_MF.mean(0), train_MF.std(0).clamp(min=1e-6)
     train, tested = (train_MF - mean) / std, (features_NF - mean) / std
     num_classes = int(max(labels_N.max(), train_labels_M.max())) + 1
-    weight = torch.zeros(num_classes, train.shape[1], requires_grad=True)
-    bias = torch.zeros(num_classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=NUM_STEPS, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(train @ weight.T + bias, train_labels_M) + l2 * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        predicted = (tested @ weight.T + bias).argmax(1)
+    weight, bias = fit_logistic(train, train_labels_M, num_classes, l2, NUM_STEPS)
+    predicted = (tested @ weight.T + bias).argmax(1)
     return float((predicted == labels_N).float().mean())
