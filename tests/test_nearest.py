@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sightwords import nearest
-from sightwords.nearest import nearest_rows
+from sightwords.nearest import all_products, nearest_rows
 
 
 @pytest.fixture
@@ -41,3 +41,10 @@ def test_only_wanted_rows_come(vectors):
 def test_blocks_are_transformed_first(vectors):
     flipped = nearest_rows(vectors, np.asarray(-vectors[[30]], np.float32), 1, transform=torch.neg)
     assert flipped[1].tolist() == [[30]]
+
+
+def test_all_products_are_those_of_the_whole_matrix(vectors, monkeypatch):
+    monkeypatch.setattr(nearest, "BLOCK_BYTES", 100 * 16 * 4)
+    query = np.asarray(vectors[30], np.float32)
+    expected = np.asarray(vectors, np.float32) @ query
+    np.testing.assert_allclose(all_products(vectors, query), expected, rtol=1e-5, atol=1e-5)

@@ -6,7 +6,7 @@ Shapes: N rows, D their width, Q queries.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -36,21 +36,40 @@ def nearest_rows(
     Returns:
         (Q, count) products, float32, and (Q, count) rows, int64.
     """
+    count = min(count, len(vectors) if wanted is None else int(wanted.sum()))
+    best, rows = torch.empty(len(queries_QD), 0), torch.empty(len(queries_QD), 0, dtype=torch.int64)
+    for start, products in _block_products(vectors, queries_QD, transform):
+        if wanted is not None:
+            products[:, torch.from_numpy(~wanted[start : start + products.shape[1]])] = -torch.inf
+        found, places = products.topk(min(count, products.shape[1]), dim=1)
+        best, rows = _merged(torch.cat([best, found], 1), torch.cat([rows, places + start], 1), count)
+    return best.numpy(), rows.numpy()
+
+
+def all_products(vectors: np.ndarray, query_D: np.ndarray) -> np.ndarray:
+    """Return the product of every row with a query, float32, (N,); memory beside it is that of a block.
+
+    Args:
+        vectors: (N, D), any float type.
+        query_D: (D,), float32.
+    """
+    products = np.empty(len(vectors), np.float32)
+    for start, found in _block_products(vectors, query_D[None]):
+        products[start : start + found.shape[1]] = found[0].numpy()
+    return products
+
+
+def _block_products(
+    vectors: np.ndarray, queries_QD: np.ndarray, transform: Callable[[Tensor], Tensor] | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield the first row of each block of B rows, and the products of all queries with them, float32, (Q, B)."""
     queries = torch.from_numpy(np.ascontiguousarray(queries_QD, np.float32))
     num_rows, width = vectors.shape
-    num_wanted = num_rows if wanted is None else int(wanted.sum())
-    count = min(count, num_wanted)
-    best, rows = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
     step = max(1, BLOCK_BYTES // (4 * width))
     buffer = torch.empty(min(step, num_rows), width)
     for start in range(0, num_rows, step):
         block = _read(vectors, start, start + step, buffer)
-        products = queries @ (transform(block) if transform else block).T
-        if wanted is not None:
-            products[:, torch.from_numpy(~wanted[start : start + step])] = -torch.inf
-        found, places = products.topk(min(count, products.shape[1]), dim=1)
-        best, rows = _merged(torch.cat([best, found], 1), torch.cat([rows, places + start], 1), count)
-    return best.numpy(), rows.numpy()
+        yield start, queries @ (transform(block) if transform else block).T
 
 
 def _read(vectors: np.ndarray, start: int, end: int, buffer: Tensor) -> Tensor:

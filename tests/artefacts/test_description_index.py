@@ -235,12 +235,13 @@ def test_figures(store, index):
     store.put(
         [one(7, "The SAME, words!"), one(8, "the same words"), one(9, "x", status="rejected", reason="too short")]
     )
+    store.put([one(10, "below zero", agreement=-0.03)])
     sync(index)
-    assert num_descriptions(index) == (7, 7)
-    assert lengths(index, 1) == {3: 2, 4: 4}
-    assert agreements(index, 0.02) == {0: 2, 1: 2}
+    assert num_descriptions(index) == (8, 8)
+    assert lengths(index, 1) == {2: 1, 3: 2, 4: 4}
+    assert agreements(index, 0.02) == {-2: 1, 0: 2, 1: 2}
     [same] = repeated(index, 5)
     assert (same.num_descriptions, same.key) == (2, key(7))
     assert found(index, same_as=same.digest) == [7, 8]
-    assert {one.key for one in sample(index, 100)} == {key(i) for i in (0, 1, 2, 3, 7, 8)}
+    assert {one.key for one in sample(index, 100)} == {key(i) for i in (0, 1, 2, 3, 7, 8, 10)}
     assert 1 <= len(sample(index, 3)) <= 3

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sightwords.data.catalog import ImageSet, open_catalog, stratified
+from sightwords.data.catalog import ImageSet, locate, open_catalog, stratified
 from sightwords.data.config import ImagesConfig
 from sightwords.data.decode import decode_image
 from sightwords.data.key import Member, image_key
@@ -299,3 +299,16 @@ def test_config_needs_images_and_a_sane_limit():
         ImagesConfig()
     with pytest.raises(ConfigError, match="--limit is 0"):
         ImagesConfig("x", limit=0)
+
+
+def test_a_position_of_all_splits_leads_to_its_image():
+    members = [Member(f"{i}.png", f"{i}.png") for i in range(5)]
+    keys = [f"{i:064x}" for i in range(5)]
+    splits = {"train": ImageSet(members[:3], keys[:3], [[0]] * 3), "val": ImageSet(members[3:], keys[3:], [[0]] * 2)}
+    found = [locate(splits, position) for position in range(5)]
+    assert [(split, images.key(index)) for split, images, index in found] == [
+        *(("train", key) for key in keys[:3]),
+        *(("val", key) for key in keys[3:]),
+    ]
+    with pytest.raises(IndexError):
+        locate(splits, 5)

@@ -25,10 +25,8 @@ from sightwords.errors import ArtefactError
 
 SLOTS = 65_536  # most (prompt, describer, sample) of a set that are told apart
 _VERSION = 1
-_FIRST, _CHUNK = (
-    2_000,
-    10_000,
-)  # rows of one transaction; the first one is small, so that there is soon something to see
+# rows of one transaction; the first one is small, so that there is soon something to see
+_FIRST, _CHUNK = 2_000, 10_000
 _PROBES = 16
 _PAUSE_S = 20.0  # between two times that everything is compared
 

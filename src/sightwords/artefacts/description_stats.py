@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sightwords.artefacts.description_index import SLOTS, DescriptionIndex
@@ -57,12 +58,13 @@ def lengths(index: DescriptionIndex, width: int) -> dict[int, int]:
 
 def agreements(index: DescriptionIndex, width: float) -> dict[int, int]:
     """Return number of the interval of `width` -> number of descriptions with an agreement in it."""
+    # not every SQLite has floor(), and CAST cuts towards zero: what is below is moved up into the positive first
     query = (
-        "SELECT CAST(floor(agreement / ?1) AS INTEGER) AS place, count(*) FROM texts WHERE agreement IS NOT NULL "
-        "GROUP BY place"
+        "SELECT CAST(agreement / ?1 + ?2 AS INTEGER) - ?2 AS place, count(*) FROM texts "
+        "WHERE agreement IS NOT NULL GROUP BY place"
     )
     with index.reading() as connection:
-        return dict(connection.execute(query.replace("floor(agreement / ?1)", _FLOOR), (width,)).fetchall())
+        return dict(connection.execute(query, (width, math.ceil(1 / width))).fetchall())
 
 
 def sample(index: DescriptionIndex, most: int) -> list[Sampled]:
@@ -88,7 +90,3 @@ def repeated(index: DescriptionIndex, most: int) -> list[Repeated]:
     with index.reading() as connection:
         rows = connection.execute(query, (most,)).fetchall()
     return [Repeated(digest, n, key if isinstance(key, str) else key.hex(), text) for digest, n, key, text in rows]
-
-
-# not every SQLite has floor(); CAST cuts towards zero
-_FLOOR = "(agreement / ?1 - (agreement < 0) * 0.999999999)"

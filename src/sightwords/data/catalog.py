@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -286,3 +286,16 @@ def _image_set(listing: Listing, positions: dict[str, int], problems: list[Probl
     readable = np.ones(len(listing), bool)
     readable[list(reasons)] = False
     return ImageSet.of_columns(listing.places, keys, labels, np.flatnonzero(readable))
+
+
+def locate(splits: Mapping[str, ImageSet], position: int) -> tuple[str, ImageSet, int]:
+    """Return split, its images and the place among them of an image of all splits, laid end to end.
+
+    Raises:
+        IndexError: there are fewer images.
+    """
+    for name, images in splits.items():
+        if position < len(images):
+            return name, images, position
+        position -= len(images)
+    raise IndexError("the position is behind the last image")

@@ -5,17 +5,18 @@ Shapes: B images of a batch, F width of the feature, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
-from sightwords.backbones import build_backbone, choose_device, normalize_images
+from sightwords.backbones import Backbone, build_backbone, choose_device, normalize_images
 from sightwords.data.augment import EvalTransform, InputSize
 from sightwords.data.catalog import ImageSet
 from sightwords.data.loader import eval_loader
+from sightwords.errors import ArtefactError
 from sightwords.progress import Progress
 
 
@@ -34,6 +35,24 @@ class Seen:
     logits: Tensor
     indices: Tensor
     unreadable: list[str]
+
+
+def rebuild(info: NetworkInfo, weights: Mapping[str, Tensor]) -> Backbone:
+    """Return a trained network, on the CPU.
+
+    Args:
+        info: what it is.
+        weights: parameters and buffers by name, of the plain network.
+
+    Raises:
+        ArtefactError: the weights are not of this network.
+    """
+    backbone = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs)
+    try:
+        backbone.load_weights(weights)
+    except RuntimeError as error:
+        raise ArtefactError(f"The weights do not fit {info.model}: {error}") from None
+    return backbone
 
 
 class TrainedNetwork:
@@ -55,11 +74,9 @@ class TrainedNetwork:
 
     def __init__(self, folder: RunFolder, device: str = "auto", features: str | None = None) -> None:
         self.info: NetworkInfo = folder.network()
-        info, weights = self.info, folder.load_weights()
+        weights = folder.load_weights()
         self.device = choose_device(device)
-        backbone = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs)
-        backbone.load_weights(weights)
-        self._backbone = backbone.take(features).to(self.device).eval()
+        self._backbone = rebuild(self.info, weights).take(features).to(self.device).eval()
 
     def see(self, images: ImageSet, batch_size: int, workers: int, title: str, show: bool = True) -> Iterator[Seen]:
         """Yield what the network says of all images, in order.

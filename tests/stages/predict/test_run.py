@@ -78,7 +78,7 @@ def test_classes_of_several_labels_have_probabilities_of_their_own(tmp_path):
     network = trained_run(tmp_path / "run", multi_label=True)
     Image.new("RGB", (32, 32), (200, 10, 10)).save(tmp_path / "a.png")
     result = run(PredictConfig(tmp_path / "run", str(tmp_path / "a.png"), workers=0))
-    scores = [guess.score for guess in result.predictions[0].guesses]
+    scores = [guess.probability for guess in result.predictions[0].guesses]
     info = RunFolder(tmp_path / "run").network()
     pixels = EvalTransform(InputSize(32, info.interpolation, info.crop_pct))(
         EncodedPicture((tmp_path / "a.png").read_bytes()), 0, ""

@@ -12,7 +12,7 @@ import numpy as np
 
 from sightwords.artefacts.description_set import DescriptionSet
 from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.data.catalog import Catalog, ImageSet
+from sightwords.data.catalog import Catalog, ImageSet, locate
 from sightwords.data.key import Member
 from sightwords.errors import ArtefactError, DataError
 from sightwords.stages.audit.witness import groups_of
@@ -45,11 +45,8 @@ class Evidence:
 
     def place(self, position: int) -> tuple[str, Member, str]:
         """Return split, place and key of an image."""
-        for split, images in self.parts.items():
-            if position < len(images):
-                return split, images.member(position), images.key(position)
-            position -= len(images)
-        raise AssertionError("the position is behind the last image")
+        split, images, index = locate(self.parts, position)
+        return split, images.member(index), images.key(index)
 
 
 def gather(catalog: Catalog, embeddings: EmbeddingSet) -> Evidence:

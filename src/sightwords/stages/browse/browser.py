@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -167,7 +168,7 @@ class Browser:
             self.store.add_reviews([review])
             self.num_decided[action] = self.num_decided.get(action, 0) + 1
             self.index.refresh(one.key)
-            return self._text(self._now(one))
+            return self._text(self._now(one), self.store.reviews(one.key))
 
     def progress(self) -> tuple[int, int]:
         """Return how many rows are indexed, and how many there are."""
@@ -195,11 +196,12 @@ class Browser:
         name, class_name = self.store.image(key) or ("", "")
         rows = self.store.current(key)
         chosen = [row for row in rows if wanted is None or (row.prompt, row.describer, row.sample) in wanted]
-        return Card(key, name, class_name, [self._text(row) for row in chosen])
+        reviews = self.store.reviews(key)
+        return Card(key, name, class_name, [self._text(row, reviews) for row in chosen])
 
-    def _text(self, row: Description) -> Text:
+    def _text(self, row: Description, reviews: Sequence[Review]) -> Text:
         names = self._names(row)
-        found = [r for r in self.store.reviews(row.key) if _slot(r) == _slot(row)]
+        found = [review for review in reviews if _slot(review) == _slot(row)]
         last = found[-1] if found and found[-1].holds(row.attempt) else None
         return Text(row, *names, edited=last is not None and last.action == "edit", decided=last is not None)
 

@@ -12,8 +12,8 @@ import numpy as np
 from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.encoders import Encoder, open_encoder
 from sightwords.errors import ConfigError
+from sightwords.nearest import all_products
 
-_BLOCK = 16_384  # vectors that are in memory at once
 _MADE_OF_TEXTS = "builtin:words"
 
 
@@ -73,11 +73,7 @@ class Meaning:
 
     def _rank(self, sentence: str) -> tuple[np.ndarray, np.ndarray]:
         """Return rows in the order of likeness, int64, shape (R,), and the likeness of every row, float32, (R,)."""
-        vector = self._encoded(sentence)
-        vectors = self._set.vectors
-        scores = np.empty(len(vectors), np.float32)
-        for start in range(0, len(vectors), _BLOCK):
-            scores[start : start + _BLOCK] = vectors[start : start + _BLOCK].astype(np.float32) @ vector
+        scores = all_products(self._set.vectors, self._encoded(sentence))
         return np.argsort(-scores, kind="stable"), scores
 
     def _encoded(self, sentence: str) -> np.ndarray:

@@ -8,11 +8,10 @@ import threading
 from bisect import bisect_left
 from pathlib import Path
 
-from PIL import Image
-
 from sightwords.data.catalog import Catalog, ImageSet
-from sightwords.data.decode import DECODER_VERSION, EncodedPicture
+from sightwords.data.decode import DECODER_VERSION
 from sightwords.data.key import Member, image_key
+from sightwords.data.thumbnail import thumbnail
 from sightwords.errors import UnreadableImageError
 from sightwords.files import atomic_path
 
@@ -98,12 +97,7 @@ class _Keys:
 
 
 def _encoded(data: bytes, name: str, side: int) -> bytes:
-    picture = EncodedPicture(data, name)
-    longest = max(picture.size)
-    # decoded at twice the size at least, so that the filter below decides what is seen
-    reduction = next((r for r in picture.reductions if longest // r >= 2 * side), 1)
-    image = picture.decode(reduction)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    image = thumbnail(data, name, side)
     buffer = io.BytesIO()
     if max(image.size) <= _EXACT:
         image.save(buffer, "WEBP", lossless=True, method=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import platform
 import shlex
@@ -14,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
 
 from sightwords.artefacts.description_set import DescriptionSet
 from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.data.catalog import Catalog, ImageSet
-from sightwords.data.decode import decode_image
+from sightwords.data.thumbnail import jpeg, thumbnail
 from sightwords.stages.compare.advice import Advice
 from sightwords.stages.compare.analysis import Analysis
 from sightwords.stages.compare.arms import CONTROLS
@@ -127,11 +125,7 @@ def _examples(catalog: Catalog, texts: dict[str, str]) -> Iterator[Example]:
 
 def _thumbnail(images: ImageSet, index: int) -> bytes:
     member = images.member(index)
-    picture = decode_image(member.read(), member.name)
-    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85, optimize=True)
-    return buffer.getvalue()
+    return jpeg(thumbnail(member.read(), member.name, THUMBNAIL_PX))
 
 
 def _environment(config: CompareConfig, catalog: Catalog) -> dict[str, str]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
-from sightwords.backbones import Backbone, build_backbone, choose_device, normalize_images
+from sightwords.backbones import Backbone, choose_device, normalize_images
 from sightwords.data.augment import EvalTransform, InputSize
 from sightwords.data.catalog import Catalog, ImageSet, open_catalog
 from sightwords.data.loader import ImageBatch, eval_loader
@@ -29,6 +29,7 @@ from sightwords.stages.evaluate.feature_metric import Measured, feature_metrics
 from sightwords.stages.evaluate.multi_label import multi_label_metrics
 from sightwords.stages.evaluate.prediction import Predictions, predict
 from sightwords.stages.evaluate.single_label import confusion_matrix, most_confused, single_label_metrics
+from sightwords.trained import rebuild
 
 LABELS = {
     "top1": "top-1",
@@ -95,9 +96,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         catalog = open_catalog(config, splits)
         _check(catalog, info, config)
         device = choose_device(config.device)
-        backbone = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs)
-        backbone.load_weights(folder.load_weights())
-        backbone.to(device)
+        backbone = rebuild(info, folder.load_weights()).to(device)
         out = config.out or config.run / "evaluation"
         predict_all = partial(_predict, backbone, info, config, device)
         val = catalog.split("val")

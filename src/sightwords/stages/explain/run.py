@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
@@ -20,16 +19,7 @@ from sightwords.files import atomic_path
 from sightwords.nearest import nearest_rows
 from sightwords.stages.explain.config import ExplainConfig
 from sightwords.stages.explain.text_of_row import TextsOfRows
-from sightwords.trained import Projection, Seen, TrainedNetwork, open_projection
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A class with its probability."""
-
-    class_id: str
-    class_name: str
-    probability: float
+from sightwords.trained import Guess, Projection, Seen, TrainedNetwork, guesses, open_projection
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,7 @@ class Explanation:
     """What is to be said of an image."""
 
     image: str
-    predictions: list[Prediction]
+    predictions: list[Guess]
     descriptions: list[Neighbour]
 
 
@@ -150,14 +140,8 @@ def _explain(told: _Told, images: ImageSet, seen: Seen) -> Iterator[Explanation]
     queries = told.projection.of_images(seen.features).cpu().numpy()
     scores, rows = nearest_rows(told.embeddings.vectors, queries, told.count, transform=told.projection.of_texts)
     texts = told.texts.find(np.unique(rows).tolist())
+    named = guesses(told.info, seen.logits, told.count)
     for place, index in enumerate(seen.indices.tolist()):
         pairs = zip(scores[place].tolist(), (texts[row] for row in rows[place].tolist()), strict=True)
         near = [Neighbour(score, one.text, one.name, one.class_name) for score, one in pairs]
-        yield Explanation(images.member(index).name, _predictions(told.info, seen.logits[place], told.count), near)
-
-
-def _predictions(info: NetworkInfo, logits_K: Tensor, count: int) -> list[Prediction]:
-    shares = logits_K.sigmoid() if info.multi_label else logits_K.softmax(0)
-    best = shares.topk(min(count, len(shares)))
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [Prediction(info.class_ids[i], info.class_names[i], share) for i, share in pairs]
+        yield Explanation(images.member(index).name, named[place], near)

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
-from sightwords.backbones import build_backbone
 from sightwords.errors import ArtefactError
+from sightwords.trained import rebuild
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ def open_subject(folder: RunFolder) -> Subject:
         ArtefactError: the run is unfinished or damaged.
     """
     info, weights = folder.network(), folder.load_weights()
-    backbone = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs)
-    backbone.load_weights(weights)
-    return Subject(info, weights, backbone.network.eval())
+    return Subject(info, weights, rebuild(info, weights).network.eval())
 
 
 def stock_network(library: str, name: str, kwargs: Mapping[str, Any]) -> nn.Module:

@@ -16,9 +16,10 @@ from torch.export.passes import move_to_device_pass
 
 from sightwords.artefacts.network_config import KEY, read_network_config
 from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
-from sightwords.backbones import build_backbone, choose_device
+from sightwords.backbones import choose_device
 from sightwords.errors import ArtefactError
 from sightwords.onnx_file import OnnxNetwork
+from sightwords.trained import rebuild
 
 _KINDS = "a run's folder, a hub folder, or a file that ends in .safetensors, .onnx or .pt2"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
@@ -98,12 +99,10 @@ def _program(path: Path, device: torch.device) -> Model:
 
 
 def _built(info: NetworkInfo, weights: dict[str, Tensor], path: Path, device: torch.device) -> Model:
-    backbone = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs)
     try:
-        backbone.load_weights(weights)
-    except RuntimeError as error:
-        raise ArtefactError(f"The weights of {path} do not fit {info.model}: {error}") from None
-    return Model(info, backbone.network.to(device).eval(), device)
+        return Model(info, rebuild(info, weights).network.to(device).eval(), device)
+    except ArtefactError as error:
+        raise ArtefactError(f"{path}: {error}") from None
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -10,21 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sightwords.files import atomic_path
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A class that an image may show.
-
-    Attributes:
-        class_id: as the training data has it.
-        class_name: readable.
-        score: probability, in [0, 1].
-    """
-
-    class_id: str
-    class_name: str
-    score: float
+from sightwords.trained import Guess
 
 
 @dataclass(frozen=True)
@@ -45,7 +31,7 @@ class Prediction:
         """Return a line for people."""
         if self.reason:
             return f"{self.image}: cannot be read, {self.reason}"
-        return f"{self.image}: " + ", ".join(f"{guess.class_name} {guess.score:.1%}" for guess in self.guesses)
+        return f"{self.image}: " + ", ".join(f"{guess.class_name} {guess.probability:.1%}" for guess in self.guesses)
 
 
 Write = Callable[[Prediction], None]
@@ -72,7 +58,9 @@ def writer(out: Path | None, num_guesses: int) -> Iterator[Write]:
 
 
 def _write_json(write: Callable[[str], object], prediction: Prediction) -> None:
-    guesses = [{"class": g.class_id, "name": g.class_name, "score": round(g.score, 6)} for g in prediction.guesses]
+    guesses = [
+        {"class": g.class_id, "name": g.class_name, "score": round(g.probability, 6)} for g in prediction.guesses
+    ]
     answer = {"error": prediction.reason} if prediction.reason else {"predictions": guesses}
     write(json.dumps({"image": prediction.image, **answer}, ensure_ascii=False) + "\n")
 
@@ -82,5 +70,5 @@ def _columns(num_guesses: int) -> list[str]:
 
 
 def _row(prediction: Prediction, num_guesses: int) -> list[str]:
-    cells = [cell for g in prediction.guesses for cell in (g.class_id, g.class_name, f"{g.score:.6f}")]
+    cells = [cell for g in prediction.guesses for cell in (g.class_id, g.class_name, f"{g.probability:.6f}")]
     return [prediction.image, prediction.reason, *(cells or 3 * num_guesses * [""])]

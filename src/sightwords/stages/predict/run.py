@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sightwords.artefacts.run_folder import NetworkInfo
 from sightwords.backbones import normalize_images
 from sightwords.data.augment import EvalTransform, InputSize
 from sightwords.data.members import PictureBatch, find_members, picture_batches
@@ -17,7 +16,8 @@ from sightwords.errors import DataError
 from sightwords.progress import Progress, duration, stopwatch
 from sightwords.stages.predict.config import PredictConfig
 from sightwords.stages.predict.model import Model, open_model
-from sightwords.stages.predict.output import Guess, Prediction, writer
+from sightwords.stages.predict.output import Prediction, writer
+from sightwords.trained import Guess, guesses
 
 NUM_SHOWN = 40
 NUM_NAMED = 10
@@ -105,9 +105,9 @@ def _predictions(model: Model, config: PredictConfig, top: int) -> Iterator[Pred
 
 
 def _batch(model: Model, batch: PictureBatch, top: int) -> Iterator[Prediction]:
-    guesses = iter(_guesses(model, batch.images, top))
+    found = iter(_guesses(model, batch.images, top))
     for name, reason in zip(batch.names, batch.reasons, strict=True):
-        yield Prediction(name, [] if reason else next(guesses), reason)
+        yield Prediction(name, [] if reason else next(found), reason)
 
 
 @torch.inference_mode()
@@ -116,11 +116,5 @@ def _guesses(model: Model, images_BCHW: Tensor, top: int) -> list[list[Guess]]:
     if not len(images_BCHW):
         return []
     info = model.info
-    logits = model.answer(normalize_images(images_BCHW.to(model.device), info.mean, info.std)).float().cpu()
-    scores, places = (logits.sigmoid() if info.multi_label else logits.softmax(1)).topk(top)
-    return [_named(info, *row) for row in zip(scores.tolist(), places.tolist(), strict=True)]
-
-
-def _named(info: NetworkInfo, scores: list[float], places: list[int]) -> list[Guess]:
-    pairs = zip(scores, places, strict=True)
-    return [Guess(info.class_ids[place], info.class_names[place], score) for score, place in pairs]
+    logits = model.answer(normalize_images(images_BCHW.to(model.device), info.mean, info.std))
+    return guesses(info, logits, top)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sightwords.artefacts.run_folder import RunFolder
-from sightwords.data.catalog import Catalog, ImageSet, open_catalog
+from sightwords.data.catalog import Catalog, ImageSet, locate, open_catalog
 from sightwords.data.key import Member
 from sightwords.data.thumbnail import thumbnail_uri
 from sightwords.errors import DataError
@@ -132,7 +132,7 @@ def run(config: SearchConfig) -> SearchResult:
         wanted = np.zeros(len(index), bool)
         wanted[places[places >= 0]] = True
         scores, rows = nearest_rows(index.vectors, query, config.top, None if wanted.all() else wanted)
-    found = [_place(catalog, int(np.argmax(places == row))) for row in rows[0]]
+    found = [_Place(*locate(catalog.splits, int(np.argmax(places == row)))) for row in rows[0]]
     hits = [_hit(i + 1, float(s), p, catalog) for i, (s, p) in enumerate(zip(scores[0], found, strict=True))]
     written = _write(config, hits, found)
     problems = [f"{problem.name}: {problem.reason}" for problem in catalog.problems]
@@ -194,15 +194,6 @@ def _identity(folder: RunFolder, config: SearchConfig) -> dict[str, Any]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _place(catalog: Catalog, position: int) -> _Place:
-    """Return the image at a position of all splits laid end to end."""
-    for name, images in catalog.splits.items():
-        if position < len(images):
-            return _Place(name, images, position)
-        position -= len(images)
-    raise AssertionError("the position is behind the last image")
 
 
 def _hit(rank: int, score: float, place: _Place, catalog: Catalog) -> Hit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,13 +14,13 @@ from typing import IO, TYPE_CHECKING
 from PIL import Image
 
 from sightwords.artefacts.description import Status
+from sightwords.data.thumbnail import jpeg
 from sightwords.files import atomic_path
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
 MAX_SIDE = 320
-_JPEG_QUALITY = 85
 _ORDER: tuple[Status, ...] = ("failed", "rejected", "ok")
 _WORDS = {"failed": "failed", "rejected": "rejected", "ok": "usable"}
 _CHUNK = 1 << 16  # characters copied at once
@@ -131,9 +130,7 @@ def thumbnail(picture: Image.Image | bytes) -> bytes:
         return picture
     small = picture.convert("RGB")
     small.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return buffer.getvalue()
+    return jpeg(small)
 
 
 def _card(template: Template, entry: Entry, prompt: str) -> str:
