@@ -21,9 +21,10 @@ from sightwords.stages.train.best import Best
 from sightwords.stages.train.class_weight import class_weights
 from sightwords.stages.train.config import AlignConfig, TrainConfig
 from sightwords.stages.train.freezing import freeze
+from sightwords.stages.train.loaders import draw_probabilities
 from sightwords.stages.train.loop import Loop
 from sightwords.stages.train.optim import BODY, build_optimizer, build_schedule, set_rates
-from sightwords.stages.train.run import _probabilities, run
+from sightwords.stages.train.run import run
 from sightwords.stages.train.task import Task
 from support.texts import write_vectors
 
@@ -215,7 +216,7 @@ def test_images_of_no_class_count_with_a_weight_of_one():
 def test_images_without_a_label_are_drawn_as_a_class_of_their_own(train_set, config):
     labels = [[0]] * 4 + [[1]] + [[]] * 5
     images = ImageSet([train_set.member(i) for i in range(10)], [f"{i:064d}" for i in range(10)], labels)
-    drawn = _probabilities(replace(config, balanced=1.0), Catalog({"train": images}, ["a", "b"], ["a", "b"], True))
+    drawn = draw_probabilities(replace(config, balanced=1.0), Catalog({"train": images}, ["a", "b"], ["a", "b"], True))
     assert drawn == pytest.approx([1 / 12] * 4 + [1 / 3] + [1 / 15] * 5)
 
 

@@ -192,9 +192,9 @@ def test_two_processes_train_what_one_trains(config, tmp_path, align, accumulate
 
 
 def _options(config):
-    from sightwords.stages.train.run import _plain
+    from sightwords.stages.train.start import plain_options
 
-    return {name: value for name, value in _plain(config).items() if name != "images"}
+    return {name: value for name, value in plain_options(config).items() if name != "images"}
 
 
 def test_accumulated_micro_batches_give_the_whole_batch_without_text(config, tmp_path):

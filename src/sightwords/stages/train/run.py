@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from timm.utils import ModelEmaV3
-from torch.utils.data import DataLoader
 
-from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
+from sightwords.artefacts.run_folder import RunFolder
 from sightwords.backbones import Backbone, build_backbone
-from sightwords.data.augment import EvalTransform, InputSize, TrainTransform
 from sightwords.data.catalog import Catalog, hold_out, open_catalog
 from sightwords.data.hardening import harden
-from sightwords.data.loader import ImageBatch, TrainOrder, eval_loader, train_loader
+from sightwords.data.loader import TrainOrder
 from sightwords.data.randomness import torch_seeded
 from sightwords.errors import ConfigError, DataError
 from sightwords.licence import warn_of_use
@@ -31,13 +26,14 @@ from sightwords.stages.train.checkpoint import TrainState, identity
 from sightwords.stages.train.class_weight import class_weights
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.freezing import check_reach, freeze
-from sightwords.stages.train.kept_pictures import kept_pictures
 from sightwords.stages.train.kept_projector import keep_projectors
+from sightwords.stages.train.loaders import draw_probabilities, evaluation_loader, training_batches
 from sightwords.stages.train.loop import Loop
 from sightwords.stages.train.optim import build_optimizer, build_schedule
 from sightwords.stages.train.process import Processes, processes
+from sightwords.stages.train.start import restore_or_start
 from sightwords.stages.train.task import Task
-from sightwords.stages.train.text_join import TextJoin, TextJoins
+from sightwords.stages.train.text_join import TextJoin
 
 
 @dataclass(frozen=True)
@@ -114,8 +110,8 @@ def run(config: TrainConfig) -> TrainResult:
         warnings = warn_of_use(facts.parts(backbone.identifier), config.use, config.licences, group.first)
         if group.first:
             folder.write_facts(facts)
-        loop.fit(_batches(config, catalog, loop, text, first_step, group))
-        loop.choose(_eval_loader(config, catalog, "val", loop.state.task, group))
+        loop.fit(training_batches(config, catalog, loop, text, first_step, group))
+        loop.choose(evaluation_loader(config, catalog, "val", loop.state.task, group))
         if group.first:
             keep_projectors(folder, config, loop, [join.set for join in text])
             folder.save_weights(loop.evaluated().network.state_dict())
@@ -178,7 +174,7 @@ def _prepare(
         group.rank,
         group.world_size,
         config.accumulate,
-        _probabilities(config, catalog),
+        draw_probabilities(config, catalog),
         config.augment.repeats,
     )
     if order.piece % 2 and (config.augment.mixup or config.augment.cutmix):
@@ -193,40 +189,11 @@ def _prepare(
     scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "fp16")
     run_identity = identity(config, images.keys(), catalog.class_ids)
     state = TrainState(task, optimizer, scaler, ema, Best(config.early_stopping), run_identity, ema_heads)
-    first_step = _restore(state, folder, config, catalog, group)
+    first_step = restore_or_start(state, folder, config, catalog, group)
     schedule = build_schedule(optimizer, config, order.steps_per_epoch)
     make_batch = BatchMaker(task.backbone, config.augment, config.seed, group.device, config.channels_last)
-    evaluation = _eval_loader(config, catalog, "holdout" if config.holdout else "val", task, group)
+    evaluation = evaluation_loader(config, catalog, "holdout" if config.holdout else "val", task, group)
     return Loop(config, state, schedule, order, make_batch, evaluation, folder, group), text, first_step
-
-
-def _probabilities(config: TrainConfig, catalog: Catalog) -> np.ndarray | None:
-    """Return how often each training image is drawn, where classes are balanced: n^-balanced of its class's n.
-
-    Of several labels the first counts; images without a label are a class of their own.
-    """
-    if not config.balanced:
-        return None
-    _, inverse, counts = np.unique(catalog.split("train").first_labels(), return_inverse=True, return_counts=True)
-    weights = np.power(counts[inverse], -config.balanced)
-    return np.asarray(weights / weights.sum())
-
-
-def _eval_loader(
-    config: TrainConfig, catalog: Catalog, split: str, task: Task, group: Processes
-) -> DataLoader[ImageBatch]:
-    spec = task.backbone.input_spec
-    return eval_loader(
-        catalog.split(split),
-        len(catalog.class_ids),
-        EvalTransform(InputSize(spec.image_size, spec.interpolation, config.crop_pct or spec.crop_pct)),
-        2 * task.capacity,
-        config.workers,
-        group.device.type == "cuda",
-        group.rank,
-        group.world_size,
-        kept_pictures(config, catalog, spec),
-    )
 
 
 def _task(config: TrainConfig, catalog: Catalog, text: list[TextJoin], capacity: int) -> Task:
@@ -249,66 +216,3 @@ def _backbone(config: TrainConfig, num_classes: int) -> Backbone:
 def _alignment(config: TrainConfig, backbone: Backbone, text: list[TextJoin], catalog: Catalog) -> Alignment:
     with torch_seeded("head", config.seed):
         return build_alignment(config.align, backbone, text, catalog.split("train"), len(catalog.class_ids))
-
-
-def _restore(state: TrainState, folder: RunFolder, config: TrainConfig, catalog: Catalog, group: Processes) -> int:
-    """Load the newest checkpoint, or start the run's folder; return the step to go on from."""
-    saved = folder.load_checkpoint() if config.resume else None
-    if saved is not None:
-        state.load_state_dict(saved)
-    if not group.first:
-        state.sums.zero_()  # what was counted before lies with the first process
-    else:
-        if saved is None:
-            folder.start(_plain(config), _network_info(config, state.task.backbone, catalog))
-        folder.truncate_metrics(state.step)
-    group.wait()
-    state.sums = state.sums.to(group.device)
-    return state.step
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    """Return the options that are set, with paths as text, so that the YAML can be used as `--config` again."""
-    values = {name: value for name, value in asdict(config).items() if value is not None and name != "resume"}
-    values["embeddings"] = [str(folder) for folder in config.embeddings]
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-
-
-def _network_info(config: TrainConfig, backbone: Backbone, catalog: Catalog) -> NetworkInfo:
-    spec = backbone.input_spec
-    return NetworkInfo(
-        backbone.identifier,
-        dict(config.model_kwargs),
-        backbone.kwargs,
-        len(catalog.class_ids),
-        catalog.class_ids,
-        catalog.class_names,
-        catalog.multi_label,
-        spec.image_size,
-        spec.interpolation,
-        config.crop_pct or spec.crop_pct,
-        spec.mean,
-        spec.std,
-    )
-
-
-def _batches(
-    config: TrainConfig, catalog: Catalog, loop: Loop, text: list[TextJoin], first_step: int, group: Processes
-) -> Iterator[Any]:
-    spec = loop.state.task.backbone.input_spec
-    size = InputSize(spec.image_size, spec.interpolation, spec.crop_pct, spec.mean)
-    transform = TrainTransform(config.augment, size, config.seed)
-    pin_memory = group.device.type == "cuda"
-    loader = train_loader(
-        catalog.split("train"),
-        len(catalog.class_ids),
-        transform,
-        loop.order,
-        first_step,
-        loop.num_steps,
-        config.workers,
-        pin_memory,
-        TextJoins(text) if text else None,
-        kept_pictures(config, catalog, spec),
-    )
-    return iter(loader)
