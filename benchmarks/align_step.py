@@ -24,8 +24,9 @@ import sightwords
 from pairs import machine, table
 from photos import write_photos
 from sightwords.data.catalog import open_catalog
+from sightwords.stages.train.loaders import training_batches
 from sightwords.stages.train.process import processes
-from sightwords.stages.train.run import _batches, _prepare
+from sightwords.stages.train.run import prepare
 
 CASES = [("resnet50", 224, 8), ("vit_small_patch16_224", 224, 8), ("resnet18", 64, 64)]
 WAYS = {
@@ -44,7 +45,7 @@ def write_text(folder: Path, photos: Path) -> Path:
         for path in sorted((photos / "train").rglob("*.jpg")):
             writer.writerow([path.relative_to(photos), f"photograph {path.stem} of {path.parent.name}"])
     database = folder / "descriptions.db"
-    sightwords.import_descriptions(sightwords.ImportConfig(str(table_file), images=str(photos), out=database))
+    sightwords.import_descriptions(sightwords.ImportConfig(table_file, images=str(photos), out=database))
     sightwords.embed(sightwords.EmbedConfig(database, encoder="builtin:minilm", out=folder / "embeddings"))
     return folder / "embeddings"
 
@@ -53,12 +54,11 @@ def step_of(config: sightwords.TrainConfig) -> Callable[[], None]:
     """Return one optimiser step of a training, on a batch that lies ready."""
     with processes(config.device) as group:
         catalog = open_catalog(config, show=False)
-        loop, text, first = _prepare(config, catalog, sightwords.RunFolder(config.out), group)
-        batch = next(_batches(config, catalog, loop, text, first, group))
-        loop._is_warm_up = None
+        loop, text, first = prepare(config, catalog, sightwords.RunFolder(config.out), group)
+        batch = next(training_batches(config, catalog, loop, text, first, group))
 
     def step() -> None:
-        loop._step(iter([batch]))
+        loop.step(iter([batch]))
         if group.device.type == "cuda":
             torch.cuda.synchronize()
 

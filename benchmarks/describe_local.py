@@ -31,6 +31,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,8 +125,8 @@ class Bench:
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         self.describer = HFDescriber(str(self.model), self.decoding, self.batch_size, self.device)
-        loaded = self.describer._load()
-        self.describer.engine._load = lambda: loaded
+        loaded = self.describer.load()
+        self.describer.engine.load = lambda: loaded
         self.processor = AutoProcessor.from_pretrained(self.model)
         self.processor.tokenizer.padding_side = "left"
         self.processor.image_processor.size = loaded.processor.image_processor.size  # as many tiles
@@ -196,7 +197,7 @@ def describer_arm(bench: Bench) -> Iterator[Clock]:
 def describe_arm(bench: Bench) -> Iterator[Clock]:
     """Run the whole stage; yield once, what it took to load the model, which does not count."""
     loading: list[Clock] = []
-    load = HFDescriber._load
+    load = HFDescriber.load
 
     def timed(describer: HFDescriber) -> LoadedModel:
         start = now()
@@ -207,14 +208,12 @@ def describe_arm(bench: Bench) -> Iterator[Clock]:
 
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
         config = DescribeConfig(
-            bench.files[0].parents[2], out=Path(folder) / "answers.db", describer=f"hf:{bench.model}",
+            str(bench.files[0].parents[2]), out=Path(folder) / "answers.db", describer=f"hf:{bench.model}",
             max_new_tokens=bench.decoding.max_new_tokens, max_side=bench.decoding.max_side, tries=1, min_words=1,
             batch_size=bench.batch_size, device=bench.device, language="any",
         )  # fmt: skip
-        HFDescriber._load = timed
-        with contextlib.redirect_stderr(nowhere):
+        with contextlib.redirect_stderr(nowhere), mock.patch.object(HFDescriber, "load", timed):
             result = sightwords.describe(config)
-        HFDescriber._load = load
     assert result.num_ok + result.num_rejected == len(bench.files), result
     yield loading[0]
 

@@ -37,6 +37,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MODEL = "noise-describer"
 QUESTION = "Describe this image in detail."
@@ -133,7 +134,7 @@ def bare(files: list[Path], url: str, num_requests: int, concurrency: int, splic
 
 
 async def bare_loop(
-    files: list[Path], url: str, num_requests: int, concurrency: int, body: Callable[[str], dict]
+    files: list[Path], url: str, num_requests: int, concurrency: int, body: Callable[[str], dict[str, Any]]
 ) -> Timing:
     import aiohttp
 
@@ -154,7 +155,7 @@ async def bare_loop(
     return timing(start_s, ends_s, time.time() - start_s, time.process_time() - start_cpu_s)
 
 
-def plain_body(picture: str) -> dict:
+def plain_body(picture: str) -> dict[str, Any]:
     content = [
         {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{picture}"}},
         {"type": "text", "text": QUESTION},
@@ -162,7 +163,7 @@ def plain_body(picture: str) -> dict:
     return {"json": {"model": MODEL, "max_tokens": 256, "messages": [{"role": "user", "content": content}]}}
 
 
-def spliced_body(picture: str) -> dict:
+def spliced_body(picture: str) -> dict[str, Any]:
     head, tail = json.dumps(plain_body("PICTURE")["json"]).split("PICTURE")
     return {"data": f"{head}{picture}{tail}".encode(), "headers": {"Content-Type": "application/json"}}
 

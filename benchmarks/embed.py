@@ -75,7 +75,7 @@ def encode_ours(texts: Sequence[str], folder: Path) -> Callable[[], np.ndarray]:
 
     def encode() -> np.ndarray:
         print(f"    {make_set(config, read, encoder).summary()}")
-        return EmbeddingSet(config.out).vectors[read.rows].astype(np.float32)
+        return np.asarray(EmbeddingSet(config.out).vectors[read.rows], np.float32)
 
     return encode
 

@@ -300,7 +300,7 @@ def draw(file: Path, found: dict[str, dict[int, Found]]) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    style = {
+    style: dict[Any, Any] = {
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,

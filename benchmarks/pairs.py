@@ -36,7 +36,7 @@ def in_turn(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str,
         way()
     found = {name: Timing([], []) for name in ways}
     for round_ in range(repeats):
-        names = list(ways) if round_ % 2 == 0 else list(reversed(ways))
+        names = list(ways) if round_ % 2 == 0 else list(ways)[::-1]
         for name in names:
             wall, cpu = time.perf_counter(), time.process_time()
             ways[name]()

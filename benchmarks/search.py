@@ -63,7 +63,7 @@ def ours(path: Path, query: np.ndarray, top: int) -> Callable[[], list[int]]:
 def _whole(matrix: np.ndarray, query: np.ndarray, top: int) -> list[int]:
     products = matrix @ query[0]
     best = np.argpartition(-products, top)[:top]
-    return best[np.argsort(-products[best], kind="stable")].tolist()
+    return [int(row) for row in best[np.argsort(-products[best], kind="stable")]]
 
 
 def whole_numpy(path: Path, query: np.ndarray, top: int) -> Callable[[], list[int]]:

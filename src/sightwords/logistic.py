@@ -26,8 +26,8 @@ def fit_logistic(
     def closure() -> Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(vectors_NF @ weight.T + bias, labels_N) + l2 * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     return weight.detach(), bias.detach()

@@ -48,4 +48,4 @@ def photo(height: int, width: int, seed: int) -> np.ndarray:
     ]
     grey, *colours = [(layer - layer.mean()) / layer.std() for layer in layers]
     channels = [grey, *(0.8 * grey + 0.2 * colour for colour in colours)]
-    return np.clip(128 + 50 * np.stack(channels, axis=2), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(128 + 50 * np.stack(channels, axis=2), 0, 255), np.uint8)

@@ -83,7 +83,7 @@ def test_every_distinct_image_gets_one_row_with_its_counts_and_names(photos, out
 def test_a_second_run_asks_nothing_and_does_not_even_load_the_model(photos, out, llava, monkeypatch):
     describe(photos, out, f"hf:{llava}")
     before = stored(out)
-    monkeypatch.setattr(hf.HFDescriber, "_load", lambda self: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(hf.HFDescriber, "load", lambda self: pytest.fail("the model was loaded"))
     result = describe(photos, out, f"hf:{llava}", batch_size=1, precision="bf16")
     assert (result.num_ok, result.num_skipped) == (0, 5)
     assert stored(out) == before

@@ -65,6 +65,7 @@ class Loop:
         self._model = self._wrapped()
         self._gradients = GradientStep(config, state.task, self._model, make_batch, state.scaler, group)
         self._writer: SummaryWriter | None = None
+        self._is_warm_up: bool | None = None  # unknown: the modules' modes are set at the next step
 
     def fit(self, batches: Iterator[ImageBatch]) -> None:
         """Train over the remaining steps, `batches` being their micro-batches in order."""
@@ -83,9 +84,9 @@ class Loop:
         epoch = self.state.step // self.order.steps_per_epoch
         end = (epoch + 1) * self.order.steps_per_epoch
         first_step, start_s, shown_s = self.state.step, time.perf_counter(), 0.0
-        self._is_warm_up: bool | None = None
+        self._is_warm_up = None
         while self.state.step < end:
-            self._step(batches)
+            self.step(batches)
             show = time.perf_counter() - shown_s > SHOW_INTERVAL_S
             progress.advance(self.order.batch_size, self._note(epoch) if show else "")
             shown_s = time.perf_counter() if show else shown_s
@@ -94,8 +95,8 @@ class Loop:
         seconds = time.perf_counter() - start_s
         self._finish_epoch(epoch, (end - first_step) * self.order.batch_size / seconds, progress)
 
-    def _step(self, batches: Iterator[ImageBatch]) -> None:
-        """One optimiser step over `accumulate` micro-batches."""
+    def step(self, batches: Iterator[ImageBatch]) -> None:
+        """One optimiser step over the next `accumulate` micro-batches."""
         state, config = self.state, self.config
         set_rates(self.schedule, config, state.step, self.order.steps_per_epoch)
         self._set_modes()

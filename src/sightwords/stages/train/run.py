@@ -104,7 +104,7 @@ def run(config: TrainConfig) -> TrainResult:
             catalog = open_catalog(config, show=group.first)
         _check(catalog)
         catalog = _with_holdout(_hardened(catalog, config), config)
-        loop, text, first_step = _prepare(config, catalog, folder, group)
+        loop, text, first_step = prepare(config, catalog, folder, group)
         backbone = loop.state.task.backbone
         facts = facts_of(config, catalog, [(join.set, join.num_described) for join in text], backbone)
         warnings = warn_of_use(facts.parts(backbone.identifier), config.use, config.licences, group.first)
@@ -162,7 +162,7 @@ def _check(catalog: Catalog) -> None:
         raise DataError(f"Training needs at least two classes; found {catalog.class_ids}.")
 
 
-def _prepare(
+def prepare(
     config: TrainConfig, catalog: Catalog, folder: RunFolder, group: Processes
 ) -> tuple[Loop, list[TextJoin], int]:
     """Build everything, and go back to the last checkpoint where there is one."""

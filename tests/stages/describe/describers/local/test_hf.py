@@ -220,8 +220,8 @@ def test_a_further_attempt_is_sampled_and_drawn_anew(llava):
 
 def test_the_model_stays_loaded_between_calls(llava, monkeypatch):
     describer, loads = HFDescriber(str(llava), DECODING, 2, "cpu"), []
-    load = describer._load
-    monkeypatch.setattr(describer, "_load", lambda: loads.append(1) or load())
+    load = describer.load
+    monkeypatch.setattr(describer, "load", lambda: loads.append(1) or load())
     first = {a.request.name: a.text for a in describer.describe(requests(describer), never)}
     assert {a.request.name: a.text for a in describer.describe(requests(describer), never)} == first
     assert loads == [1]

@@ -59,7 +59,7 @@ class LocalEngine:
         self.size = BatchSize(batch_size)
         self.notices: list[str] = []
         self.encodes_ahead = encodes_ahead
-        self._load = load
+        self.load = load
         self._model: LoadedModel | None = None
 
     def answers(self, requests: Iterable[Request], stopping: Callable[[], bool]) -> Generator[Answer]:
@@ -92,7 +92,7 @@ class LocalEngine:
         if not batch:
             return None
         if self._model is None:
-            self._model = self._load()  # now that requests were taken, so that pictures are prepared meanwhile
+            self._model = self.load()  # now that requests were taken, so that pictures are prepared meanwhile
         if pool:
             return _Job(batch, pool.submit(self._model.encode, batch).result)
         return _Job(batch, partial(self._model.encode, batch))

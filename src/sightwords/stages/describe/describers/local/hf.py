@@ -53,7 +53,7 @@ class HFDescriber:
         self.dtype = pick_dtype(precision, self.device)
         self.sees_images = sees_images
         self.num_ahead = 2 * WINDOW * batch_size
-        self.engine = LocalEngine(lambda: self._load(), decoding, batch_size, encodes_ahead=self.device.type != "cpu")
+        self.engine = LocalEngine(lambda: self.load(), decoding, batch_size, encodes_ahead=self.device.type != "cpu")
         self.notices = self.engine.notices
         self._config: Any = None
 
@@ -86,7 +86,12 @@ class HFDescriber:
         """
         return self.engine.answers(requests, stopping)
 
-    def _load(self) -> LoadedModel:
+    def load(self) -> LoadedModel:
+        """Return the model with its processor, on its device.
+
+        Raises:
+            ModelError: it cannot be loaded or asked.
+        """
         sees_images = self._check_kind()
         options: dict[str, Any] = {"revision": self._commit()} if self._commit() else {}
         options["trust_remote_code"] = False  # code from the hub would run here with the user's rights
