@@ -24,6 +24,7 @@ BASE = (
     "onnx_file",
     "openclip",
     "features",
+    "labels",
     "logistic",
     "nearest",
     "gallery",

@@ -19,6 +19,7 @@ from sightwords.files import atomic_path, write_text
 
 FORMAT_VERSION = 1
 _MIN_ROWS = 65_536  # of the index, read at once
+_IMAGES_AT_ONCE = 8192
 ENTRIES = {"vectors.npy", "mean.npy", "index.parquet", "meta.json"}
 INDEX_SCHEMA = pa.schema(
     [
@@ -50,6 +51,11 @@ class TextRows:
     def num_texts(self) -> np.ndarray:
         """Number of descriptions of each image, int64, shape (N,)."""
         return np.diff(self.starts)
+
+    @property
+    def owners(self) -> np.ndarray:
+        """Image of each description, int64, shape (R,)."""
+        return np.repeat(np.arange(len(self.starts) - 1), self.num_texts)
 
     def of_images(self, indices: np.ndarray) -> TextRows:
         """Return the vectors of the images at `indices`, in their order."""
@@ -127,6 +133,19 @@ class EmbeddingSet:
         del encoded
         pa.default_memory_pool().release_unused()  # else a training process keeps ten times what it needs of the index
         return rows
+
+    def means(self, rows: TextRows) -> np.ndarray:
+        """Return the mean of each image's vectors, float32, shape (N, D).
+
+        Args:
+            rows: of N images, each with a description at least.
+        """
+        means = np.empty((len(rows.num_texts), self.dimension), np.float32)
+        for start in range(0, len(means), _IMAGES_AT_ONCE):
+            own = rows.of_images(np.arange(start, min(len(means), start + _IMAGES_AT_ONCE)))
+            total = np.add.reduceat(np.asarray(self.vectors[own.rows], np.float32), own.starts[:-1])
+            means[start : start + len(total)] = total / own.num_texts[:, None]
+        return means
 
     def _found(self, keys: pa.Array) -> TextRows:
         """Return the vectors of each of different keys; the index is read in parts of about as many rows as keys."""

@@ -44,7 +44,7 @@ class ImageBatch:
 
     Attributes:
         images: uint8, shape (B, 3, S, S).
-        targets: float32, shape (B, K): one-hot, or several ones in multi-label data.
+        targets: float32, shape (B, K): one-hot, several ones in multi-label data, or what the caller's `targets` said.
         indices: index of each image in its set, int64, shape (B,).
         positions: place of each in the global batch, int64, shape (B,).
         epoch: epoch, from 0.
@@ -70,6 +70,7 @@ class ImageBatch:
 
 
 Join = Callable[[np.ndarray, int], dict[str, Tensor]]
+Targets = Callable[[np.ndarray], Tensor]
 
 
 class _Images(Dataset[Any]):
@@ -82,9 +83,10 @@ class _Images(Dataset[Any]):
         transform: TrainTransform | EvalTransform,
         join: Join | None,
         source: PictureSource,
+        targets: Targets | None = None,
     ) -> None:
         self._images, self._num_classes, self._transform, self._join = images, num_classes, transform, join
-        self._source = source
+        self._source, self._targets = source, targets or self._labels
 
     def __getitems__(self, slots: Sequence[Slot]) -> ImageBatch:
         pictures: list[Tensor] = []
@@ -119,7 +121,7 @@ class _Images(Dataset[Any]):
         picture = self._source.open(slot.index)
         return self._transform(picture, slot.epoch, self._images.key(slot.index), slot.repeat)
 
-    def _targets(self, indices: np.ndarray) -> Tensor:
+    def _labels(self, indices: np.ndarray) -> Tensor:
         targets = torch.zeros(len(indices), self._num_classes)
         for row, index in enumerate(indices.tolist()):
             targets[row, torch.from_numpy(self._images.labels(index))] = 1.0
@@ -227,6 +229,7 @@ def train_loader(
     pin_memory: bool = False,
     join: Join | None = None,
     cache: CachePlan | None = None,
+    targets: Targets | None = None,
 ) -> DataLoader[ImageBatch]:
     """Return the micro-batches of steps `first_step` to `last_step` (not included) of this process.
 
@@ -241,10 +244,11 @@ def train_loader(
         pin_memory: put batches into page-locked memory, for a GPU.
         join: called in the worker with (image indices, epoch); what it returns becomes `batch.extra`.
         cache: where pictures are kept shrunk; None decodes each anew.
+        targets: called in the worker with image indices; returns their targets, (B, K); None takes the labels.
     """
     batches = _Batches(lambda: order.batches(first_step, last_step), (last_step - first_step) * order.accumulate)
     source = PictureSource(images, cache, order.repeats > 1)
-    return _loader(_Images(images, num_classes, transform, join, source), batches, workers, pin_memory)
+    return _loader(_Images(images, num_classes, transform, join, source, targets), batches, workers, pin_memory)
 
 
 def eval_loader(

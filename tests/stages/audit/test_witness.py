@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from sightwords.labels import folds_of
 from sightwords.stages.audit.findings import find
 from sightwords.stages.audit.ranking import suspects
-from sightwords.stages.audit.witness import Verdict, by_centroid, by_probe, folds_of, groups_of, judged
+from sightwords.stages.audit.witness import Verdict, by_centroid, by_probe, judged
 
 
 @pytest.fixture
@@ -18,23 +19,6 @@ def data():
     centres = random.standard_normal((4, 12))
     vectors = (centres[labels] + 0.5 * random.standard_normal((120, 12))).astype(np.float32)
     return vectors, labels
-
-
-def test_images_that_share_a_text_are_one_group():
-    owners, rows = np.array([0, 0, 1, 2, 3, 4]), np.array([5, 6, 6, 7, 8, 7])
-    groups = groups_of(owners, rows, 5)
-    assert groups[0] == groups[1]
-    assert groups[2] == groups[4]
-    assert len(set(groups.tolist())) == 3
-
-
-def test_folds_keep_groups_together_and_spread_classes():
-    groups, labels = np.repeat(np.arange(40), 3), np.repeat(np.arange(4), 30)
-    folds = folds_of(groups, labels, 5, seed=0)
-    assert all(len(set(folds[groups == group].tolist())) == 1 for group in range(40))
-    assert all((np.bincount(folds[labels == label], minlength=5) == 6).all() for label in range(4))
-    assert (folds != folds_of(groups, labels, 5, seed=1)).any()
-    assert set(folds_of(np.zeros(6, int), np.zeros(6, int), 5, 0).tolist()) == {0}
 
 
 @pytest.mark.parametrize("judge", [by_centroid, by_probe])

@@ -101,13 +101,13 @@ def test_in_the_heads_warm_up_the_network_stays_as_it_was(config, part, monkeypa
     """Stopped within the warm-up nothing but the classifier has changed; afterwards all of it learns."""
     config = replace(config, epochs=2, head_warmup_epochs=1 + part, optimizer="sgd", lr=0.1)
     seen = []
-    original = Loop._step
+    original = Loop.step
 
     def spied(self, batches):
         original(self, batches)
         seen.append({name: tensor.clone() for name, tensor in self.state.task.backbone.network.state_dict().items()})
 
-    monkeypatch.setattr(Loop, "_step", spied)
+    monkeypatch.setattr(Loop, "step", spied)
     run(config)
     start = network_of(config).network.state_dict()
     num_warm = 3 + round(part * 3)
@@ -294,7 +294,7 @@ def test_it_stops_early_and_keeps_the_best_weights(config, holdout, monkeypatch)
 def test_the_best_weights_are_those_of_the_run_that_goes_on(config, monkeypatch):
     """A machine that rounds otherwise may not find the best again that the run saw after its last checkpoint."""
     config = replace(config, early_stopping=5, epochs=4, checkpoint_every=6)
-    values, weights, validate, step = [0.5, 0.4, 0.9, 0.45, 0.4, 0.5], [], Loop.validate, Loop._step
+    values, weights, validate, step = [0.5, 0.4, 0.9, 0.45, 0.4, 0.5], [], Loop.validate, Loop.step
 
     def told(self, loader):
         weights.append({name: t.clone() for name, t in self.evaluated().network.state_dict().items()})
@@ -307,7 +307,7 @@ def test_the_best_weights_are_those_of_the_run_that_goes_on(config, monkeypatch)
 
     monkeypatch.setattr(Loop, "validate", told)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Loop, "_step", dying)
+        patch.setattr(Loop, "step", dying)
         run(config)
     assert run(replace(config, resume=True)).metrics["chosen_epoch"] == 1
     kept = load_file(config.out / "model.safetensors")
@@ -328,14 +328,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one_with_all_of_it(config, tmp_pa
 
     for stop in (2, 5, 10):
         with pytest.MonkeyPatch.context() as patch:
-            original = Loop._step
+            original = Loop.step
 
             def dying(self, batches, stop=stop, original=original):
                 if self.state.step == stop:
                     raise StoppedError
                 original(self, batches)
 
-            patch.setattr(Loop, "_step", dying)
+            patch.setattr(Loop, "step", dying)
             with pytest.raises(StoppedError):
                 run(replace(again, resume=True))
     run(replace(again, resume=True, workers=1))

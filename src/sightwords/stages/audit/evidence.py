@@ -15,7 +15,7 @@ from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.data.catalog import Catalog, ImageSet, locate
 from sightwords.data.key import Member
 from sightwords.errors import ArtefactError, DataError
-from sightwords.stages.audit.witness import groups_of
+from sightwords.labels import groups_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def gather(catalog: Catalog, embeddings: EmbeddingSet) -> Evidence:
     labels = np.concatenate([images.first_labels() for images in parts.values()])
     if len(np.unique(labels)) < 2:
         raise DataError("An audit needs described images of at least two classes.")
-    vectors, groups = _vectors(embeddings, [key for images in parts.values() for key in images.keys()])  # noqa: SIM118
+    rows = embeddings.rows_of([key for images in parts.values() for key in images.keys()])  # noqa: SIM118
+    vectors, groups = embeddings.means(rows), groups_of(rows.owners, rows.rows, len(labels))
     return Evidence(parts, catalog.class_ids, labels, vectors, groups, num_images - len(labels), num_unlabelled)
 
 
@@ -96,15 +97,3 @@ def told_prompts(descriptions: DescriptionSet, embeddings: EmbeddingSet) -> list
     used = set(embeddings.meta.get("prompts", []))
     prompts = [p for p in descriptions.prompts().values() if not used or p.name in used]
     return sorted({prompt.name for prompt in prompts if prompt.names_class or prompt.per_class})
-
-
-def _vectors(embeddings: EmbeddingSet, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return each image's vector, float32, (N, D), and its group, int64, (N,)."""
-    rows = embeddings.rows_of(keys)
-    owners = np.repeat(np.arange(len(keys)), rows.num_texts)
-    vectors = np.zeros((len(keys), embeddings.dimension), np.float32)
-    for start in range(0, len(owners), 65_536):
-        own = slice(start, start + 65_536)
-        np.add.at(vectors, owners[own], embeddings.vectors[rows.rows[own]].astype(np.float32))
-    vectors /= rows.num_texts[:, None]
-    return vectors, groups_of(owners, rows.rows, len(keys))

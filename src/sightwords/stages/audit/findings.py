@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from sightwords.labels import folds_of
 from sightwords.progress import Progress
 from sightwords.stages.audit.ranking import Ranking, rank
-from sightwords.stages.audit.witness import Verdict, by_centroid, by_probe, folds_of, judged
+from sightwords.stages.audit.witness import Verdict, by_centroid, by_probe, judged
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What vectors say of labels that they were not shown: cross-validated, so that no image vouches for itself.
 
-Shapes: N images, D width of a vector, K classes, R texts.
+Shapes: N images, D width of a vector, K classes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from sightwords.logistic import fit_logistic
-
-NUM_STEPS = 60
-L2 = 1e-4
+from sightwords.labels import Probe
 
 Advance = Callable[[int], None]
 
@@ -45,38 +40,6 @@ class Verdict:
 
 Judge = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """(N, D) vectors of known images, (N,) their labels, (M, D) vectors of others, K -> (M, K) scores of the others."""
-
-
-def groups_of(owners: np.ndarray, rows: np.ndarray, num_images: int) -> np.ndarray:
-    """Return a number for each image, the same for images that share a text, int64, (N,).
-
-    Images with one text must be judged together: else the text would vouch for itself.
-
-    Args:
-        owners: image of each description, (R,).
-        rows: text of each description, (R,).
-        num_images: N.
-    """
-    texts = rows.astype(np.int64) + num_images
-    size = int(texts.max(initial=num_images)) + 1
-    graph = coo_array((np.ones(len(owners), np.int8), (owners, texts)), shape=(size, size))
-    return np.asarray(connected_components(graph, directed=False)[1][:num_images], np.int64)
-
-
-def folds_of(groups: np.ndarray, labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:
-    """Return the part of each image, int64, (N,): groups stay together, and each class is spread evenly.
-
-    Args:
-        groups: see `groups_of`.
-        labels: classes; a group counts as the class of its first image.
-        num_folds: parts; at most as many as there are groups.
-        seed: of the order within a class.
-    """
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    order = np.lexsort((np.random.default_rng(seed).permutation(len(first)), labels[first]))
-    fold = np.empty(len(first), np.int64)
-    fold[order] = np.arange(len(first)) % min(num_folds, len(first))
-    return np.asarray(fold[group])
 
 
 def judged(
@@ -117,11 +80,5 @@ def by_centroid(known_ND: Tensor, labels_N: Tensor, others_MD: Tensor, num_class
 
 
 def by_probe(known_ND: Tensor, labels_N: Tensor, others_MD: Tensor, num_classes: int) -> Tensor:
-    """Return the probability of each class by multinomial logistic regression, (M, K), fitted by L-BFGS.
-
-    Vectors are standardised and given unit length, so that one penalty suits text vectors and image features alike.
-    """
-    mean, std = known_ND.mean(0), known_ND.std(0).clamp(min=1e-6)
-    known, others = (F.normalize((x - mean) / std, dim=1) for x in (known_ND, others_MD))
-    weight, bias = fit_logistic(known, labels_N, num_classes, L2, NUM_STEPS)
-    return (others @ weight.T + bias).softmax(1)
+    """Return the probability of each class by multinomial logistic regression, (M, K)."""
+    return Probe.fit(known_ND, labels_N, num_classes).logits(others_MD).softmax(1)

@@ -67,6 +67,9 @@ class AlignConfig:
     """Modules of the network whose outputs are aligned too, each with a head of its own: stages.1 stages.2"""
     layer_weight: float = 1.0
     """Factor of the mean of these layers' losses beside the pooled feature's."""
+    wrong_labels: float | Literal["auto"] = 0.0
+    """Share of the labels that are wrong, or `auto` to estimate it: then what classifiers of the other images' texts
+    say counts beside each label, the more, the less it fits. 0 trusts every label."""
     grad_cache: Annotated[bool, Parameter(negative="")] = False
     """With --accumulate: the objective sees the images of all micro-batches, for one more forward pass of each."""
 
@@ -80,6 +83,8 @@ class AlignConfig:
             raise ConfigError(f"--align.temperature is {self.temperature}; it must be above 0.")
         if not 0 <= self.jump_at <= 1:
             raise ConfigError(f"--align.jump-at is {self.jump_at}; it must be a part of the training, 0 to 1.")
+        if self.wrong_labels != "auto" and not 0 <= float(self.wrong_labels) < 1:
+            raise ConfigError(f"--align.wrong-labels is {self.wrong_labels}; it must be auto, or a share below 1.")
         if self.max_descriptions < 1:
             raise ConfigError(f"--align.max-descriptions is {self.max_descriptions}; it must be at least 1.")
         if self.layer_weight < 0 or any(weight < 0 for weight in self.encoder_weights):

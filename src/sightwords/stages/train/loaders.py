@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
+from sightwords.artefacts.run_labels import LabelShares
 from sightwords.data.augment import EvalTransform, InputSize, TrainTransform
 from sightwords.data.catalog import Catalog
 from sightwords.data.loader import ImageBatch, eval_loader, train_loader
@@ -58,7 +59,13 @@ def evaluation_loader(
 
 
 def training_batches(
-    config: TrainConfig, catalog: Catalog, loop: Loop, text: list[TextJoin], first_step: int, group: Processes
+    config: TrainConfig,
+    catalog: Catalog,
+    loop: Loop,
+    text: list[TextJoin],
+    first_step: int,
+    group: Processes,
+    labels: LabelShares | None = None,
 ) -> Iterator[Any]:
     """Yield the batches of every step from `first_step` on, each with its text.
 
@@ -69,6 +76,7 @@ def training_batches(
         text: joins of images and text vectors; none for a baseline.
         first_step: step to go on from.
         group: the processes.
+        labels: what to train towards instead of the labels as they are.
     """
     spec = loop.state.task.backbone.input_spec
     size = InputSize(spec.image_size, spec.interpolation, spec.crop_pct, spec.mean)
@@ -85,5 +93,6 @@ def training_batches(
         pin_memory,
         TextJoins(text) if text else None,
         kept_pictures(config, catalog, spec),
+        labels,
     )
     return iter(loader)

@@ -10,6 +10,7 @@ import torch
 from timm.utils import ModelEmaV3
 
 from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artefacts.run_labels import LabelShares
 from sightwords.backbones import Backbone, build_backbone
 from sightwords.data.catalog import Catalog, hold_out, open_catalog
 from sightwords.data.hardening import harden
@@ -27,6 +28,7 @@ from sightwords.stages.train.class_weight import class_weights
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.freezing import check_reach, freeze
 from sightwords.stages.train.kept_projector import keep_projectors
+from sightwords.stages.train.label_check import checked_labels, warnings_of
 from sightwords.stages.train.loaders import draw_probabilities, evaluation_loader, training_batches
 from sightwords.stages.train.loop import Loop
 from sightwords.stages.train.optim import build_optimizer, build_schedule
@@ -50,7 +52,8 @@ class TrainResult:
         unreadable: names and reasons of images that were left out.
         is_chosen_on_val: whether the weights were chosen by the validation images.
         seconds: duration of this call.
-        warnings: what speaks against the use that the user declared.
+        warnings: what speaks against the use that the user declared, or against checking labels.
+        wrong_labels: share of wrong labels that the descriptions found; None where they did not check.
     """
 
     out: Path
@@ -63,6 +66,7 @@ class TrainResult:
     is_chosen_on_val: bool
     seconds: float
     warnings: list[str] = field(default_factory=list)
+    wrong_labels: float | None = None
 
     def summary(self) -> str:
         """Return what was done, in a few lines."""
@@ -74,6 +78,12 @@ class TrainResult:
         if self.num_described is not None and self.num_described < self.num_images:
             without = self.num_images - self.num_described
             lines.append(f"{without} of {self.num_images} images have no description: only their labels were used.")
+        if self.wrong_labels:
+            lines.append(
+                f"About {self.wrong_labels:.1%} of the labels are wrong: the descriptions counted beside them."
+            )
+        elif self.wrong_labels is not None:
+            lines.append("The descriptions give no evidence of wrong labels: all counted as they are.")
         if self.num_shared:
             lines.append(f"{self.num_shared} validation images are training images too: the accuracy is too high.")
         if self.unreadable:
@@ -102,7 +112,7 @@ def run(config: TrainConfig) -> TrainResult:
     with stopwatch() as seconds, processes(config.device) as group:
         with group.first_goes_ahead():
             catalog = open_catalog(config, show=group.first)
-        _check(catalog)
+        _check(catalog, config)
         catalog = _with_holdout(_hardened(catalog, config), config)
         loop, text, first_step = prepare(config, catalog, folder, group)
         backbone = loop.state.task.backbone
@@ -110,7 +120,10 @@ def run(config: TrainConfig) -> TrainResult:
         warnings = warn_of_use(facts.parts(backbone.identifier), config.use, config.licences, group.first)
         if group.first:
             folder.write_facts(facts)
-        loop.fit(training_batches(config, catalog, loop, text, first_step, group))
+        labels = _checked(config, catalog, folder, text, group)
+        if labels is not None:
+            warnings += warnings_of(text[0].set)
+        loop.fit(training_batches(config, catalog, loop, text, first_step, group, labels))
         loop.choose(evaluation_loader(config, catalog, "val", loop.state.task, group))
         if group.first:
             keep_projectors(folder, config, loop, [join.set for join in text])
@@ -134,7 +147,18 @@ def run(config: TrainConfig) -> TrainResult:
         bool(config.early_stopping) and not config.holdout,
         seconds[0],
         warnings,
+        labels.wrong if labels is not None else None,
     )
+
+
+def _checked(
+    config: TrainConfig, catalog: Catalog, folder: RunFolder, text: list[TextJoin], group: Processes
+) -> LabelShares | None:
+    """Return what to train towards where the descriptions check the labels, else None."""
+    if not (text and config.align.wrong_labels):
+        return None
+    share = None if config.align.wrong_labels == "auto" else float(config.align.wrong_labels)
+    return checked_labels(folder, catalog.split("train"), len(catalog.class_ids), text[0].set, share, group)
 
 
 def _hardened(catalog: Catalog, config: TrainConfig) -> Catalog:
@@ -153,7 +177,9 @@ def _with_holdout(catalog: Catalog, config: TrainConfig) -> Catalog:
     return replace(catalog, splits={**catalog.splits, "train": kept, "holdout": held})
 
 
-def _check(catalog: Catalog) -> None:
+def _check(catalog: Catalog, config: TrainConfig) -> None:
+    if catalog.multi_label and config.embeddings and config.align.wrong_labels:
+        raise ConfigError("--align.wrong-labels needs one label an image; these images have several. Leave it out.")
     for name in ("train", "val"):
         missing = int((catalog.split(name).first_labels() < 0).sum())
         if missing and not catalog.multi_label:  # in multi-label data an image may show nothing of what is looked for

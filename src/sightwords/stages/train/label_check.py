@@ -1,0 +1,164 @@
+"""`--align.wrong-labels`: the descriptions check the labels, before the training starts.
+
+Shapes: N training images, K classes, T classes that are kept of each image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sightwords.artefacts.description import Prompt
+from sightwords.artefacts.embedding_set import EmbeddingSet, TextRows
+from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artefacts.run_labels import LabelShares, load_labels, save_labels
+from sightwords.data.catalog import ImageSet
+from sightwords.labels import LabelNoise, Probe, folds_of, groups_of
+from sightwords.progress import Progress
+from sightwords.stages.train.process import Processes
+
+NUM_FOLDS = 5
+MAX_CLASSES = 8  # kept of each image; what the others have goes to these in proportion
+MAX_FITTED = 65_536  # images that the classifiers are fitted to
+MAX_LOGITS = 2**25  # of the images by which the share of wrong labels is estimated
+_BLOCK = 8192
+
+
+def checked_labels(
+    folder: RunFolder,
+    images: ImageSet,
+    num_classes: int,
+    embeddings: EmbeddingSet,
+    share: float | None,
+    group: Processes,
+) -> LabelShares:
+    """Return what to train towards; made by the first process, kept in the run, and read by the others and later.
+
+    Args:
+        folder: the run.
+        images: training images, one label each.
+        num_classes: K.
+        embeddings: vectors of their descriptions.
+        share: of the labels that are wrong; None estimates it.
+        group: the processes.
+    """
+    data = hashlib.sha256(images.key_bytes.tobytes() + images.first_labels().tobytes())
+    data.update(f"{embeddings.meta} {share}".encode())
+    if group.first and load_labels(folder, data.hexdigest()) is None:
+        save_labels(folder, check_labels(images, num_classes, embeddings, share, group.device), data.hexdigest())
+    group.wait()
+    found = load_labels(folder, data.hexdigest())
+    assert found is not None
+    return found
+
+
+def warnings_of(embeddings: EmbeddingSet) -> list[str]:
+    """Return what speaks against checking labels by these descriptions."""
+    asked = [Prompt(one["name"], one["version"], one["template"]) for one in embeddings.meta.get("prompt_texts", [])]
+    told = sorted({prompt.name for prompt in asked if prompt.names_class})
+    if not told:
+        return []
+    return [
+        f"The prompt {', '.join(told)} tells the describer the label, so these descriptions cannot speak against it. "
+        "Describe with --prompt plain to have labels checked."
+    ]
+
+
+def check_labels(
+    images: ImageSet,
+    num_classes: int,
+    embeddings: EmbeddingSet,
+    share: float | None,
+    device: torch.device,
+    show: bool = True,
+) -> LabelShares:
+    """Return the shares of the classes, given the label and what classifiers of the other images' texts say.
+
+    An image keeps its label where it has no description, and where no other text of its class is there to compare.
+
+    Args:
+        images: training images, one label each.
+        num_classes: K.
+        embeddings: vectors of their descriptions.
+        share: of the labels that are wrong; None estimates it.
+        device: where to compute.
+        show: whether to show progress.
+    """
+    witness = _Witness(images, num_classes, embeddings, device)
+    with Progress("Checking labels", NUM_FOLDS + len(images), "steps", enabled=show) as progress:
+        probes = witness.fit(progress)
+        noise = witness.noise(probes, share)
+        classes, shares = _as_they_are(witness.labels, num_classes)
+        if noise.share:
+            for places in np.array_split(witness.described, -(-len(witness.described) // _BLOCK)):
+                logits, known = witness.logits(probes, places)
+                own = torch.from_numpy(witness.labels[places]).to(device)
+                best = noise.shares(logits, own).topk(classes.shape[1])
+                told = places[known]
+                classes[told] = best.indices.cpu().numpy()[known]
+                shares[told] = (best.values / best.values.sum(1, keepdim=True)).cpu().numpy()[known]
+                progress.advance(len(places))
+    return LabelShares(classes, shares, num_classes, noise.share)
+
+
+class _Witness:
+    """The texts of images, in parts each of which is judged by a classifier of the others."""
+
+    def __init__(self, images: ImageSet, num_classes: int, embeddings: EmbeddingSet, device: torch.device) -> None:
+        self.labels, self.num_classes = images.first_labels(), num_classes
+        self._set, self._device = embeddings, device
+        self._rows: TextRows = embeddings.rows_of(images.keys())
+        self.described = np.flatnonzero(self._rows.num_texts > 0)
+        rows = self._rows.of_images(self.described)
+        self._folds = np.full(len(images), -1)
+        groups = groups_of(rows.owners, rows.rows, len(self.described))
+        self._folds[self.described] = folds_of(groups, self.labels[self.described], NUM_FOLDS, seed=0)
+        order = np.random.default_rng(0).permutation(self.described)
+        self._fitted = np.sort(order[:MAX_FITTED])
+        self._counted = np.sort(order[: max(1, MAX_LOGITS // num_classes)])
+        self._seen = np.zeros((NUM_FOLDS, num_classes), bool)
+
+    def fit(self, progress: Progress) -> list[Probe | None]:
+        """Return the classifier that judges each part, None for a part without images."""
+        vectors, labels = self._vectors(self._fitted), torch.from_numpy(self.labels[self._fitted]).to(self._device)
+        probes: list[Probe | None] = []
+        for fold in range(NUM_FOLDS):
+            others = np.flatnonzero(self._folds[self._fitted] != fold)
+            self._seen[fold, self.labels[self._fitted[others]]] = True
+            chosen = torch.from_numpy(others).to(self._device)
+            probes.append(Probe.fit(vectors[chosen], labels[chosen], self.num_classes) if len(others) else None)
+            progress.advance(1)
+        return probes
+
+    def noise(self, probes: list[Probe | None], share: float | None) -> LabelNoise:
+        """Return how many labels are wrong, by the images that can be judged."""
+        logits, known = self.logits(probes, self._counted)
+        chosen = torch.from_numpy(np.flatnonzero(known)).to(self._device)
+        if not len(chosen):
+            return LabelNoise(0.0, 1.0)
+        labels = torch.from_numpy(self.labels[self._counted[known]]).to(self._device)
+        return LabelNoise.fit(logits[chosen], labels, share)
+
+    def logits(self, probes: list[Probe | None], places: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """Return logits (P, K) of the images at P places, and which can be judged: others have their label, (P,)."""
+        vectors, folds = self._vectors(places), self._folds[places]
+        logits = vectors.new_zeros(len(places), self.num_classes)
+        for fold, probe in enumerate(probes):
+            own = torch.from_numpy(np.flatnonzero(folds == fold)).to(self._device)
+            if probe is not None and len(own):
+                logits[own] = probe.logits(vectors[own])
+        return logits, self._seen[folds, self.labels[places]]
+
+    def _vectors(self, places: np.ndarray) -> Tensor:
+        return torch.from_numpy(self._set.means(self._rows.of_images(places))).to(self._device)
+
+
+def _as_they_are(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return classes int32 (N, T) and shares float32 (N, T) of images whose labels count as they are."""
+    classes = ((labels[:, None] + np.arange(min(MAX_CLASSES, num_classes))) % num_classes).astype(np.int32)
+    shares = np.zeros(classes.shape, np.float32)
+    shares[:, 0] = 1
+    return classes, shares
