@@ -88,11 +88,15 @@ def check_labels(
         show: whether to show progress.
     """
     witness = _Witness(images, num_classes, embeddings, device)
-    with Progress("Checking labels", NUM_FOLDS + len(images), "steps", enabled=show) as progress:
+    num_steps = NUM_FOLDS + len(witness.described)
+    with Progress("Checking labels", num_steps, "steps", enabled=show) as progress:
         probes = witness.fit(progress)
         noise = witness.noise(probes, share)
+        progress.message(f"Labels that are wrong, {'by estimate' if share is None else 'as told'}: {noise.share:.1%}")
         classes, shares = _as_they_are(witness.labels, num_classes)
-        if noise.share:
+        if not noise.share:
+            progress.advance(len(witness.described))
+        else:
             for places in np.array_split(witness.described, -(-len(witness.described) // _BLOCK)):
                 logits, known = witness.logits(probes, places)
                 own = torch.from_numpy(witness.labels[places]).to(device)
