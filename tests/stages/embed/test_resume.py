@@ -258,7 +258,7 @@ class _Runs:
 @pytest.mark.slow
 def test_kills_at_any_instant_lose_nothing(config, tmp_path):
     """Twenty kill -9 at random instants, from the start of a run to the last rename."""
-    _many(config.descriptions, 1000)
+    _many(config.descriptions, 500)
     draw = random.Random(0)
     statuses, seen = [], set[str]()
     with _Runs(config, tmp_path / "errors") as runs:

@@ -16,7 +16,7 @@ from sightwords.artefacts.embedding_set import EmbeddingSet, TextRows
 from sightwords.artefacts.run_folder import RunFolder
 from sightwords.artefacts.run_labels import LabelShares, load_labels, save_labels
 from sightwords.data.catalog import ImageSet
-from sightwords.labels import LabelNoise, Probe, folds_of, groups_of
+from sightwords.labels import LabelNoise, Probe, folds_of
 from sightwords.progress import Progress
 from sightwords.stages.train.process import Processes
 
@@ -77,7 +77,7 @@ def check_labels(
 ) -> LabelShares:
     """Return the shares of the classes, given the label and what classifiers of the other images' texts say.
 
-    An image keeps its label where it has no description, and where no other text of its class is there to compare.
+    An image keeps its label where it has no description, and where no other image of its class is there to compare.
 
     Args:
         images: training images, one label each.
@@ -116,10 +116,9 @@ class _Witness:
         self._set, self._device = embeddings, device
         self._rows: TextRows = embeddings.rows_of(images.keys())
         self.described = np.flatnonzero(self._rows.num_texts > 0)
-        rows = self._rows.of_images(self.described)
         self._folds = np.full(len(images), -1)
-        groups = groups_of(rows.owners, rows.rows, len(self.described))
-        self._folds[self.described] = folds_of(groups, self.labels[self.described], NUM_FOLDS, seed=0)
+        # images that share a text may be in different parts: each has a label of its own, which it does not judge
+        self._folds[self.described] = folds_of(self.described, self.labels[self.described], NUM_FOLDS, seed=0)
         order = np.random.default_rng(0).permutation(self.described)
         self._fitted = np.sort(order[:MAX_FITTED])
         self._counted = np.sort(order[: max(1, MAX_LOGITS // num_classes)])
