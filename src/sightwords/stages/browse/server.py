@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import warnings
 from dataclasses import dataclass
 
 from sightwords.errors import ConfigError, MissingExtraError
@@ -90,5 +91,7 @@ def serve(browser: Browser, door: Door) -> None:
     options = uvicorn.Config(
         guard, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=1
     )
+    # nicegui looks for the server among all objects, also of torch, some of which then warn that they are deprecated
+    warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
     with contextlib.suppress(KeyboardInterrupt):  # the usual end
         uvicorn.Server(options).run(sockets=[door.socket])
