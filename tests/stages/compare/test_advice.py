@@ -54,3 +54,19 @@ def test_an_interval_above_zero_that_does_not_stand_correction_is_no_recommendat
 def test_controls_are_no_recommendation_but_class_names_are(tmp_path, control):
     assert advice(tmp_path, **{control: (0.02, 0.01, 0.001)}).arm == "baseline"
     assert advice(tmp_path, class_name=(0.02, 0.01, 0.001)).arm == "class_name"
+
+
+def test_the_next_command_trains_what_is_recommended_on_images_as_they_are(tmp_path):
+    align = sightwords.AlignConfig(wrong_labels="auto")
+    train = {
+        ("net", name): sightwords.TrainConfig("photos", out=tmp_path / name, model="net", label_noise=0.5, align=align)
+        for name in ("baseline", "checked")
+    }
+    effects = [Effect("clean", "all models", "checked", Interval(0.09, 0.08, 0.1, 0.9, 0.01), 0.01)]
+    config = CompareConfig("photos", embeddings=["E"], out=tmp_path / "c", models=["net"])
+    found = advise(Figures([], effects, []), config, train)
+    assert found.command == f"sightwords --config {tmp_path / 'c' / 'recipe.yaml'} train photos --out RUN"
+    assert found.options["align"]["wrong_labels"] == "auto"
+    assert not {"label_noise", "train_fraction", "long_tail", "seed", "out"} & found.options.keys()
+    config.write_recipe = tmp_path / "own.yaml"
+    assert str(tmp_path / "own.yaml") in advise(Figures([], effects, []), config, train).command

@@ -18,6 +18,8 @@ from sightwords.stages.compare.config import CompareConfig
 from sightwords.stages.compare.record import BASELINE
 
 PLACES = {"out", "resume", "seed", "device", "workers"}  # of this comparison and machine, not of a recipe
+HARDENING = {"train_fraction", "long_tail", "label_noise"}  # what a condition did to the images, nobody else wants
+RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,13 @@ def advise(
     model = max(analysis.models, key=lambda one: analysis.mean_top1(condition, one, arm))
     text = f"Recommended: {_reason(best, effects, condition)} Most accurate: {model} ({_top1(analysis, model, arm)})."
     train = options[model, arm]
-    command = ["sightwords", "train", str(config.images or ""), "--model", train.model, "--epochs", str(train.epochs)]
-    for name, value in train.model_kwargs.items():
-        command += [f"--model-kwargs.{name.replace('_', '-')}", str(value)]
-    if train.embeddings:
-        command += ["--embeddings", *map(str, train.embeddings)]
-    if config.write_recipe:
-        command = ["sightwords", "--config", str(config.write_recipe), "train", str(config.images or "")]
+    command = ["sightwords", "--config", str(recipe_path(config)), "train", str(config.images or "")]
     return Advice(arm, model, text, _recipe(train), shlex.join([part for part in command if part]) + " --out RUN")
+
+
+def recipe_path(config: CompareConfig) -> Path:
+    """Return where the recommended options are written."""
+    return config.write_recipe or config.out / RECIPE
 
 
 def write_recipe(path: Path, advice: Advice) -> Path:
@@ -102,7 +103,8 @@ def _top1(analysis: Analysis, model: str, arm: str) -> str:
 
 def _recipe(train: sightwords.TrainConfig) -> dict[str, Any]:
     """Return the options that a recipe names: no places, nothing that is not set."""
-    values = {name: value for name, value in asdict(train).items() if name not in PLACES and value is not None}
+    left_out = PLACES | HARDENING
+    values = {name: value for name, value in asdict(train).items() if name not in left_out and value is not None}
     values["embeddings"] = [str(folder) for folder in train.embeddings]
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
     return {name: value for name, value in plain.items() if name != "images" and value != []}

@@ -57,7 +57,8 @@ class CompareConfig(sightwords.TrainingOptions):
     parallel: int = 0
     """Trainings at once. [default: one for each GPU, or one]"""
     write_recipe: Path | None = None
-    """Write the training options that follow from the figures to this YAML file, for `sightwords --config`."""
+    """YAML file for the training options that follow from the figures, for `sightwords --config`. [default:
+    OUT/recipe.yaml]"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,7 @@ from sightwords.data.catalog import Catalog, open_catalog
 from sightwords.errors import ConfigError
 from sightwords.files import lock, write_text
 from sightwords.progress import duration, stopwatch
-from sightwords.stages.compare.advice import Advice, advise, write_recipe
+from sightwords.stages.compare.advice import Advice, advise, recipe_path, write_recipe
 from sightwords.stages.compare.analysis import Analysis, analyse
 from sightwords.stages.compare.cells import check_models, conditions_of, jobs_of, model_name, training
 from sightwords.stages.compare.config import CompareConfig
@@ -45,7 +45,7 @@ class CompareResult:
         analysis: every figure.
         advice: what follows from them.
         notes: what was planned and left out.
-        recipe: file of the recommended options, where it was asked for.
+        recipe: file of the recommended options.
         seconds: duration of this call.
     """
 
@@ -54,14 +54,13 @@ class CompareResult:
     analysis: Analysis
     advice: Advice
     notes: list[str]
-    recipe: Path | None
+    recipe: Path
     seconds: float
 
     def summary(self) -> str:
         """Return table, verdict and advice."""
         lines = [self.analysis.table(), "", *self.analysis.verdicts, "", self.advice.text, *self.notes]
-        if self.recipe is not None:
-            lines.append(f"Wrote {self.recipe}.")
+        lines.append(f"Wrote {self.recipe}.")
         return "\n".join([*lines, f"Took {duration(self.seconds)}; wrote {self.out}. Look at {self.report}"])
 
     @property
@@ -91,7 +90,7 @@ def run(config: CompareConfig) -> CompareResult:
         records = [read_record(cell, config.out) for cell in jobs]
         analysis = analyse(records)
         advice = advise(analysis, config, _finished(jobs))
-        recipe = write_recipe(config.write_recipe, advice) if config.write_recipe else None
+        recipe = write_recipe(recipe_path(config), advice)
         data = tell(config, catalog, analysis, advice, plan.notes)
         report = write_report(config.out, data)
         write_tables(config.out, data)
