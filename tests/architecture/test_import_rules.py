@@ -18,6 +18,7 @@ BASE = (
     "errors",
     "progress",
     "files",
+    "changes",
     "cluster",
     "hub",
     "licence",

@@ -12,6 +12,7 @@ from typing import Any
 
 import sightwords
 from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.changes import changes
 from sightwords.data.catalog import Catalog, open_catalog
 from sightwords.errors import ConfigError
 from sightwords.files import lock, write_text
@@ -129,13 +130,9 @@ def _claim(config: CompareConfig, catalog: Catalog) -> None:
         write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
         return
     before = json.loads(path.read_text(encoding="utf-8"))
-    changed = [
-        f"{name} was {before.get(name)!r}, is {now!r}" for name, now in values.items() if before.get(name) != now
-    ]
-    if changed:
+    if changed := changes(before, values):
         raise ConfigError(
-            f"{config.out} was begun otherwise: {'; '.join(changed)}. Give the same options and images, "
-            "or name another --out."
+            f"{config.out} was begun otherwise: {changed}. Give the same options and images, or name another --out."
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import optim
 
+from sightwords.changes import changes
 from sightwords.errors import ArtefactError
 from sightwords.stages.train.best import Best
 from sightwords.stages.train.config import TrainConfig
@@ -78,10 +79,8 @@ class TrainState:
                 "This run was begun by another version of sightwords, whose checkpoints hold other things. "
                 "Resume it with that version, or begin anew with another --out."
             )
-        changed = {k: (v, self.identity.get(k)) for k, v in state["identity"].items() if self.identity.get(k) != v}
-        if changed:
-            shown = "; ".join(f"{name} was {old!r}, is {new!r}" for name, (old, new) in changed.items())
-            raise ArtefactError(f"This run was started otherwise: {shown}. Give the same options, or another --out.")
+        if changed := changes(state["identity"], self.identity):
+            raise ArtefactError(f"This run was started otherwise: {changed}. Give the same options, or another --out.")
         self.task.load_state_dict(state["task"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
