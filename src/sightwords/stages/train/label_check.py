@@ -139,11 +139,11 @@ class _Witness:
     def noise(self, probes: list[Probe | None], share: float | None) -> LabelNoise:
         """Return how many labels are wrong, by the images that can be judged."""
         logits, known = self.logits(probes, self._counted)
-        chosen = torch.from_numpy(np.flatnonzero(known)).to(self._device)
-        if not len(chosen):
+        if not known.any():
             return LabelNoise(0.0, 1.0)
-        labels = torch.from_numpy(self.labels[self._counted[known]]).to(self._device)
-        return LabelNoise.fit(logits[chosen], labels, share)
+        labels = torch.from_numpy(self.labels[self._counted[known]])
+        # on the CPU: the likelihood is in float64, which not all devices have
+        return LabelNoise.fit(logits.cpu()[torch.from_numpy(known)], labels, share)
 
     def logits(self, probes: list[Probe | None], places: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """Return logits (P, K) of the images at P places, and which can be judged: others have their label, (P,)."""
