@@ -96,7 +96,11 @@ class Loop:
         self._finish_epoch(epoch, (end - first_step) * self.order.batch_size / seconds, progress)
 
     def step(self, batches: Iterator[ImageBatch]) -> None:
-        """One optimiser step over the next `accumulate` micro-batches."""
+        """Take one optimiser step.
+
+        Args:
+            batches: of them the next `accumulate` are the step's micro-batches.
+        """
         state, config = self.state, self.config
         set_rates(self.schedule, config, state.step, self.order.steps_per_epoch)
         self._set_modes()

@@ -191,7 +191,21 @@ def _check(catalog: Catalog, config: TrainConfig) -> None:
 def prepare(
     config: TrainConfig, catalog: Catalog, folder: RunFolder, group: Processes
 ) -> tuple[Loop, list[TextJoin], int]:
-    """Build everything, and go back to the last checkpoint where there is one."""
+    """Build everything, and go back to the last checkpoint where there is one.
+
+    Args:
+        config: the options.
+        catalog: the images, as they are trained on.
+        folder: the run.
+        group: the processes.
+
+    Returns:
+        The loop; the text of each embedding set, none for a baseline; the optimiser step to go on from.
+
+    Raises:
+        ConfigError: an option does not fit network or images.
+        ArtefactError: an embedding set describes none of the images, or the run cannot be resumed.
+    """
     images = catalog.split("train")
     order = TrainOrder(
         len(images),
