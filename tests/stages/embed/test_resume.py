@@ -162,61 +162,29 @@ def test_two_processes_do_not_make_the_same_set(config):
         run(config)
 
 
-LIMITED = """
-    import resource, sys
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), resource.RLIM_INFINITY))
-    import torch
-    torch.set_num_threads(1)
-    from sightwords.errors import ArtefactError
-    from sightwords.stages.embed.config import EmbedConfig
-    from sightwords.stages.embed.run import run
-    try:
-        run(EmbedConfig(sys.argv[1], out=sys.argv[2], encoder=sys.argv[3], device="cpu", precision="fp32"))
-    except ArtefactError as error:
-        print(error)
-"""
-
-
-@pytest.mark.slow
-def test_a_full_disk_changes_nothing_and_a_second_run_completes(config, tmp_path):
-    run(config)
-    before = _parts(config.out)
-    _many(config.descriptions, 1500)
-
-    def limited(size: int) -> str:
-        command = [sys.executable, "-c", textwrap.dedent(LIMITED), config.descriptions, config.out]
-        done = subprocess.run(
-            [*map(str, command), config.encoder, str(size)], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert "Nothing was begun" in limited(60_000)  # 1503 vectors of 64 bytes
-    assert _parts(config.out) == before
-    found = limited(100_000)  # the vectors fit, the index does not
-    assert "What was there is unchanged and the vectors are kept" in found
-    assert _parts(config.out) == before
-    assert limited(10_000_000) == ""
-    assert EmbeddingSet(config.out).meta["num_vectors"] == 1503
-    assert sorted(p.name for p in tmp_path.iterdir() if "E" in p.name) == ["E"]
-
-
-KILLED = """
-    import os, sys
+FORKS = """
+    import os, resource, sys
     import sentence_transformers, torch
     torch.set_num_threads(1)
+    from sightwords.errors import ArtefactError
     from sightwords.stages.embed import engine, store
     from sightwords.stages.embed.config import EmbedConfig
     from sightwords.stages.embed.run import run
-    engine._CPU_BLOCK, store._COMMIT_EVERY_S = 150, 0.05
+    engine._CPU_BLOCK, store._COMMIT_EVERY_S = 75, 0.05
     for line in sys.stdin:  # a process for each line, without importing everything again
         if pid := os.fork():
             print(pid, flush=True)
             print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-        else:
-            out, encoder = line.strip(), sys.argv[2]
-            run(EmbedConfig(sys.argv[1], out=out, encoder=encoder, device="cpu", batch_size=2, precision="fp32"))
-            os._exit(0)
+            continue
+        out, batch_size, largest_file = line.split()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest_file), resource.RLIM_INFINITY))
+        config = EmbedConfig(sys.argv[1], out=out, encoder=sys.argv[2], batch_size=int(batch_size), precision="fp32")
+        config.device = "cpu"
+        try:
+            run(config)
+        except ArtefactError as error:
+            print(error, file=sys.stderr, flush=True)
+        os._exit(0)
 """
 
 
@@ -224,7 +192,7 @@ class _Runs:
     """Starts runs one by one and may kill them."""
 
     def __init__(self, config: EmbedConfig, errors: Path) -> None:
-        command = [sys.executable, "-c", textwrap.dedent(KILLED), str(config.descriptions), config.encoder]
+        command = [sys.executable, "-c", textwrap.dedent(FORKS), str(config.descriptions), config.encoder]
         self._errors = errors
         with errors.open("w") as file:
             self._process = subprocess.Popen(
@@ -238,9 +206,11 @@ class _Runs:
         self._process.stdin.close()
         assert self._process.wait(60) == 0
 
-    def run(self, out: Path, kill_after_s: float | None = None) -> tuple[int, float]:
+    def run(
+        self, out: Path, kill_after_s: float | None = None, batch_size: int = 2, largest_file: int = 10_000_000
+    ) -> tuple[int, float]:
         """Return the exit status and the seconds."""
-        self._process.stdin.write(f"{out}\n")
+        self._process.stdin.write(f"{out} {batch_size} {largest_file}\n")
         self._process.stdin.flush()
         pid, start_s = int(self._process.stdout.readline()), time.perf_counter()
         if kill_after_s is not None:
@@ -249,16 +219,37 @@ class _Runs:
                 os.kill(pid, signal.SIGKILL)
         return int(self._process.stdout.readline()), time.perf_counter() - start_s
 
-    @property
-    def num_resumed(self) -> int:
-        """How many runs went on with the work of another."""
-        return self._errors.read_text().count("Going on with")
+    def told(self) -> str:
+        """What all runs wrote to standard error."""
+        return self._errors.read_text()
+
+
+@pytest.mark.slow
+def test_a_full_disk_changes_nothing_and_a_second_run_completes(config, tmp_path):
+    run(config)
+    before = _parts(config.out)
+    _many(config.descriptions, 1500)
+    with _Runs(config, tmp_path / "errors") as runs:
+
+        def limited(size: int) -> str:
+            told = runs.told()
+            assert runs.run(config.out, batch_size=256, largest_file=size)[0] == 0
+            return runs.told().removeprefix(told)
+
+        assert "Nothing was begun" in limited(60_000)  # 1503 vectors of 64 bytes
+        assert _parts(config.out) == before
+        found = limited(100_000)  # the vectors fit, the index does not
+        assert "What was there is unchanged and the vectors are kept" in found
+        assert _parts(config.out) == before
+        assert "unchanged" not in limited(10_000_000)
+    assert EmbeddingSet(config.out).meta["num_vectors"] == 1503
+    assert sorted(p.name for p in tmp_path.iterdir() if "E" in p.name) == ["E"]
 
 
 @pytest.mark.slow
 def test_kills_at_any_instant_lose_nothing(config, tmp_path):
     """Twenty kill -9 at random instants, from the start of a run to the last rename."""
-    _many(config.descriptions, 500)
+    _many(config.descriptions, 250)
     draw = random.Random(0)
     statuses, seen = [], set[str]()
     with _Runs(config, tmp_path / "errors") as runs:
@@ -272,7 +263,7 @@ def test_kills_at_any_instant_lose_nothing(config, tmp_path):
                 assert _parts(config.out) == expected
                 shutil.rmtree(config.out)
         assert set(statuses) <= {0, -signal.SIGKILL}
-        assert runs.num_resumed > 5
+        assert runs.told().count("Going on with") > 5
         assert ".E.embedding" in seen
         assert runs.run(config.out)[0] == 0
     assert _parts(config.out) == expected

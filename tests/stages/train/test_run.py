@@ -26,6 +26,7 @@ from sightwords.stages.train.optim import build_optimizer
 from sightwords.stages.train.run import run
 from sightwords.stages.train.task import Task
 from support.texts import write_vectors
+from support.trainings import Trainings
 
 VIT = {"depth": 1, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
 
@@ -50,6 +51,13 @@ def config(images, tmp_path):
         workers=0,
         device="cpu",
     )
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory):
+    """Trainings in processes of their own."""
+    with Trainings(tmp_path_factory.mktemp("trainings")) as started:
+        yield started
 
 
 def weights(config):
@@ -158,7 +166,7 @@ def test_a_killed_process_resumes_exactly(config, tmp_path):
     ],
     ids=["clip", "cosine in parts, labels checked", "balanced, several texts", "balanced, cached", "layers, cached"],
 )
-def test_two_processes_train_what_one_trains(config, tmp_path, align, accumulate):
+def test_two_processes_train_what_one_trains(config, trainings, tmp_path, align, accumulate):
     """No dropout or drop path here: their masks are drawn by each process for its own images."""
     config = replace(
         config, model_kwargs=VIT, align=AlignConfig(**align, projector="linear"), optimizer="sgd", lr=0.05,
@@ -168,8 +176,21 @@ def test_two_processes_train_what_one_trains(config, tmp_path, align, accumulate
     victim.write_bytes(victim.read_bytes()[:90])  # an unreadable image makes a process's share uneven
     run(config)
     two = replace(config, out=tmp_path / "two")
+    assert trainings.run(two, world_size=2)[0] == {0}, trainings.errors()
+    one_by_name, two_by_name = weights(config), weights(two)
+    for name, tensor in one_by_name.items():
+        torch.testing.assert_close(two_by_name[name], tensor, rtol=1e-4, atol=1e-5)
+    for a, b in zip(metrics(config), metrics(two), strict=True):
+        assert b["val_top1"] == pytest.approx(a["val_top1"], abs=1e-6)
+        assert b["train_classification_loss"] == pytest.approx(a["train_classification_loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_processes(config, trainings, tmp_path):
+    config = replace(config, epochs=1, model_kwargs=VIT)
+    assert trainings.run(config, world_size=2)[0] == {0}, trainings.errors()
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps(_options(two)))
+    recipe.write_text(json.dumps(_options(replace(config, out=tmp_path / "torchrun"))))
     launch = [
         sys.executable,
         "-m",
@@ -181,14 +202,10 @@ def test_two_processes_train_what_one_trains(config, tmp_path, align, accumulate
         "sightwords",
     ]
     subprocess.run(
-        [*launch, "--config", str(recipe), "train", two.images], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    one_by_name, two_by_name = weights(config), weights(two)
-    for name, tensor in one_by_name.items():
-        torch.testing.assert_close(two_by_name[name], tensor, rtol=1e-4, atol=1e-5)
-    for a, b in zip(metrics(config), metrics(two), strict=True):
-        assert b["val_top1"] == pytest.approx(a["val_top1"], abs=1e-6)
-        assert b["train_classification_loss"] == pytest.approx(a["train_classification_loss"], rel=1e-4)
+        [*launch, "--config", str(recipe), "train", config.images], check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert equal(weights(config), load_file(tmp_path / "torchrun" / "model.safetensors"))
 
 
 def _options(config):

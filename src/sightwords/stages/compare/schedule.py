@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from sightwords.artefacts.run_folder import RunFolder
@@ -15,6 +17,7 @@ from sightwords.progress import Progress
 from sightwords.stages.compare.worker import Job, do, start_worker
 
 POLL_S = 1.0
+PRELOADED = ["sightwords.stages.train.run", "sightwords.stages.evaluate.run"]  # what a worker needs
 
 
 def devices(asked: str, parallel: int) -> list[str]:
@@ -60,12 +63,24 @@ def do_all(jobs: Sequence[Job], places: Sequence[str], title: str = "Comparing")
 
 
 def _pool(places: Sequence[str]) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")  # CUDA cannot be used after a fork
+    context = _context()
     queue = context.Queue()
     for place in places:
         queue.put(place)
     num_threads = max(1, (os.cpu_count() or 1) // len(places))
-    return ProcessPoolExecutor(len(places), context, start_worker, (queue, num_threads))
+    return ProcessPoolExecutor(len(places), context, start_worker, (queue, num_threads, dict(os.environ)))
+
+
+def _context() -> BaseContext:
+    """Return how processes start: not as copies of this one, since CUDA cannot be used after a fork.
+
+    On Linux they are copies of a process that has imported everything and touched no device.
+    """
+    if sys.platform != "linux":  # its libraries cannot be forked everywhere
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 def _watch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import sys
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from multiprocessing import Queue
 
 FINISHED = "finished.json"
-WATCH_INTERVAL_S = 1.0
 IMAGE_OPTIONS = ("images", "train", "val", "classes", "image_column", "label_column", "limit")
 _place: dict[str, str] = {}
 
@@ -46,19 +46,26 @@ class Job:
         return (self.folder / FINISHED).is_file()
 
 
-def start_worker(devices: Queue[str], num_threads: int) -> None:
-    """Prepare a process: its device, its share of the cores, and its end when the parent is gone."""
+def start_worker(devices: Queue[str], num_threads: int, environment: dict[str, str]) -> None:
+    """Prepare a process: its device, its share of the cores, and its end when the parent is gone.
+
+    Args:
+        devices: where each process takes its own from.
+        num_threads: its share of the cores.
+        environment: the parent's; what the process is a copy of may be older.
+    """
+    os.environ.update(environment)
     import torch
 
     torch.set_num_threads(num_threads)
     _place["device"] = devices.get()
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(WATCH_INTERVAL_S)
-    os._exit(1)  # killed without a word; the checkpoints stay
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)  # killed without a word; the checkpoints stay
 
 
 def do(job: Job) -> None:
