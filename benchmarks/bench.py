@@ -49,7 +49,7 @@ def section(name: str) -> str:
     file = HERE / f"{name}.py"
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or name
     question, _, rest = text.partition("\n")
-    parts = [f"## {question}", re.sub(r"^ {4}python .*\n+", "", rest.strip(), flags=re.M)]
+    parts = [f"## {question}", re.sub(r"^ {4}python .*\n+", "", rest, flags=re.M).strip()]
     for options in SETS[name]:
         command = [sys.executable, str(file), *shlex.split(options)]
         print(f"$ python benchmarks/{name}.py {options}", flush=True)

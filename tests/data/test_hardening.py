@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sightwords.data.catalog import ImageSet
-from sightwords.data.hardening import harden, long_tailed, thinned, with_label_noise
+from sightwords.data.hardening import harden, long_tailed, thinned, with_few_labels, with_label_noise
 from sightwords.data.key import Member
 from sightwords.data.randomness import derive_seed
 from sightwords.errors import DataError
@@ -60,3 +60,15 @@ def test_label_noise_needs_one_label_an_image():
     images = ImageSet([Member("a", "a", 0, 1)], ["0" * 64], [[0, 1]])
     with pytest.raises(DataError, match="--label-noise needs one label"):
         with_label_noise(images, 2, 0.5)
+
+
+def test_few_labels_keep_all_images_and_the_labels_of_the_same_share_of_every_class():
+    images = images_of(80, 40)
+    few, fewer = with_few_labels(images, 0.5), with_few_labels(images, 0.25)
+    assert few.keys() == images.keys()
+    known = few.first_labels() >= 0
+    assert (few.first_labels()[known] == images.first_labels()[known]).all()
+    assert np.bincount(few.first_labels()[known]).tolist() == [40, 20]
+    assert (few.first_labels()[fewer.first_labels() >= 0] >= 0).all()  # nested
+    with pytest.raises(DataError, match="--label-fraction needs one label"):
+        with_few_labels(few, 0.5)

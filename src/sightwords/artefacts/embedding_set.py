@@ -226,3 +226,18 @@ def _place_vectors(vectors: np.ndarray | Path, path: Path) -> None:
         path.hardlink_to(vectors)
     except OSError:  # a file system without links, or another one
         shutil.copyfile(vectors, path)
+
+
+def usable(first_labels: np.ndarray, keys: Sequence[str], embeddings: Sequence[Path]) -> np.ndarray:
+    """Return which images a training can use where labels are missing: with a label, or with a text that tells it.
+
+    Args:
+        first_labels: class index of each image, -1 without one, int64, shape (N,).
+        keys: their keys.
+        embeddings: embedding sets; the first one tells classes. None for a training without text.
+
+    Returns:
+        bool, shape (N,).
+    """
+    known = first_labels >= 0
+    return known | (EmbeddingSet(embeddings[0]).rows_of(keys).num_texts > 0) if embeddings else known

@@ -106,12 +106,13 @@ class ImageSet:
         return ImageSet.of_columns(self._places, self._keys, self._labels, np.asarray(indices, np.int64))
 
     def relabelled(self, labels: np.ndarray) -> ImageSet:
-        """Return the same images with one label each, int64, shape (N,)."""
-        return self._with(Ragged.singles(labels.astype(np.int64)))
+        """Return the same images with one label each, int64, shape (N,); -1 where an image has none."""
+        known = labels >= 0
+        return self._with(Ragged(labels[known].astype(np.int64), np.concatenate(([0], np.cumsum(known)))))
 
     def unlabelled(self) -> ImageSet:
         """Return the same images without labels."""
-        return self._with(Ragged(np.empty(0, np.int64), np.zeros(len(self) + 1, np.int64)))
+        return self.relabelled(np.full(len(self), -1))
 
     def _with(self, labels: Ragged) -> ImageSet:
         copy = object.__new__(ImageSet)
@@ -225,10 +226,17 @@ def stratified(images: ImageSet, limit: int, proportional: bool = False) -> list
     return sorted(index for _, _, index in sorted(rounds)[:limit])
 
 
-def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
+def hold_out(images: ImageSet, share: float, seed: int, multi_label: bool = False) -> tuple[ImageSet, ImageSet]:
     """Return a set in two parts: the rest, and the share of each class that is held out.
 
     A function of (seed, keys): images with the same bytes are on the same side.
+
+    Args:
+        images: the images.
+        share: how much of each class.
+        seed: of the choice.
+        multi_label: whether images without a label, which show nothing of what is looked for, are held out like others;
+            else their class is not known and they stay.
 
     Raises:
         DataError: nothing would be held out, or nothing left.
@@ -236,6 +244,8 @@ def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, Image
     by_class: dict[int, list[str]] = {}
     for label, key in dict.fromkeys(zip(images.first_labels().tolist(), images.keys(), strict=True)):
         by_class.setdefault(label, []).append(key)
+    if not multi_label:
+        by_class.pop(-1, None)
     held: set[str] = set()
     for own in by_class.values():
         own.sort(key=lambda key: derive_seed("holdout", seed, key))

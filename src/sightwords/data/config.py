@@ -9,6 +9,9 @@ from typing import Protocol
 
 from sightwords.errors import ConfigError
 
+# options that make a training set harder, of the same names in `data.hardening.harden`, `train` and `compare`
+HARDENING = ("train_fraction", "long_tail", "label_noise", "label_fraction")
+
 
 def default_workers() -> int:
     """Return the number of loader processes where none is given: one a core, at most 4."""

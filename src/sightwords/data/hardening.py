@@ -1,4 +1,4 @@
-"""Harder training sets out of the one that is there: fewer images, a long tail of rare classes, wrong labels.
+"""Harder training sets out of the one that is there: fewer images, rare classes, wrong labels, few labels.
 
 Each is a function of the image keys alone: the same for every network, seed and machine, and a stronger setting keeps
 what a weaker one did (of the images that a fraction of 0.5 takes, 0.25 takes half).
@@ -16,9 +16,14 @@ _UNIT = 2.0**-32
 
 
 def harden(
-    images: ImageSet, num_classes: int, train_fraction: float = 1.0, long_tail: float = 1.0, label_noise: float = 0.0
+    images: ImageSet,
+    num_classes: int,
+    train_fraction: float = 1.0,
+    long_tail: float = 1.0,
+    label_noise: float = 0.0,
+    label_fraction: float = 1.0,
 ) -> ImageSet:
-    """Return the training images after all three, in this order; at their defaults nothing changes.
+    """Return the training images after all four, in this order; at their defaults nothing changes.
 
     Args:
         images: training images.
@@ -26,9 +31,10 @@ def harden(
         train_fraction: see `thinned`.
         long_tail: see `long_tailed`.
         label_noise: see `with_label_noise`.
+        label_fraction: see `with_few_labels`.
 
     Raises:
-        DataError: the images have several labels each and `label_noise` is asked for.
+        DataError: the images have several labels each, and wrong or few labels are asked for.
     """
     if train_fraction < 1:
         images = thinned(images, train_fraction)
@@ -36,6 +42,8 @@ def harden(
         images = long_tailed(images, num_classes, long_tail)
     if label_noise > 0:
         images = with_label_noise(images, num_classes, label_noise)
+    if label_fraction < 1:
+        images = with_few_labels(images, label_fraction)
     return images
 
 
@@ -72,4 +80,18 @@ def with_label_noise(images: ImageSet, num_classes: int, share: float) -> ImageS
         # the lower 32 bits decide whether, the upper ones which
         if (drawn & 0xFFFFFFFF) * _UNIT < share:
             labels[index] = (labels[index] + 1 + (drawn >> 32) % (num_classes - 1)) % num_classes
+    return images.relabelled(labels)
+
+
+def with_few_labels(images: ImageSet, fraction: float) -> ImageSet:
+    """Return the images with the labels of a share of each class alone; the others have none.
+
+    Raises:
+        DataError: an image has several labels, or none.
+    """
+    if images.multi_label:
+        raise DataError("--label-fraction needs one label an image; these images have several, or none.")
+    labels = np.full(len(images), -1)
+    kept = stratified(images, max(1, round(fraction * len(images))), proportional=True)
+    labels[kept] = images.first_labels()[kept]
     return images.relabelled(labels)

@@ -73,11 +73,12 @@ class LabelNoise:
 
         Args:
             logits_NK: of classifiers that have not seen the image, float32.
-            labels_N: the labels, int64.
+            labels_N: the labels, int64; -1 where there is none, so that the text alone decides.
         """
         share = max(self.share, _LEAST_SHARE)
         factor = torch.full_like(logits_NK, share / (logits_NK.shape[1] - 1))
-        factor.scatter_(1, labels_N[:, None], 1 - share)
+        factor.scatter_(1, labels_N.clamp(min=0)[:, None], 1 - share)
+        factor[labels_N < 0] = 1
         return ((logits_NK * self.sharpness).log_softmax(1) + factor.log()).softmax(1)
 
 

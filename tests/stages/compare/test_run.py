@@ -217,6 +217,20 @@ def test_jobs_of_several_conditions_differ_in_the_training_set_alone(config, ima
     assert options == {"train-fraction-0.25": (0.25, 1.0), "long-tail-10": (1.0, 10.0)}
 
 
+def test_with_few_labels_all_take_as_many_steps(config):
+    """24 images, 6 of them with a label: the baseline and class names see these four times as often."""
+    config = replace(
+        config, label_fraction=[0.25], clean=False, arms=["baseline", "aligned", "class_name"], epochs=4,
+        batch_size=6, warmup_epochs=1,
+    )  # fmt: skip
+    records = sightwords.compare(config).analysis.records
+    runs = {record.cell.arm: RunFolder(record.folder) for record in records}
+    assert {arm: run.metrics()[-1]["step"] for arm, run in runs.items()} == dict.fromkeys(runs, 16)
+    times = {"baseline": 4, "aligned": 1, "class_name": 4}
+    assert {arm: run.config()["epochs"] for arm, run in runs.items()} == {arm: 4 * n for arm, n in times.items()}
+    assert {arm: run.config()["warmup_epochs"] for arm, run in runs.items()} == times
+
+
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(config, tmp_path):
     command = [sys.executable, "-m", "sightwords", "compare", config.images, "--arms", "baseline"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,9 +15,9 @@ from sightwords.artefacts.run_folder import RunFolder
 from sightwords.artefacts.run_labels import NAME, LabelShares, load_labels, save_labels
 from sightwords.data.catalog import ImageSet, open_catalog
 from sightwords.data.config import ImagesConfig
-from sightwords.data.hardening import with_label_noise
-from sightwords.data.key import Member
-from sightwords.errors import ArtefactError, ConfigError
+from sightwords.data.hardening import harden, with_few_labels, with_label_noise
+from sightwords.data.key import Member, image_key
+from sightwords.errors import ArtefactError, ConfigError, DataError
 from sightwords.stages.train import label_check
 from sightwords.stages.train.config import AlignConfig, TrainConfig
 from sightwords.stages.train.label_check import check_labels
@@ -87,6 +88,34 @@ def test_a_class_of_one_image_keeps_its_label(right, tmp_path):
     shares = check_labels(right.relabelled(images), NUM_CLASSES + 1, texts, 0.4, CPU, show=False)
     assert (shares.shares[:100].max(1) < 1).all()
     assert shares(np.array([100]))[0, NUM_CLASSES] == 1
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+def test_missing_labels_are_told_by_the_texts(noise, right, texts):
+    given = harden(right.subset(range(20, 400)), NUM_CLASSES, label_noise=noise, label_fraction=0.25)
+    true, known = right.first_labels()[20:], given.first_labels() >= 0
+    shares, targets = checked(given, texts, share=None if noise else 0.0)
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
+    assert (targets.argmax(1) == true)[~known].mean() > (0.75 if noise else 0.97)
+    if not noise:
+        assert (targets[known] == np.eye(NUM_CLASSES)[true[known]]).all()  # labels that are there are trusted
+        assert shares.wrong == 0
+
+
+def test_texts_that_know_nothing_tell_no_class(right, tmp_path):
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(400, 8))
+    index = {"key": right.keys(), "prompt": ["p"] * 400, "describer": ["d"] * 400, "sample": [0] * 400}
+    texts = EmbeddingSet.write(tmp_path / "E", vectors, vectors.mean(0), {**index, "row": range(400)}, {})
+    given = with_few_labels(right, 0.25)
+    _, targets = checked(given, texts, share=0.0)
+    assert targets[given.first_labels() < 0].max(1).mean() < 0.4  # of five classes: hardly more than chance
+
+
+def test_without_a_label_that_has_a_text_nothing_can_be_told(right, texts):
+    only_undescribed = right.relabelled(np.where(np.arange(400) < 20, 0, -1))
+    with pytest.raises(DataError, match="both a label and a description"):
+        checked(only_undescribed, texts, share=0.0)
 
 
 def test_the_file_gives_back_what_was_saved_for_the_same_data_alone(tmp_path):
@@ -164,3 +193,36 @@ def test_a_prompt_that_tells_the_label_is_warned_of(template, is_told, config):
     meta = {**texts.meta, "prompt_texts": [{"name": "own", "version": 1, "template": template}]}
     EmbeddingSet.write(config.embeddings[0], np.array(texts.vectors), texts.mean, texts.index(), meta)
     assert ("The prompt own tells the describer the label" in run(config).summary()) == is_told
+
+
+def test_images_without_labels_are_used_where_that_is_wanted(config, tmp_path):
+    """A table whose label cells are empty for half of the training images; one of those has no description either."""
+    names = sorted((tmp_path / "images" / "train").rglob("*.png"))
+    cells = [path.parent.name if number % 2 else "" for number, path in enumerate(names)]
+    table = tmp_path / "train.csv"
+    table.write_text("image,label\n" + "".join(f"{path},{cell}\n" for path, cell in zip(names, cells, strict=True)))
+    texts = EmbeddingSet(config.embeddings[0])
+    index = texts.index()
+    index = index.filter(pc.not_equal(index["key"], image_key(names[0].read_bytes())))
+    EmbeddingSet.write(config.embeddings[0], np.array(texts.vectors), texts.mean, index, texts.meta)
+    config = replace(
+        config, images=None, train=str(table), val=str(tmp_path / "images" / "val"), label_noise=0.0,
+        align=AlignConfig(), batch_size=20, holdout=0.2,
+    )  # fmt: skip
+    with pytest.raises(DataError, match="60 train images have no label.*--unlabelled use"):
+        run(config)
+    result = run(replace(config, unlabelled="use"))
+    assert "59 of 107 training images have no label: their descriptions told their classes" in result.summary()
+    assert "1 images without a label were left out" in result.summary()
+    assert result.wrong_labels is None
+    assert len(np.load(config.out / NAME)["classes"]) == 107
+    baseline = run(replace(config, unlabelled="use", embeddings=[], out=tmp_path / "baseline"))
+    assert "60 images without a label were left out: no text tells their class" in baseline.summary()
+    assert baseline.num_images == 48
+
+
+def test_validation_needs_labels(config, tmp_path):
+    table = tmp_path / "val.csv"
+    table.write_text("image,label\n" + "".join(f"{path},\n" for path in (tmp_path / "images" / "val").rglob("*.png")))
+    with pytest.raises(DataError, match=r"6 val images have no label\. Put them .* or give a table\.$"):
+        run(replace(config, images=None, train=f"{tmp_path}/images/train", val=str(table), unlabelled="use"))

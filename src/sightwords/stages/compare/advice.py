@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 import sightwords
+from sightwords.data.config import HARDENING
 from sightwords.files import write_text
 from sightwords.stages.compare.analysis import Analysis, Effect
 from sightwords.stages.compare.arms import CONTROLS
@@ -18,7 +19,6 @@ from sightwords.stages.compare.config import CompareConfig
 from sightwords.stages.compare.record import BASELINE
 
 PLACES = {"out", "resume", "seed", "device", "workers"}  # of this comparison and machine, not of a recipe
-HARDENING = {"train_fraction", "long_tail", "label_noise"}  # what a condition did to the images, nobody else wants
 RECIPE = "recipe.yaml"
 
 
@@ -103,7 +103,7 @@ def _top1(analysis: Analysis, model: str, arm: str) -> str:
 
 def _recipe(train: sightwords.TrainConfig) -> dict[str, Any]:
     """Return the options that a recipe names: no places, nothing that is not set."""
-    left_out = PLACES | HARDENING
+    left_out = PLACES | set(HARDENING)  # what a condition did to the images, nobody else wants
     values = {name: value for name, value in asdict(train).items() if name not in left_out and value is not None}
     values["embeddings"] = [str(folder) for folder in train.embeddings]
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import sightwords
+from sightwords.artefacts.embedding_set import usable
 from sightwords.backbones import build_backbone
-from sightwords.data.catalog import Catalog
+from sightwords.data.catalog import Catalog, ImageSet
+from sightwords.data.config import HARDENING
 from sightwords.data.hardening import harden
 from sightwords.errors import ConfigError
 from sightwords.stages.compare.arms import arm_name, is_file, options_of, with_arm, with_options
@@ -42,7 +44,7 @@ class Condition:
 def conditions_of(config: CompareConfig) -> list[Condition]:
     """Return the conditions, the training set as it is first."""
     found = [Condition(CLEAN, {})] if config.clean else []
-    for option in ("train_fraction", "long_tail", "label_noise"):
+    for option in HARDENING:
         for value in getattr(config, option):
             found.append(Condition(f"{option.replace('_', '-')}-{value:g}", {option: value}))
     return found
@@ -97,8 +99,18 @@ def jobs_of(config: CompareConfig, plan: Plan, catalog: Catalog) -> dict[Cell, J
                 base = replace(training(config, model, plan.epochs), seed=seed, **condition.options)  # type: ignore[arg-type]
                 for arm in config.arms:
                     cell = Cell(condition.name, model_name(model), arm_name(arm), seed)
-                    jobs[cell] = _job(config, with_arm(base, arm, text[arm]), cell, catalog.multi_label)
+                    train = _as_long(with_arm(base, arm, text[arm]), images)
+                    jobs[cell] = _job(config, train, cell, catalog.multi_label)
     return jobs
+
+
+def _as_long(train: sightwords.TrainConfig, images: ImageSet) -> sightwords.TrainConfig:
+    """Return options by which a training that leaves images out takes as many steps as with all of them."""
+    if train.label_fraction == 1:
+        return train
+    share = usable(images.first_labels(), images.keys(), train.embeddings).mean()
+    times = {name: getattr(train, name) / share for name in ("epochs", "warmup_epochs", "eval_every")}
+    return replace(train, **{name: type(getattr(train, name))(round(value)) for name, value in times.items()})
 
 
 def _job(config: CompareConfig, train: sightwords.TrainConfig, cell: Cell, multi_label: bool) -> Job:

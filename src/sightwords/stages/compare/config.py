@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 import sightwords
+from sightwords.data.config import HARDENING
 from sightwords.errors import ConfigError
 from sightwords.stages.compare.arms import check_arm
 
@@ -40,6 +41,9 @@ class CompareConfig(sightwords.TrainingOptions):
     """Also with classes thinned out until the first has this many times the images of the last."""
     label_noise: Annotated[list[float], Parameter(consume_multiple=True)] = field(default_factory=list)
     """Also with these shares of wrong labels."""
+    label_fraction: Annotated[list[float], Parameter(consume_multiple=True)] = field(default_factory=list)
+    """Also with the labels of these shares of the training images alone; what uses fewer images then goes over them
+    more often, so that all trainings take as many steps."""
     clean: bool = True
     """Compare with the training set as it is; --no-clean leaves that out."""
     knn: int = 20
@@ -83,14 +87,15 @@ class CompareConfig(sightwords.TrainingOptions):
             raise ConfigError(f"--hours is {self.hours}; it must be above 0.")
         if self.knn < 0 or self.parallel < 0:
             raise ConfigError("--knn and --parallel must not be negative.")
-        limits = (("train_fraction", 0, 1), ("long_tail", 1, float("inf")), ("label_noise", 0, 1))
-        for name, low, high in limits:
+        limits = {name: (1, float("inf")) if name == "long_tail" else (0, 1) for name in HARDENING}
+        for name, (low, high) in limits.items():
             if any(not low < value <= high for value in getattr(self, name)):
                 allowed = f"above {low} and at most {high:g}" if high < float("inf") else f"above {low}"
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; each must be {allowed}.")
-        if not (self.clean or self.train_fraction or self.long_tail or self.label_noise):
+        if not (self.clean or any(getattr(self, name) for name in limits)):
             raise ConfigError(
-                "--no-clean leaves nothing to compare. Add --label-noise, --train-fraction or --long-tail."
+                "--no-clean leaves nothing to compare. Add --label-noise, --label-fraction, --train-fraction or "
+                "--long-tail."
             )
 
 

@@ -77,6 +77,7 @@ def write_class_names(source: EmbeddingSet, images: ImageSet, class_names: list[
         descriptions.put(
             Description(images.key(i), prompt, describer, 0, ", ".join(class_names[c] for c in images.labels(i)))
             for i in images.distinct_indices().tolist()
+            if len(images.labels(i))
         )
     sightwords.embed(sightwords.EmbedConfig(database, encoder=source.meta["encoder"], out=out))
 

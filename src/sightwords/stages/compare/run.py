@@ -14,6 +14,7 @@ import sightwords
 from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.changes import changes
 from sightwords.data.catalog import Catalog, open_catalog
+from sightwords.data.config import HARDENING
 from sightwords.errors import ConfigError
 from sightwords.files import lock, write_text
 from sightwords.progress import duration, stopwatch
@@ -32,8 +33,8 @@ from sightwords.stages.compare.worker import Job
 TRIAL_STEPS = 12
 
 # what may differ when a comparison goes on: further arms, networks, seeds and conditions are added to what is there
-FREE = {"out", "models", "arms", "seeds", "train_fraction", "long_tail", "label_noise", "clean", "hours", "parallel"}
-FREE |= {"write_recipe", "descriptions", "workers", "device", "images", "train", "val", "embeddings"}
+FREE = {"out", "models", "arms", "seeds", "clean", "hours", "parallel", "write_recipe", *HARDENING}
+FREE |= {"descriptions", "workers", "device", "images", "train", "val", "embeddings"}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -41,6 +42,7 @@ def feature_metrics(
     metrics: dict[str, float] = {}
     if config.knn or config.probe:
         images = catalog.split("train")
+        images = images.subset(np.flatnonzero(images.first_labels() >= 0).tolist())
         train = predict(images, len(catalog.class_ids), "Training features")
         four = (val.found.features, val.found.targets.argmax(1), train.features, train.targets.argmax(1))
         if config.knn:

@@ -100,6 +100,9 @@ class TrainingOptions(ImagesConfig):
     _: KW_ONLY
     embeddings: Annotated[list[Path], Parameter(consume_multiple=True)] = field(default_factory=list)
     """Embedding sets of the training images' descriptions, each with a head of its own; none trains the baseline."""
+    unlabelled: Literal["refuse", "use"] = "refuse"
+    """Training images without a label: `use` lets the descriptions tell their classes, as classifiers of the labelled
+    images' texts see it; without text, and where an image has none, they are left out."""
     model_kwargs: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Further arguments of the network's factory: --model-kwargs.drop-path-rate 0.1"""
     weights: str | None = None
@@ -239,6 +242,9 @@ class TrainConfig(TrainingOptions):
     """Thin the classes out until the first has this many times the images of the last; 1 leaves them."""
     label_noise: float = 0.0
     """Share of the training images that get another class's label: how much do wrong labels cost?"""
+    label_fraction: float = 1.0
+    """Share of the training images that keep their label, of each class alike, the others being used as with
+    --unlabelled use: how much would fewer labels cost?"""
     seed: int = 0
     """Seed of initial weights, order, augmentation and choice among descriptions."""
     use: Use | None = None
@@ -260,6 +266,8 @@ class TrainConfig(TrainingOptions):
             raise ConfigError(f"--long-tail is {self.long_tail}; it must be at least 1.")
         if not 0 <= self.label_noise <= 1:
             raise ConfigError(f"--label-noise is {self.label_noise}; it must be between 0 and 1.")
+        if not 0 < self.label_fraction <= 1:
+            raise ConfigError(f"--label-fraction is {self.label_fraction}; it must be above 0 and at most 1.")
 
 
 def _arguments(given: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:

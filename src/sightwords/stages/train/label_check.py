@@ -1,4 +1,6 @@
-"""`--align.wrong-labels`: the descriptions check the labels, before the training starts.
+"""`--align.wrong-labels` and `--unlabelled use`: the descriptions check labels and tell those that are missing.
+
+It is done once, before the training starts.
 
 Shapes: N training images, K classes, T classes that are kept of each image.
 """
@@ -16,6 +18,7 @@ from sightwords.artefacts.embedding_set import EmbeddingSet, TextRows
 from sightwords.artefacts.run_folder import RunFolder
 from sightwords.artefacts.run_labels import LabelShares, load_labels, save_labels
 from sightwords.data.catalog import ImageSet
+from sightwords.errors import DataError
 from sightwords.labels import LabelNoise, Probe, folds_of
 from sightwords.progress import Progress
 from sightwords.stages.train.process import Processes
@@ -39,10 +42,10 @@ def checked_labels(
 
     Args:
         folder: the run.
-        images: training images, one label each.
+        images: training images, one label each, or none.
         num_classes: K.
         embeddings: vectors of their descriptions.
-        share: of the labels that are wrong; None estimates it.
+        share: of the labels that are wrong; None estimates it, 0 trusts them.
         group: the processes.
     """
     data = hashlib.sha256(images.key_bytes.tobytes() + images.first_labels().tobytes())
@@ -78,33 +81,36 @@ def check_labels(
     """Return the shares of the classes, given the label and what classifiers of the other images' texts say.
 
     An image keeps its label where it has no description, and where no other image of its class is there to compare.
+    Of an image without a label the texts alone decide.
 
     Args:
-        images: training images, one label each.
+        images: training images, one label each, or none where they have a description.
         num_classes: K.
         embeddings: vectors of their descriptions.
-        share: of the labels that are wrong; None estimates it.
+        share: of the labels that are wrong; None estimates it, 0 trusts them.
         device: where to compute.
         show: whether to show progress.
     """
     witness = _Witness(images, num_classes, embeddings, device)
-    num_steps = NUM_FOLDS + len(witness.described)
-    with Progress("Checking labels", num_steps, "steps", enabled=show) as progress:
+    title = "Checking labels" if share != 0 else "Labels from text"
+    with Progress(title, NUM_FOLDS + len(witness.described), "steps", enabled=show) as progress:
         probes = witness.fit(progress)
         noise = witness.noise(probes, share)
-        progress.message(f"Labels that are wrong, {'by estimate' if share is None else 'as told'}: {noise.share:.1%}")
+        if share != 0:
+            how = "by estimate" if share is None else "as told"
+            progress.message(f"Labels that are wrong, {how}: {noise.share:.1%}")
         classes, shares = _as_they_are(witness.labels, num_classes)
-        if not noise.share:
-            progress.advance(len(witness.described))
-        else:
-            for places in np.array_split(witness.described, -(-len(witness.described) // _BLOCK)):
-                logits, known = witness.logits(probes, places)
-                own = torch.from_numpy(witness.labels[places]).to(device)
-                best = noise.shares(logits, own).topk(classes.shape[1])
-                told = places[known]
-                classes[told] = best.indices.cpu().numpy()[known]
-                shares[told] = (best.values / best.values.sum(1, keepdim=True)).cpu().numpy()[known]
-                progress.advance(len(places))
+        judged = witness.described if noise.share else witness.missing
+        progress.advance(len(witness.described) - len(judged))
+        for start in range(0, len(judged), _BLOCK):
+            places = judged[start : start + _BLOCK]
+            logits, known = witness.logits(probes, places)
+            own = torch.from_numpy(witness.labels[places]).to(device)
+            best = noise.shares(logits, own).topk(classes.shape[1])
+            told = places[known]
+            classes[told] = best.indices.cpu().numpy()[known]
+            shares[told] = (best.values / best.values.sum(1, keepdim=True)).cpu().numpy()[known]
+            progress.advance(len(places))
     return LabelShares(classes, shares, num_classes, noise.share)
 
 
@@ -116,10 +122,14 @@ class _Witness:
         self._set, self._device = embeddings, device
         self._rows: TextRows = embeddings.rows_of(images.keys())
         self.described = np.flatnonzero(self._rows.num_texts > 0)
+        labelled = self.described[self.labels[self.described] >= 0]
+        self.missing = self.described[self.labels[self.described] < 0]
+        if not len(labelled):
+            raise DataError("No training image has both a label and a description, so no text can tell a class.")
         self._folds = np.full(len(images), -1)
         # images that share a text may be in different parts: each has a label of its own, which it does not judge
-        self._folds[self.described] = folds_of(self.described, self.labels[self.described], NUM_FOLDS, seed=0)
-        order = np.random.default_rng(0).permutation(self.described)
+        self._folds[labelled] = folds_of(labelled, self.labels[labelled], NUM_FOLDS, seed=0)
+        order = np.random.default_rng(0).permutation(labelled)
         self._fitted = np.sort(order[:MAX_FITTED])
         self._counted = np.sort(order[: max(1, MAX_LOGITS // num_classes)])
         self._seen = np.zeros((NUM_FOLDS, num_classes), bool)
@@ -146,14 +156,21 @@ class _Witness:
         return LabelNoise.fit(logits.cpu()[torch.from_numpy(known)], labels, share)
 
     def logits(self, probes: list[Probe | None], places: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        """Return logits (P, K) of the images at P places, and which can be judged: others have their label, (P,)."""
+        """Return logits (P, K) of the images at P places, and which can be judged: others have their label, (P,).
+
+        An image without a label is in no part: all classifiers judge it, and the mean of their logits counts.
+        """
         vectors, folds = self._vectors(places), self._folds[places]
         logits = vectors.new_zeros(len(places), self.num_classes)
+        made = sum(probe is not None for probe in probes)
         for fold, probe in enumerate(probes):
-            own = torch.from_numpy(np.flatnonzero(folds == fold)).to(self._device)
-            if probe is not None and len(own):
-                logits[own] = probe.logits(vectors[own])
-        return logits, self._seen[folds, self.labels[places]]
+            if probe is None:
+                continue
+            for part, factor in ((fold, 1.0), (-1, 1 / made)):
+                own = torch.from_numpy(np.flatnonzero(folds == part)).to(self._device)
+                if len(own):
+                    logits[own] += factor * probe.logits(vectors[own])
+        return logits, self._seen[folds, self.labels[places]] | (folds < 0)
 
     def _vectors(self, places: np.ndarray) -> Tensor:
         return torch.from_numpy(self._set.means(self._rows.of_images(places))).to(self._device)

@@ -6,13 +6,16 @@ import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 
+from sightwords.artefacts.embedding_set import usable
 from sightwords.artefacts.run_folder import RunFolder
 from sightwords.artefacts.run_labels import LabelShares
 from sightwords.backbones import Backbone, build_backbone
 from sightwords.data.catalog import Catalog, hold_out, open_catalog
+from sightwords.data.config import HARDENING
 from sightwords.data.hardening import harden
 from sightwords.data.loader import TrainOrder
 from sightwords.data.randomness import torch_seeded
@@ -54,6 +57,8 @@ class TrainResult:
         seconds: duration of this call.
         warnings: what speaks against the use that the user declared, or against checking labels.
         wrong_labels: share of wrong labels that the descriptions found; None where they did not check.
+        num_unlabelled: training images without a label, whose class the descriptions told.
+        num_left_out: training images without label and description.
     """
 
     out: Path
@@ -67,6 +72,8 @@ class TrainResult:
     seconds: float
     warnings: list[str] = field(default_factory=list)
     wrong_labels: float | None = None
+    num_unlabelled: int = 0
+    num_left_out: int = 0
 
     def summary(self) -> str:
         """Return what was done, in a few lines."""
@@ -84,6 +91,11 @@ class TrainResult:
             )
         elif self.wrong_labels is not None:
             lines.append("The descriptions give no evidence of wrong labels: all counted as they are.")
+        if self.num_unlabelled:
+            told = f"{self.num_unlabelled} of {self.num_images} training images have no label"
+            lines.append(f"{told}: their descriptions told their classes.")
+        if self.num_left_out:
+            lines.append(f"{self.num_left_out} images without a label were left out: no text tells their class.")
         if self.num_shared:
             lines.append(f"{self.num_shared} validation images are training images too: the accuracy is too high.")
         if self.unreadable:
@@ -113,7 +125,9 @@ def run(config: TrainConfig) -> TrainResult:
         with group.first_goes_ahead():
             catalog = open_catalog(config, show=group.first)
         _check(catalog, config)
-        catalog = _with_holdout(_hardened(catalog, config), config)
+        catalog = _hardened(catalog, config)
+        num_listed = len(catalog.split("train"))
+        catalog = _with_holdout(_usable(catalog, config), config)
         loop, text, first_step = prepare(config, catalog, folder, group)
         backbone = loop.state.task.backbone
         facts = facts_of(config, catalog, [(join.set, join.num_described) for join in text], backbone)
@@ -147,33 +161,44 @@ def run(config: TrainConfig) -> TrainResult:
         bool(config.early_stopping) and not config.holdout,
         seconds[0],
         warnings,
-        labels.wrong if labels is not None else None,
+        labels.wrong if labels is not None and config.align.wrong_labels else None,
+        int((catalog.split("train").first_labels() < 0).sum()) if not catalog.multi_label else 0,
+        num_listed - sum(len(catalog.splits[name]) for name in ("train", "holdout") if name in catalog.splits),
     )
 
 
 def _checked(
     config: TrainConfig, catalog: Catalog, folder: RunFolder, text: list[TextJoin], group: Processes
 ) -> LabelShares | None:
-    """Return what to train towards where the descriptions check the labels, else None."""
-    if not (text and config.align.wrong_labels):
+    """Return what to train towards where the descriptions check the labels or tell missing ones, else None."""
+    missing = not catalog.multi_label and catalog.split("train").first_labels().min() < 0
+    if not (text and (config.align.wrong_labels or missing)):
         return None
     share = None if config.align.wrong_labels == "auto" else float(config.align.wrong_labels)
     return checked_labels(folder, catalog.split("train"), len(catalog.class_ids), text[0].set, share, group)
 
 
 def _hardened(catalog: Catalog, config: TrainConfig) -> Catalog:
-    """Return the catalog with the training images that the run asks for: fewer, a long tail, wrong labels."""
-    wanted = harden(
-        catalog.split("train"), len(catalog.class_ids), config.train_fraction, config.long_tail, config.label_noise
-    )
+    """Return the catalog with the training images that the run asks for: fewer, a long tail, wrong or few labels."""
+    options = {name: getattr(config, name) for name in HARDENING}
+    wanted = harden(catalog.split("train"), len(catalog.class_ids), **options)
     return replace(catalog, splits={**catalog.splits, "train": wanted})
+
+
+def _usable(catalog: Catalog, config: TrainConfig) -> Catalog:
+    """Return the catalog without the training images of which nothing tells the class."""
+    images = catalog.split("train")
+    if catalog.multi_label or not images.multi_label:
+        return catalog
+    kept = np.flatnonzero(usable(images.first_labels(), images.keys(), config.embeddings))
+    return replace(catalog, splits={**catalog.splits, "train": images.subset(kept.tolist())})
 
 
 def _with_holdout(catalog: Catalog, config: TrainConfig) -> Catalog:
     """Return the catalog with a split `holdout` that is taken from the training images, where it is wanted."""
     if not config.holdout:
         return catalog
-    kept, held = hold_out(catalog.split("train"), config.holdout, config.seed)
+    kept, held = hold_out(catalog.split("train"), config.holdout, config.seed, catalog.multi_label)
     return replace(catalog, splits={**catalog.splits, "train": kept, "holdout": held})
 
 
@@ -182,8 +207,13 @@ def _check(catalog: Catalog, config: TrainConfig) -> None:
         raise ConfigError("--align.wrong-labels needs one label an image; these images have several. Leave it out.")
     for name in ("train", "val"):
         missing = int((catalog.split(name).first_labels() < 0).sum())
-        if missing and not catalog.multi_label:  # in multi-label data an image may show nothing of what is looked for
-            raise DataError(f"{missing} {name} images have no label. Put them into class folders, or give a table.")
+        if not missing or catalog.multi_label:  # in multi-label data an image may show nothing of what is looked for
+            continue
+        if name == "val" or config.unlabelled == "refuse":
+            also = ", or let descriptions tell their classes with --unlabelled use" if name == "train" else ""
+            raise DataError(
+                f"{missing} {name} images have no label. Put them into class folders, or give a table{also}."
+            )
     if len(catalog.class_ids) < 2:
         raise DataError(f"Training needs at least two classes; found {catalog.class_ids}.")
 
