@@ -9,7 +9,8 @@ Where a peer does the same work barely, it takes turns with ours; `ours / peer` 
 - list: list a folder of images and hash each; peer: torchvision's ImageFolder, and SHA-256 of each file
 - list again: the same with the keys known
 - import: `sightwords.import_descriptions` of a JSON Lines file that names each image's path, keys known
-- insert: store descriptions; peer: bare sqlite3, a table of key and text with the key as its primary key
+- insert: store descriptions in the order of their keys; peer: bare sqlite3, a table of key and text with the key as its
+  primary key
 - iterate: read all descriptions in the order of their keys; peer: bare sqlite3, the same of that table
 - index: collect the distinct texts and the index of an embedding set (what `embed` does beside the encoder), write it
 - join: find the vectors of all images in the index; peer: a dict from key to row
@@ -83,7 +84,8 @@ def draw_images(folder: Path, count: int) -> None:
 
 
 def key_of(number: int) -> str:
-    return hashlib.sha256(number.to_bytes(8, "big")).hexdigest()
+    """Return a key; they come in ascending order, as image sets have them and as descriptions are asked for."""
+    return f"{number << 36:016x}{hashlib.sha256(number.to_bytes(8, 'big')).hexdigest()[:48]}"
 
 
 def text_of(number: int) -> str:

@@ -122,17 +122,20 @@ def _store(
     out: Path, source: Rows, keys: Sequence[str | None], samples: Sequence[int], images: Sequence[Image]
 ) -> None:
     matched, now = set(keys), time.time()
+    places = [place for place, key in enumerate(keys) if key is not None]
+    places.sort(key=lambda place: (keys[place], samples[place]))  # SQLite's index grows at its end, not all over
     with DescriptionSet(out, create=True) as store:
         prompts = [store.add_prompt(prompt) for prompt in source.prompts]
         describers = [store.add_describer(describer) for describer in source.describers]
         store.add_images((image.key, image.name, image.class_name) for image in images if image.key in matched)
         # one transaction for all rows: a kill leaves the descriptions as they were
+        found = ((keys[place], source.rows[place], samples[place]) for place in places)
         store.put(
             Description(
                 key, prompts[row.prompt], describers[row.describer], sample, row.text, row.status, row.reason,
                 row.num_prompt_tokens, row.num_text_tokens, row.seconds, row.created_at or now,
             )
-            for row, key, sample in zip(source.rows, keys, samples, strict=True)
+            for key, row, sample in found
             if key is not None
         )  # fmt: skip
 
