@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from sightwords.stages.compare.record import Cell, Record
-from sightwords.stages.compare.report.figures import check_installed, colours_of
+from sightwords.stages.compare.report.figures import check_installed, colours_of, condition_plot
 from sightwords.stages.compare.report.gains import class_gains, condition_levels, metric_table, severities
 from sightwords.stages.compare.report.page import write_report, write_tables
 from sightwords.stages.compare.report.rows import EffectRow, Example, Fixed, ReportData
@@ -128,6 +128,9 @@ def test_figures_by_hand(data):
     assert gains["class 1"] == pytest.approx((aligned - base)[labels == "class 1"].mean())
     assert severities(chosen) == {"jpeg": [1, 2, 3, 4, 5]}
     assert condition_levels(data.records) == {"label-noise": {0.0: "clean", 0.5: "label-noise-0.5"}}
+    few = [replace(r, cell=replace(r.cell, condition="label-fraction-0.25")) for r in data.records[18:]]
+    assert condition_levels([*chosen, *few]) == {"label-fraction": {0.25: "label-fraction-0.25", 1.0: "clean"}}
+    assert condition_plot([*chosen, *few]).axes[0].get_xlabel() == "share of the labels"
     headings, rows = metric_table(chosen)
     assert headings == ["top-1", "calibration error", "kNN of features", "corrupted"]
     assert rows[0][2][1:] == ["10.0", "40.0", "30.0"]

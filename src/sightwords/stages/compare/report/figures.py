@@ -144,7 +144,7 @@ def condition_plot(records: Sequence[Record]) -> Figure:
     """Draw accuracy against how few the images, how long the tail and how wrong the labels are; means over networks."""
     kinds = condition_levels(records)
     titles = {"train-fraction": "share of the training images", "label-noise": "share of wrong labels"}
-    titles["long-tail"] = "first class against the last"
+    titles |= {"long-tail": "first class against the last", "label-fraction": "share of the labels"}
     figure, axes = _axes(len(kinds), 3.4, 2.8, sharey=True)
     for axis, (kind, levels) in zip(axes, kinds.items(), strict=True):
         for arm, colour in colours_of(_distinct(r.cell.arm for r in records)).items():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sightwords.data.config import HARDENING
 from sightwords.stages.compare.record import BASELINE, CLEAN, Record
 
 LABELS = {
@@ -45,7 +46,7 @@ def condition_levels(records: Sequence[Record]) -> dict[str, dict[float, str]]:
     names = dict.fromkeys(record.cell.condition for record in records)
     kinds: dict[str, dict[float, str]] = {}
     for name in names:
-        if match := re.fullmatch(r"(train-fraction|label-noise|long-tail)-(.+)", name):
+        if match := re.fullmatch(rf"({'|'.join(HARDENING).replace('_', '-')})-(.+)", name):
             kinds.setdefault(match[1], {})[float(match[2])] = name
     if CLEAN in names:
         for kind, levels in kinds.items():
