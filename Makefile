@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# one more process than cores, since many tests wait for processes of their own; tests of one file share what they make,
-# so a file stays with one process; in the order of the folders, for files of few but long tests would come last otherwise
-PARALLEL = -n $(shell $(BIN)/python -c "import os; print(min(4, 1 + os.cpu_count()))") --dist loadfile --no-loadscope-reorder
+# tests of one file share what they make, so a file stays with one process; in the order of the folders, for files of few
+# but long tests would come last otherwise
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-fast lint docs bench clean
 

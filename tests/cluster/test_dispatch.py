@@ -64,7 +64,7 @@ def eventually(holds, within_s=10.0):
 
 
 def test_every_item_once_over_all_nodes(pool):
-    results = list(dispatch(pool).run(Item(n, 0.02) for n in range(50)))
+    results = list(dispatch(pool).run(Item(n, 0.1) for n in range(50)))
     assert numbers(results) == Counter(range(50))
     assert all(result.number == item.number**2 for item, result in results)
     assert len({result.node_id for _, result in results}) == 2
@@ -72,7 +72,7 @@ def test_every_item_once_over_all_nodes(pool):
 
 def test_workers_stay_for_the_next_run_and_source_is_taken_as_needed(pool):
     work = dispatch(pool)
-    first = {result.pid for _, result in work.run(Item(n, 0.02) for n in range(30))}
+    first = {result.pid for _, result in work.run(Item(n, 0.1) for n in range(30))}
     num_taken = num_done = most_ahead = 0
 
     def source():

@@ -243,8 +243,8 @@ class TrainConfig(TrainingOptions):
     label_noise: float = 0.0
     """Share of the training images that get another class's label: how much do wrong labels cost?"""
     label_fraction: float = 1.0
-    """Share of the training images that keep their label, of each class alike, the others being used as with
-    --unlabelled use: how much would fewer labels cost?"""
+    """Share of the training images that keep their label, of each class alike, while descriptions tell the classes of
+    the others: how much would fewer labels cost?"""
     seed: int = 0
     """Seed of initial weights, order, augmentation and choice among descriptions."""
     use: Use | None = None
