@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,23 +96,34 @@ def jobs_of(config: CompareConfig, plan: Plan, catalog: Catalog) -> dict[Cell, J
         images = harden(catalog.split("train"), len(catalog.class_ids), **condition.options)
         controls = config.out / "controls" / condition.name
         text = {arm: control_text(arm, config.embeddings, images, catalog.class_names, controls) for arm in config.arms}
+        passes = _passes(condition, images)
         for seed in range(plan.num_seeds):
             for model in plan.models:
                 base = replace(training(config, model, plan.epochs), seed=seed, **condition.options)  # type: ignore[arg-type]
                 for arm in config.arms:
                     cell = Cell(condition.name, model_name(model), arm_name(arm), seed)
-                    train = _as_long(with_arm(base, arm, text[arm]), images)
+                    train = with_arm(base, arm, text[arm])
+                    train = _longer(train, passes(tuple(train.embeddings)))
                     jobs[cell] = _job(config, train, cell, catalog.multi_label)
     return jobs
 
 
-def _as_long(train: sightwords.TrainConfig, images: ImageSet) -> sightwords.TrainConfig:
-    """Return options by which a training that leaves images out takes as many steps as with all of them."""
-    if train.label_fraction == 1:
-        return train
-    share = usable(images.first_labels(), images.keys(), train.embeddings).mean()
-    times = {name: getattr(train, name) / share for name in ("epochs", "warmup_epochs", "eval_every")}
-    return replace(train, **{name: type(getattr(train, name))(round(value)) for name, value in times.items()})
+def _passes(condition: Condition, images: ImageSet) -> Callable[[tuple[Path, ...]], float]:
+    """Return how often a training by some embedding sets must go over its images to take as many steps as with all."""
+
+    @cache
+    def passes(embeddings: tuple[Path, ...]) -> float:
+        if "label_fraction" not in condition.options:
+            return 1.0
+        return 1 / float(usable(images.first_labels(), images.keys(), embeddings).mean())
+
+    return passes
+
+
+def _longer(train: sightwords.TrainConfig, times: float) -> sightwords.TrainConfig:
+    """Return options by which a training goes over its images so many times as often."""
+    epochs, every = round(times * train.epochs), round(times * train.eval_every)
+    return replace(train, epochs=epochs, eval_every=every, warmup_epochs=times * train.warmup_epochs)
 
 
 def _job(config: CompareConfig, train: sightwords.TrainConfig, cell: Cell, multi_label: bool) -> Job:

@@ -122,21 +122,21 @@ def _store(
     out: Path, source: Rows, keys: Sequence[str | None], samples: Sequence[int], images: Sequence[Image]
 ) -> None:
     matched, now = set(keys), time.time()
-    places = [place for place, key in enumerate(keys) if key is not None]
-    places.sort(key=lambda place: (keys[place], samples[place]))  # SQLite's index grows at its end, not all over
+    places = enumerate(zip(keys, samples, strict=True))
+    # by key, so that SQLite's index grows at its end and not all over
+    order = sorted((key, sample, place) for place, (key, sample) in places if key is not None)
     with DescriptionSet(out, create=True) as store:
         prompts = [store.add_prompt(prompt) for prompt in source.prompts]
         describers = [store.add_describer(describer) for describer in source.describers]
         store.add_images((image.key, image.name, image.class_name) for image in images if image.key in matched)
         # one transaction for all rows: a kill leaves the descriptions as they were
-        found = ((keys[place], source.rows[place], samples[place]) for place in places)
+        found = ((key, sample, source.rows[place]) for key, sample, place in order)
         store.put(
             Description(
                 key, prompts[row.prompt], describers[row.describer], sample, row.text, row.status, row.reason,
                 row.num_prompt_tokens, row.num_text_tokens, row.seconds, row.created_at or now,
             )
-            for key, row, sample in found
-            if key is not None
+            for key, sample, row in found
         )  # fmt: skip
 
 

@@ -162,14 +162,13 @@ class _Witness:
         """
         vectors, folds = self._vectors(places), self._folds[places]
         logits = vectors.new_zeros(len(places), self.num_classes)
-        made = sum(probe is not None for probe in probes)
         for fold, probe in enumerate(probes):
-            if probe is None:
-                continue
-            for part, factor in ((fold, 1.0), (-1, 1 / made)):
-                own = torch.from_numpy(np.flatnonzero(folds == part)).to(self._device)
-                if len(own):
-                    logits[own] += factor * probe.logits(vectors[own])
+            own = torch.from_numpy(np.flatnonzero(folds == fold)).to(self._device)
+            if probe is not None and len(own):
+                logits[own] = probe.logits(vectors[own])
+        missing = torch.from_numpy(np.flatnonzero(folds < 0)).to(self._device)
+        if len(missing):
+            logits[missing] = torch.stack([one.logits(vectors[missing]) for one in probes if one is not None]).mean(0)
         return logits, self._seen[folds, self.labels[places]] | (folds < 0)
 
     def _vectors(self, places: np.ndarray) -> Tensor:

@@ -125,9 +125,10 @@ def run(config: TrainConfig) -> TrainResult:
         with group.first_goes_ahead():
             catalog = open_catalog(config, show=group.first)
         _check(catalog, config)
-        catalog = _hardened(catalog, config)
-        num_listed = len(catalog.split("train"))
-        catalog = _with_holdout(_usable(catalog, config), config)
+        hardened = _hardened(catalog, config)
+        catalog = _usable(hardened, config)
+        num_left_out = len(hardened.split("train")) - len(catalog.split("train"))
+        catalog = _with_holdout(catalog, config)
         loop, text, first_step = prepare(config, catalog, folder, group)
         backbone = loop.state.task.backbone
         facts = facts_of(config, catalog, [(join.set, join.num_described) for join in text], backbone)
@@ -163,7 +164,7 @@ def run(config: TrainConfig) -> TrainResult:
         warnings,
         labels.wrong if labels is not None and config.align.wrong_labels else None,
         int((catalog.split("train").first_labels() < 0).sum()) if not catalog.multi_label else 0,
-        num_listed - sum(len(catalog.splits[name]) for name in ("train", "holdout") if name in catalog.splits),
+        num_left_out,
     )
 
 
