@@ -86,7 +86,7 @@ def image_set(folder: Path, count: int) -> Any:
     """Return the training images: one file under many keys."""
     from PIL import Image
 
-    from sightwords.data.catalog import ImageSet
+    from sightwords.data.image_set import ImageSet
     from sightwords.data.key import Member
 
     buffer = io.BytesIO()

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sightwords.data.catalog import ImageSet, locate, open_catalog, stratified
+from sightwords.data.catalog import open_catalog
 from sightwords.data.config import ImagesConfig
 from sightwords.data.decode import decode_image
 from sightwords.data.key import Member, image_key
@@ -135,16 +135,6 @@ def test_the_order_is_by_key_then_name_then_listing(tmp_path):
     ]
 
 
-def test_keys_that_begin_alike_are_sorted_by_their_end():
-    keys = ["0" * 63 + digit for digit in "3120"] + ["f" + "0" * 63, "0" * 15 + "1" + "f" * 48]
-    members = [Member(f"{i}", f"{i}") for i in range(6)]
-    images = ImageSet(members, keys, [[i] for i in range(6)])
-    assert images.keys() == sorted(keys)
-    assert [images.member(i).name for i in range(6)] == ["3", "1", "2", "0", "5", "4"]
-    assert [images.labels(i).tolist() for i in range(6)] == [[3], [1], [2], [0], [5], [4]]
-    assert images.subset([4, 0, 2]).keys() == [images.key(i) for i in (0, 2, 4)]
-
-
 def test_the_second_look_reads_no_image_and_sees_the_same(tmp_path, monkeypatch):
     write_folder(tmp_path)
     (tmp_path / "train" / "disc" / "gone.png").symlink_to("nowhere")
@@ -221,18 +211,6 @@ def test_integer_classes_are_sorted_by_value(tmp_path):
     assert open_catalog(ImagesConfig(str(tmp_path)), ("train",), show=False).class_ids == ["2", "9", "10"]
 
 
-def test_limit_is_stratified_and_grows(tmp_path):
-    write_folder(tmp_path)
-    full = open_catalog(ImagesConfig(str(tmp_path)), show=False).split("train")
-    for limit in (3, 6, 12, 99):
-        chosen = stratified(full, limit)
-        labels = [int(full.labels(i)[0]) for i in chosen]
-        assert len(chosen) == min(limit, 12)
-        assert max(map(labels.count, labels)) - min(labels.count(c) for c in range(3)) <= 1
-        assert set(stratified(full, 3)) <= set(chosen)
-    assert len(open_catalog(ImagesConfig(str(tmp_path), limit=5), show=False).split("train")) == 5
-
-
 def test_class_names_from_tables_and_imagenet(tmp_path):
     write_folder(tmp_path / "set")
     for name, text in {
@@ -299,16 +277,3 @@ def test_config_needs_images_and_a_sane_limit():
         ImagesConfig()
     with pytest.raises(ConfigError, match="--limit is 0"):
         ImagesConfig("x", limit=0)
-
-
-def test_a_position_of_all_splits_leads_to_its_image():
-    members = [Member(f"{i}.png", f"{i}.png") for i in range(5)]
-    keys = [f"{i:064x}" for i in range(5)]
-    splits = {"train": ImageSet(members[:3], keys[:3], [[0]] * 3), "val": ImageSet(members[3:], keys[3:], [[0]] * 2)}
-    found = [locate(splits, position) for position in range(5)]
-    assert [(split, images.key(index)) for split, images, index in found] == [
-        *(("train", key) for key in keys[:3]),
-        *(("val", key) for key in keys[3:]),
-    ]
-    with pytest.raises(IndexError):
-        locate(splits, 5)

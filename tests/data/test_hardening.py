@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sightwords.data.catalog import ImageSet
 from sightwords.data.hardening import harden, long_tailed, thinned, with_few_labels, with_label_noise
+from sightwords.data.image_set import ImageSet
 from sightwords.data.key import Member
 from sightwords.data.randomness import derive_seed
 from sightwords.errors import DataError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.data.catalog import ImageSet
+from sightwords.data.image_set import ImageSet
 
 
 def write_vectors(folder: Path, images: ImageSet, dimension: int = 8, leave_out: int = 0, per_image: int = 1) -> Path:

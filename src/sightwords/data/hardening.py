@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sightwords.data.catalog import ImageSet, stratified
+from sightwords.data.image_set import ImageSet
 from sightwords.data.randomness import derive_seed
+from sightwords.data.sample import stratified
 from sightwords.errors import DataError
 
 _UNIT = 2.0**-32

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sightwords.data.augment import EvalTransform, TrainTransform
-from sightwords.data.catalog import ImageSet
+from sightwords.data.image_set import ImageSet
 from sightwords.data.picture_source import PictureSource
 from sightwords.data.pixel_cache import CachePlan
 from sightwords.data.randomness import balanced_order, epoch_order

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from sightwords.data.augment import ArrayPicture, Picture, shrunk
-from sightwords.data.catalog import ImageSet
 from sightwords.data.decode import EncodedPicture
+from sightwords.data.image_set import ImageSet
 from sightwords.data.pixel_cache import CachePlan, PixelCache
 from sightwords.errors import UnreadableImageError
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
 from sightwords.backbones import Backbone, build_backbone, choose_device, normalize_images
 from sightwords.data.augment import EvalTransform, InputSize
-from sightwords.data.catalog import ImageSet
+from sightwords.data.image_set import ImageSet
 from sightwords.data.loader import eval_loader
 from sightwords.errors import ArtefactError
 from sightwords.progress import Progress

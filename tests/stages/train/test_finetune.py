@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 
 from sightwords.artefacts.run_folder import RunFolder
 from sightwords.backbones import build_backbone
-from sightwords.data.catalog import Catalog, ImageSet, hold_out, open_catalog
+from sightwords.data.catalog import Catalog, open_catalog
 from sightwords.data.config import ImagesConfig
+from sightwords.data.image_set import ImageSet
 from sightwords.data.loader import TrainOrder
 from sightwords.data.randomness import torch_seeded
-from sightwords.errors import ConfigError, DataError, UnknownNameError
+from sightwords.errors import ConfigError, UnknownNameError
 from sightwords.stages.train.batches import TrainBatch
 from sightwords.stages.train.best import Best
 from sightwords.stages.train.class_weight import class_weights
@@ -231,20 +232,6 @@ def test_balanced_order():
     assert all((np.bincount(epoch, minlength=12)[:10] <= 1).all() for epoch in epochs)  # 0.6: once or never
     assert np.array_equal(order._epoch(7), TrainOrder(12, 4, seed=0, probabilities=probabilities)._epoch(7))
     assert not np.array_equal(epochs[0], epochs[1])
-
-
-def test_held_out_images_are_a_share_of_each_class(train_set):
-    kept, held = hold_out(train_set, 0.25, 3)
-    assert len(kept) + len(held) == len(train_set)
-    assert set(kept.keys()).isdisjoint(held.keys())
-    assert np.bincount(held.first_labels()).tolist() == [round(0.25 * n) for n in np.bincount(train_set.first_labels())]
-    assert hold_out(train_set, 0.25, 3)[1].keys() == held.keys()
-    some = train_set.relabelled(np.where(np.arange(len(train_set)) % 2, train_set.first_labels(), -1))
-    assert (hold_out(some, 0.25, 3)[1].first_labels() >= 0).all()  # where a class is not known, nothing is measured
-    assert (hold_out(some, 0.25, 3, multi_label=True)[1].first_labels() < 0).any()
-    assert hold_out(train_set, 0.25, 4)[1].keys() != held.keys()
-    with pytest.raises(DataError, match="leaves a side empty"):
-        hold_out(train_set, 0.01, 3)
 
 
 def test_best():

@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.artefacts.run_folder import RunFolder
 from sightwords.artefacts.run_labels import NAME, LabelShares, load_labels, save_labels
-from sightwords.data.catalog import ImageSet, open_catalog
+from sightwords.data.catalog import open_catalog
 from sightwords.data.config import ImagesConfig
 from sightwords.data.hardening import harden, with_few_labels, with_label_noise
+from sightwords.data.image_set import ImageSet
 from sightwords.data.key import Member, image_key
 from sightwords.errors import ArtefactError, ConfigError, DataError
 from sightwords.stages.train import label_check

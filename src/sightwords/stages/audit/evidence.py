@@ -12,7 +12,8 @@ import numpy as np
 
 from sightwords.artefacts.description_set import DescriptionSet
 from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.data.catalog import Catalog, ImageSet, locate
+from sightwords.data.catalog import Catalog
+from sightwords.data.image_set import ImageSet, locate
 from sightwords.data.key import Member
 from sightwords.errors import ArtefactError, DataError
 from sightwords.labels import groups_of

@@ -8,8 +8,9 @@ import threading
 from bisect import bisect_left
 from pathlib import Path
 
-from sightwords.data.catalog import Catalog, ImageSet
+from sightwords.data.catalog import Catalog
 from sightwords.data.decode import DECODER_VERSION
+from sightwords.data.image_set import ImageSet
 from sightwords.data.key import Member, image_key
 from sightwords.data.thumbnail import thumbnail
 from sightwords.errors import UnreadableImageError

@@ -11,9 +11,10 @@ from typing import Any
 import sightwords
 from sightwords.artefacts.embedding_set import usable
 from sightwords.backbones import build_backbone
-from sightwords.data.catalog import Catalog, ImageSet
+from sightwords.data.catalog import Catalog
 from sightwords.data.config import HARDENING
 from sightwords.data.hardening import harden
+from sightwords.data.image_set import ImageSet
 from sightwords.errors import ConfigError
 from sightwords.stages.compare.arms import arm_name, is_file, options_of, with_arm, with_options
 from sightwords.stages.compare.config import CompareConfig

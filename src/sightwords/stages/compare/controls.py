@@ -12,7 +12,7 @@ import sightwords
 from sightwords.artefacts.description import Description
 from sightwords.artefacts.description_set import DescriberInfo, DescriptionSet, Prompt
 from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.data.catalog import ImageSet
+from sightwords.data.image_set import ImageSet
 from sightwords.data.randomness import derive_seed, generator
 
 WORDS_ENCODER = "builtin:words"

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from sightwords.artefacts.description_set import DescriptionSet
 from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.data.catalog import Catalog, ImageSet
+from sightwords.data.catalog import Catalog
+from sightwords.data.image_set import ImageSet
 from sightwords.data.thumbnail import jpeg, thumbnail
 from sightwords.stages.compare.advice import Advice
 from sightwords.stages.compare.analysis import Analysis

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 
 from sightwords.artefacts.description_set import DescriptionSet, Prompt
-from sightwords.data.catalog import Catalog, ImageSet, open_catalog, stratified
+from sightwords.data.catalog import Catalog, open_catalog
+from sightwords.data.image_set import ImageSet
+from sightwords.data.sample import stratified
 from sightwords.errors import DataError, ModelError
 from sightwords.files import lock
 from sightwords.licence import describer_part, warn_of_use

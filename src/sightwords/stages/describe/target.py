@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from sightwords.artefacts.description_set import DescriptionSet, Review
-from sightwords.data.catalog import ImageSet
+from sightwords.data.image_set import ImageSet
 from sightwords.data.key import Member
 
 _CHUNK = 400  # images that are looked up in the set at once

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sightwords.data.catalog import Catalog, ImageSet, open_catalog
+from sightwords.data.catalog import Catalog, open_catalog
+from sightwords.data.image_set import ImageSet
 from sightwords.errors import ConfigError
 from sightwords.files import atomic_path
 from sightwords.stages.evaluate.config import EvaluateConfig

@@ -17,7 +17,8 @@ from torch import Tensor
 from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
 from sightwords.backbones import Backbone, choose_device, normalize_images
 from sightwords.data.augment import EvalTransform, InputSize
-from sightwords.data.catalog import Catalog, ImageSet, open_catalog
+from sightwords.data.catalog import Catalog, open_catalog
+from sightwords.data.image_set import ImageSet
 from sightwords.data.loader import ImageBatch, eval_loader
 from sightwords.errors import ArtefactError, ConfigError
 from sightwords.files import atomic_path, write_text

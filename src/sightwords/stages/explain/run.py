@@ -11,7 +11,7 @@ import numpy as np
 
 from sightwords.artefacts.embedding_set import EmbeddingSet
 from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
-from sightwords.data.catalog import ImageSet
+from sightwords.data.image_set import ImageSet
 from sightwords.data.key import Member
 from sightwords.data.key_cache import image_keys
 from sightwords.errors import ArtefactError, DataError

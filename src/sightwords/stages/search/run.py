@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from sightwords.artefacts.run_folder import RunFolder
-from sightwords.data.catalog import Catalog, ImageSet, locate, open_catalog
+from sightwords.data.catalog import Catalog, open_catalog
+from sightwords.data.image_set import ImageSet, locate
 from sightwords.data.key import Member
 from sightwords.data.thumbnail import thumbnail_uri
 from sightwords.errors import DataError

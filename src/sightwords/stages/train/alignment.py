@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sightwords.align import LOSSES, AlignmentHead, TargetTransform, class_means, fit_whitening
 from sightwords.backbones import Backbone
-from sightwords.data.catalog import ImageSet
+from sightwords.data.image_set import ImageSet
 from sightwords.errors import ConfigError
 from sightwords.stages.train.batches import TextTargets
 from sightwords.stages.train.config import AlignConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sightwords.data.catalog import ImageSet
+from sightwords.data.image_set import ImageSet
 from sightwords.errors import ConfigError
 
 EFFECTIVE_BETA = 0.999

@@ -17,7 +17,7 @@ from sightwords.artefacts.description import Prompt
 from sightwords.artefacts.embedding_set import EmbeddingSet, TextRows
 from sightwords.artefacts.run_folder import RunFolder
 from sightwords.artefacts.run_labels import LabelShares, load_labels, save_labels
-from sightwords.data.catalog import ImageSet
+from sightwords.data.image_set import ImageSet
 from sightwords.errors import DataError
 from sightwords.labels import LabelNoise, Probe, folds_of
 from sightwords.progress import Progress

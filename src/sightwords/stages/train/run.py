@@ -14,11 +14,12 @@ from sightwords.artefacts.embedding_set import usable
 from sightwords.artefacts.run_folder import RunFolder
 from sightwords.artefacts.run_labels import LabelShares
 from sightwords.backbones import Backbone, build_backbone
-from sightwords.data.catalog import Catalog, hold_out, open_catalog
+from sightwords.data.catalog import Catalog, open_catalog
 from sightwords.data.config import HARDENING
 from sightwords.data.hardening import harden
 from sightwords.data.loader import TrainOrder
 from sightwords.data.randomness import torch_seeded
+from sightwords.data.sample import hold_out
 from sightwords.errors import ConfigError, DataError
 from sightwords.licence import warn_of_use
 from sightwords.progress import duration, stopwatch

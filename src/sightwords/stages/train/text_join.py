@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.data.catalog import ImageSet
+from sightwords.data.image_set import ImageSet
 from sightwords.data.randomness import derive_seed
 from sightwords.errors import ArtefactError
 from sightwords.stages.train.config import AlignConfig
