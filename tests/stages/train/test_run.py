@@ -176,7 +176,7 @@ def test_two_processes_train_what_one_trains(config, trainings, tmp_path, align,
     victim.write_bytes(victim.read_bytes()[:90])  # an unreadable image makes a process's share uneven
     run(config)
     two = replace(config, out=tmp_path / "two")
-    assert trainings.run(two, world_size=2)[0] == {0}, trainings.errors()
+    assert trainings.train(two, world_size=2)[0] == {0}, trainings.errors()
     one_by_name, two_by_name = weights(config), weights(two)
     for name, tensor in one_by_name.items():
         torch.testing.assert_close(two_by_name[name], tensor, rtol=1e-4, atol=1e-5)
@@ -188,7 +188,7 @@ def test_two_processes_train_what_one_trains(config, trainings, tmp_path, align,
 @pytest.mark.slow
 def test_torchrun_starts_the_processes(config, trainings, tmp_path):
     config = replace(config, epochs=1, model_kwargs=VIT)
-    assert trainings.run(config, world_size=2)[0] == {0}, trainings.errors()
+    assert trainings.train(config, world_size=2)[0] == {0}, trainings.errors()
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(json.dumps(_options(replace(config, out=tmp_path / "torchrun"))))
     launch = [

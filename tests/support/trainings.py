@@ -1,0 +1,51 @@
+"""Trainings in processes of their own, started one by one, which may be killed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+from pathlib import Path
+
+import timm  # noqa: F401
+import torch
+
+from sightwords.stages.train.config import TrainConfig
+from sightwords.stages.train.run import run
+from support.forks import Forks
+
+
+class Trainings(Forks):
+    """Starts trainings one by one and may kill them.
+
+    Args:
+        folder: for what it must write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("support.trainings:train", folder / "errors")
+        self._config = folder / "config.pickle"
+
+    def train(
+        self, config: TrainConfig, world_size: int = 1, kill_after_s: float | None = None
+    ) -> tuple[set[int], float]:
+        """Return the exit statuses and the seconds."""
+        self._config.write_bytes(pickle.dumps(config))
+        port = _free_port()
+        calls = [[rank, world_size, port, str(self._config)] for rank in range(world_size)]
+        return self.run(*calls, kill_after_s=kill_after_s)
+
+
+def train(rank: int, world_size: int, port: int, config: str) -> None:
+    """Train as one process of several, as torchrun would start it."""
+    torch.set_num_threads(1)
+    if world_size > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    run(pickle.loads(Path(config).read_bytes()))
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
