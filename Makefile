@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# tests of one file share what they make, so a file stays with one process; in the order of the folders, for files of few
-# but long tests would come last otherwise
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# one process more than there are processors, for many tests wait; tests of one file share what they make, so a file stays
+# with one process; in the order of the folders, for files of few but long tests would come last otherwise
+PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(4, 1 + os.cpu_count()))')
+PARALLEL := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-fast lint docs bench clean
 
