@@ -2,17 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# one process more than there are processors, for many tests wait; tests of one file share what they make, so a file stays
-# with one process; in the order of the folders, for files of few but long tests would come last otherwise
-PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(4, 1 + os.cpu_count()))')
-PARALLEL := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+# tests of one file share what they make, so a file stays with one process; in the order of the folders, for files of few
+# but long tests would come last otherwise
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast lint docs bench clean
+.PHONY: demo test pytest test-fast lint docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sightwords demo
 
-test: lint
+test: lint pytest
+
+pytest: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
 # leaves out the slow tests: the fast round while working

@@ -96,9 +96,9 @@ def code(text: str) -> Callable[[], Spent]:
     return lambda: python("-c", text)
 
 
-def measure(arms: dict[str, Callable[[], Spent]], repeats: int) -> dict[str, list[Spent]]:
-    """Return what each arm took in each repeat; they take turns, and a first round is not counted."""
-    rounds = [{name: arm() for name, arm in arms.items()} for _ in range(repeats + 1)][1:]
+def measure(arms: dict[str, Callable[[], Spent]], repeats: int, warm_up: int) -> dict[str, list[Spent]]:
+    """Return what each arm took in each repeat; they take turns, and the first `warm_up` rounds are not counted."""
+    rounds = [{name: arm() for name, arm in arms.items()} for _ in range(warm_up + repeats)][warm_up:]
     return {name: [found[name] for found in rounds] for name in arms}
 
 
@@ -117,6 +117,7 @@ def show(title: str, spent: dict[str, list[Spent]], wanted: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--warm-up", type=int, default=1, help="rounds before, for the disk's cache")
     parser.add_argument("--parts", nargs="+", default=["help", "import", "step"], choices=["help", "import", "step"])
     options = parser.parse_args(arguments)
 
@@ -137,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }  # fmt: skip
         for part in options.parts:
             title, arms, wanted = parts[part]
-            show(title, measure(arms, options.repeats), wanted)
+            show(title, measure(arms, options.repeats, options.warm_up), wanted)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "start.py"
 
 
 def figures(*parts):
-    command = [sys.executable, str(BENCHMARK), "--repeats", "1", "--parts", *parts]
+    command = [sys.executable, str(BENCHMARK), "--repeats", "1", "--warm-up", "0", "--parts", *parts]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.findall(r"^  (\S.*?) +([\d.]+) s +([\d.]+) s processor   / peer: ([\d.]+), ", printed, re.MULTILINE)
     return {name: (float(seconds), float(ratio)) for name, seconds, _, ratio in found}

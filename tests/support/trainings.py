@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import socket
 from pathlib import Path
 
 import timm  # noqa: F401
@@ -13,6 +12,7 @@ import torch
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.run import run
 from support.forks import Forks
+from support.ports import free_port
 
 
 class Trainings(Forks):
@@ -31,7 +31,7 @@ class Trainings(Forks):
     ) -> tuple[set[int], float]:
         """Return the exit statuses and the seconds."""
         self._config.write_bytes(pickle.dumps(config))
-        port = _free_port()
+        port = free_port()
         calls = [[rank, world_size, port, str(self._config)] for rank in range(world_size)]
         return self.run(*calls, kill_after_s=kill_after_s)
 
@@ -43,9 +43,3 @@ def train(rank: int, world_size: int, port: int, config: str) -> None:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     run(pickle.loads(Path(config).read_bytes()))
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

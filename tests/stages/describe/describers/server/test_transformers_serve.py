@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from sightwords.artefacts.description_set import Description, DescriptionSet
 from sightwords.errors import ArtefactError
 from sightwords.stages.describe.config import DescribeConfig
 from sightwords.stages.describe.run import run
+from support.ports import free_port
 
 pytestmark = pytest.mark.slow
 START_TIMEOUT_S = 300
@@ -28,9 +28,7 @@ class Server:
     """A `transformers serve` that can be killed and started again on the same port."""
 
     def __init__(self, model: Path, log: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.url, self.log = f"http://127.0.0.1:{port}/v1", log
         self.command = [str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--device", "cpu"]
         self.command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
