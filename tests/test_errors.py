@@ -32,3 +32,9 @@ def test_an_unreadable_image_survives_the_way_from_a_worker():
     assert (error.name, error.reason) == ("a.jpg", "cut short")
     with pytest.raises(errors.DataError, match="Cannot read the image a.jpg: cut short"):
         raise error
+
+
+def test_errors_cross_processes_with_their_message():
+    error = pickle.loads(pickle.dumps(UnknownNameError("module", "stages.1", ["layer1"])))
+    assert type(error) is UnknownNameError
+    assert str(error) == str(UnknownNameError("module", "stages.1", ["layer1"]))

@@ -25,6 +25,10 @@ from collections.abc import Iterable
 class SightwordsError(Exception):
     """Base of all errors that sightwords raises on purpose; the command line prints it without a traceback."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross from one process to another with the message, not by the arguments that it was made of."""
+        return _restored, (type(self), self.args), self.__dict__
+
 
 class ConfigError(SightwordsError, ValueError):
     """An option has a value that is not allowed."""
@@ -104,3 +108,9 @@ class RefusedRequestError(ModelError):
 
 class UnavailableError(ModelError):
     """A describer cannot be reached or used at all; asking it for other images is useless too."""
+
+
+def _restored(kind: type[SightwordsError], arguments: tuple[object, ...]) -> SightwordsError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
