@@ -23,7 +23,7 @@ from sightwords.stages.embed.plan import Counts
 from sightwords.stages.embed.precision import Precision, Trial, choose
 from sightwords.stages.embed.result import EmbedResult
 from sightwords.stages.embed.selection import Texts, read_texts
-from sightwords.stages.embed.store import WorkFolder, told
+from sightwords.stages.embed.work_folder import WorkFolder, told
 
 if TYPE_CHECKING:
     from sightwords.stages.embed.cluster import RayEncoders

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from sightwords.errors import ArtefactError
-from sightwords.stages.embed import store as module
+from sightwords.stages.embed import work_folder as module
 from sightwords.stages.embed.plan import BatchRule, Counts
-from sightwords.stages.embed.store import WorkFolder, told
+from sightwords.stages.embed.work_folder import WorkFolder, told
 
 RULE = BatchRule(4, None, 2)
 PLAN = {"texts": "abc", "encoder": "x", "precision": "fp32", "trial": None}
@@ -213,7 +213,7 @@ LIMITED = """
     import numpy as np
     from sightwords.errors import ArtefactError
     from sightwords.stages.embed.plan import BatchRule, Counts
-    from sightwords.stages.embed.store import WorkFolder
+    from sightwords.stages.embed.work_folder import WorkFolder
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
     work = WorkFolder(Path(sys.argv[1]))
     try:
