@@ -6,11 +6,8 @@ vision-language model on disk, the network and the number of epochs by small one
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +19,7 @@ from torch import nn
 import sightwords
 from sightwords.align import AlignmentHead
 from sightwords.cli import app
+from support.commands import Commands
 from support.images import write_class_folders
 from support.tiny_vlm import build_llava
 
@@ -61,16 +59,12 @@ def session(tmp_path_factory):
     lines = [line for code in printed for line in replaced(one_line(code), folder).splitlines() if line.strip()]
     commands = list(dict.fromkeys(lines))
     assert len(commands) == 10
-    env = {
-        **os.environ,
-        "SIGHTWORDS_CACHE": str(folder / "cache"),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
     told = {}
-    for command in commands:
-        done = subprocess.run(command.split(), cwd=folder, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        told[command] = done.stdout
+    with Commands(folder) as typed:
+        for line in commands:
+            done = typed.type(line)
+            assert done.status == 0, f"{line}\n{done.output}\n{done.errors}"
+            told[line] = done.output
     return folder, told
 
 
