@@ -15,18 +15,30 @@ from sightwords.stages.train.config import TrainConfig
 SHRUNK = 1.5
 
 
-def kept_pictures(config: TrainConfig, catalog: Catalog, spec: InputSpec) -> CachePlan | None:
-    """Return where pictures are kept, shrunk to what crops and evaluation can use; None where --cache-gb is 0.
+def kept_pictures(config: TrainConfig, catalog: Catalog, spec: InputSpec, split: str) -> CachePlan | None:
+    """Return where the pictures of a split are kept, and how small; None where --cache-gb is 0.
+
+    Those to evaluate are kept at the size to which evaluation resizes, so that the network is given the very pixels
+    that it is given without the cache.
 
     Args:
-        config: says where the images are, and how many gigabytes there are.
+        config: says where the images are, and how many gigabytes there are for all splits.
         catalog: the images of all splits.
         spec: what the network takes.
+        split: `train`, or one to evaluate.
     """
     if not config.cache_gb:
         return None
     places = [str(Path(place).absolute()) for place in (config.images, config.train, config.val) if place]
     size = InputSize(spec.image_size, spec.interpolation, config.crop_pct or spec.crop_pct)
-    num_images = sum(len(images) for images in catalog.splits.values())
-    shorter = max(size.resized, math.ceil(SHRUNK * size.image_size))
-    return plan_cache("\0".join(places), num_images, config.cache_gb, shorter, spec.interpolation)
+    shorter = dict.fromkeys(catalog.splits, size.resized)
+    shorter["train"] = max(size.resized, math.ceil(SHRUNK * size.image_size))
+    pixels = {name: len(images) * shorter[name] ** 2 for name, images in catalog.splits.items()}
+    together = sum(pixels[name] for name in catalog.splits if shorter[name] == shorter[split])  # they share a file
+    return plan_cache(
+        "\0".join(places),
+        sum(len(images) for images in catalog.splits.values()),
+        config.cache_gb * together / sum(pixels.values()),
+        shorter[split],
+        spec.interpolation,
+    )

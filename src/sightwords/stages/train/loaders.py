@@ -54,7 +54,7 @@ def evaluation_loader(
         group.device.type == "cuda",
         group.rank,
         group.world_size,
-        kept_pictures(config, catalog, spec),
+        kept_pictures(config, catalog, spec, split),
     )
 
 
@@ -92,7 +92,7 @@ def training_batches(
         config.workers,
         pin_memory,
         TextJoins(text) if text else None,
-        kept_pictures(config, catalog, spec),
+        kept_pictures(config, catalog, spec, "train"),
         labels,
     )
     return iter(loader)
