@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from sightwords.stages.compare.record import Cell, Record
-from sightwords.stages.compare.report.figures import check_installed, colours_of, condition_plot
+from sightwords.stages.compare.report.figures import check_installed, condition_plot, looks_of
 from sightwords.stages.compare.report.gains import class_gains, condition_levels, metric_table, severities
 from sightwords.stages.compare.report.page import write_report, write_tables
 from sightwords.stages.compare.report.rows import EffectRow, Example, Fixed, ReportData
@@ -136,8 +136,12 @@ def test_figures_by_hand(data):
     assert rows[0][2][1:] == ["10.0", "40.0", "30.0"]
 
 
-def test_an_arm_has_one_colour_and_the_baseline_is_grey():
-    assert colours_of(["baseline", "a", "b"]) == {**colours_of(["a", "b"]), "baseline": "#8a8a8a"}
+def test_an_arm_has_one_look_and_the_baseline_is_grey():
+    looks = looks_of(["baseline", *"abcdefghi"])
+    assert looks == {**looks_of("abcdefghi"), "baseline": ("#8a8a8a", "-")}
+    assert len(set(looks.values())) == 10
+    assert looks["g"].colour == looks["a"].colour
+    assert (looks["a"].filling, looks["g"].filling) == (looks["a"].colour, "none")
 
 
 def test_a_missing_library_is_told(monkeypatch):

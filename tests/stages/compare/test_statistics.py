@@ -11,7 +11,7 @@ from sightwords.stages.compare.statistics import (
     student_interval,
     summarize,
 )
-from sightwords.stages.compare.verdict import verdict
+from sightwords.stages.compare.verdict import caveats, verdict
 
 
 def arm(draw: np.random.Generator, ease_N: np.ndarray, num_seeds: int, spread: float, gain: float = 0.0) -> np.ndarray:
@@ -124,8 +124,8 @@ NOTHING = student_interval(0.003, 0.006, 1e6)
 LOSS = student_interval(-0.03, 0.005, 1e6)
 
 
-def say(effect: Interval, controls: dict[str, Interval], against: dict[str, Interval], num_seeds: int = 5) -> str:
-    return verdict("aligned", effect, effect.p_value, controls, against, 3, num_seeds, 1049)
+def say(effect: Interval, controls: dict[str, Interval], against: dict[str, Interval]) -> str:
+    return verdict("aligned", effect, effect.p_value, controls, against, 3, 5, 1049)
 
 
 def test_verdict_of_a_gain_beyond_class_names():
@@ -156,9 +156,10 @@ def test_verdict_of_a_loss():
 def test_significance_is_judged_after_correction():
     text = verdict("aligned", WIN, 0.2, {}, {}, 3, 5, 100)
     assert text.startswith("No difference")
+    assert text.endswith("of several arms one may look so by chance (adjusted p = 0.2).")
+    assert "by chance" not in say(NOTHING, {}, {})
 
 
-def test_verdict_names_what_was_not_done():
-    text = say(WIN, {}, {}, num_seeds=1)
-    assert "Without a control" in text
-    assert "With one seed" in text
+def test_what_was_not_done_is_named():
+    assert [text.split()[:3] for text in caveats(0, 1)] == [["Without", "a", "control"], ["With", "one", "seed"]]
+    assert caveats(1, 2) == []

@@ -11,7 +11,7 @@ from sightwords.stages.compare.arms import CONTROLS
 from sightwords.stages.compare.record import BASELINE, Record, right_answers
 from sightwords.stages.compare.report.rows import ALL_MODELS
 from sightwords.stages.compare.statistics import SIGNIFICANT, Interval, holm, mcnemar, paired_interval, summarize
-from sightwords.stages.compare.verdict import verdict
+from sightwords.stages.compare.verdict import caveats, verdict
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Analysis:
     Attributes:
         records: the trainings; in each beside a baseline, `mcnemar_p` is among the metrics.
         effects: of every condition, network and arm, the summary over networks last.
-        verdicts: a sentence for each condition and arm that is no control.
+        verdicts: sentences for each condition and arm that is no control, and what they leave open.
     """
 
     records: list[Record]
@@ -77,6 +77,11 @@ class Analysis:
         """Names of the arms, the baseline first."""
         return sorted(_distinct(record.cell.arm for record in self.records), key=lambda arm: arm != BASELINE)
 
+    @property
+    def num_seeds(self) -> int:
+        """How many seeds there are."""
+        return len({record.cell.seed for record in self.records})
+
     def table(self) -> str:
         """Return accuracies and gains as plain text."""
         width = max(len(name) for name in [*self.models, ALL_MODELS, *self.arms]) + 2
@@ -106,6 +111,8 @@ def analyse(records: Sequence[Record]) -> Analysis:
         summaries = _effects(condition, ALL_MODELS, {arm: summarize(found) for arm, found in by_arm.items()})
         effects += summaries
         verdicts += [_verdict(cells, bare, one, summaries) for one in summaries if one.arm not in CONTROLS]
+    if verdicts:
+        verdicts += caveats(len(CONTROLS.keys() & set(arms)), bare.num_seeds)
     return Analysis(bare.records, effects, verdicts)
 
 
@@ -143,9 +150,7 @@ def _verdict(cells: _Cells, found: Analysis, effect: Effect, summaries: Sequence
         control: summarize([cells.difference(effect.condition, m, control, effect.arm) for m in found.models])
         for control in controls
     }
-    first = found.records[0]
-    num_seeds = len({record.cell.seed for record in found.records})
-    sizes = (len(found.models), num_seeds, len(first.keys))
+    sizes = (len(found.models), found.num_seeds, len(found.records[0].keys))
     text = verdict(effect.arm, effect.interval, effect.adjusted_p, controls, against, *sizes)
     return text if len(found.conditions) == 1 else f"{effect.condition}: {text}"
 

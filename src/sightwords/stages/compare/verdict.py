@@ -48,13 +48,28 @@ def verdict(
     elif adjusted_p < SIGNIFICANT and effect.high < 0:
         first = f"{arm} is below the baseline by {_of(_negated(effect))} over {counts} (adjusted p {_p(adjusted_p)})."
     else:
-        first = f"No difference between {arm} and the baseline is shown: {_signed(effect)} over {counts}."
+        first = f"No difference between {arm} and the baseline is shown: {_signed(effect)} over {counts}"
+        apart = effect.low > 0 or effect.high < 0
+        first += f"; of several arms one may look so by chance (adjusted p {_p(adjusted_p)})." if apart else "."
     told = [_control(name, arm, controls[name], against) for name, against in against_controls.items()]
-    if not told:
-        told = ["Without a control it is open whether the meaning of the text matters (--arms class_name shuffled)."]
+    return " ".join([first, *told])
+
+
+def caveats(num_controls: int, num_seeds: int) -> list[str]:
+    """Return what all verdicts of a comparison leave open.
+
+    Args:
+        num_controls: arms that are controls.
+        num_seeds: seeds of each network.
+    """
+    told = []
+    if not num_controls:
+        told.append(
+            "Without a control it is open whether the meaning of the text matters (--arms class_name shuffled)."
+        )
     if num_seeds == 1:
         told.append("With one seed the intervals are over images alone: another seed may differ by more.")
-    return " ".join([first, *told])
+    return told
 
 
 def _control(name: str, arm: str, control: Interval, against: Interval) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which colour-blind people tell apart; the baseline is grey
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+Line = Literal["-", "--", ":"]
+LINES: tuple[Line, ...] = ("-", "--", ":")  # of the first six arms, the next six, and those after them
 GREY = "#8a8a8a"
 DPI = 180
 MAX_COLUMNS = 4
@@ -27,10 +30,27 @@ THEMES = {"light": ("#23211e", "#d9d4cb"), "dark": ("#e7e4de", "#45474c")}
 Drawing = Callable[[], "Figure"]
 
 
-def colours_of(arms: Iterable[str]) -> dict[str, str]:
-    """Return the colour of each arm, the same in every picture."""
+class Look(NamedTuple):
+    """How an arm is drawn."""
+
+    colour: str
+    line: Line
+
+    @property
+    def filling(self) -> str:
+        """The colour inside of its markers: none where its colour is another arm's too."""
+        return self.colour if self.line == LINES[0] else "none"
+
+    def options(self) -> dict[str, Any]:
+        """Return matplotlib's options for a line with markers."""
+        return {"color": self.colour, "linestyle": self.line, "markerfacecolor": self.filling}
+
+
+def looks_of(arms: Iterable[str]) -> dict[str, Look]:
+    """Return the look of each arm, the same in every picture."""
+    looks = [Look(colour, line) for line in LINES for colour in COLOURS]
     others = [arm for arm in arms if arm != BASELINE]
-    return {BASELINE: GREY, **{arm: COLOURS[number % len(COLOURS)] for number, arm in enumerate(others)}}
+    return {BASELINE: Look(GREY, LINES[0])} | dict(zip(others, itertools.cycle(looks), strict=False))
 
 
 def check_installed() -> None:
@@ -77,7 +97,7 @@ def _axes(
 def interval_plot(effects: Sequence[EffectRow]) -> Figure:
     """Draw the gain of each arm with its interval, a line for each network, a panel for each condition."""
     conditions, arms = _distinct(e.condition for e in effects), _distinct(e.arm for e in effects)
-    models, colours = _distinct(e.model for e in effects), colours_of(_distinct(e.arm for e in effects))
+    models, looks = _distinct(e.model for e in effects), looks_of(arms)
     height = 0.6 + len(models) * (0.16 + 0.13 * len(arms))
     figure, axes = _axes(len(conditions), 4.2 if len(conditions) > 1 else 7.2, height, 2, sharey=True)
     for axis, condition in zip(axes, conditions, strict=True):
@@ -87,10 +107,11 @@ def interval_plot(effects: Sequence[EffectRow]) -> Figure:
             sides = [[100 * (effect.mean - effect.low)], [100 * (effect.high - effect.mean)]]
             marker, size = ("D", 6) if effect.model == ALL_MODELS else ("o", 4)
             first = effect.model == models[0]
-            axis.errorbar(
-                [100 * effect.mean], [place], xerr=sides, fmt=marker, markersize=size, color=colours[effect.arm],
-                linewidth=1.6, label=effect.arm if first else None,
+            drawn = axis.errorbar(
+                [100 * effect.mean], [place], xerr=sides, marker=marker, markersize=size, linewidth=1.6,
+                label=effect.arm if first else None, **looks[effect.arm].options(),
             )  # fmt: skip
+            drawn.lines[2][0].set_linestyle(looks[effect.arm].line)
         axis.set_yticks(range(len(models)), models)
         axis.set_title(condition, loc="left")
         axis.set_xlabel("gain over the baseline, points of top-1, 95% interval")
@@ -109,13 +130,13 @@ def curve_plot(records: Sequence[Record]) -> Figure:
     shown["train_align_loss"] = "alignment loss"
     names = [name for name in shown if any(name in line for r in records for line in r.history)]
     figure, axes = _axes(len(names) * len(models), 2.6, 2.0, len(models), sharex="col")
-    colours = colours_of(arms)
+    looks = looks_of(arms)
     for row, name in enumerate(names):
         for column, model in enumerate(models):
             axis = axes[row * len(models) + column]
             for arm in arms:
                 own = [r for r in records if (r.cell.model, r.cell.arm) == (model, arm)]
-                _curves(axis, own, name, colours[arm], arm)
+                _curves(axis, own, name, looks[arm], arm)
             if not row:
                 axis.set_title(model, loc="left")
             if not column:
@@ -127,17 +148,18 @@ def curve_plot(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _curves(axis: Axes, records: Sequence[Record], name: str, colour: str, label: str) -> None:
+def _curves(axis: Axes, records: Sequence[Record], name: str, look: Look, label: str) -> None:
     scale = 100 if name == "val_top1" else 1
     lines = [{line["epoch"]: scale * line[name] for line in r.history if name in line} for r in records]
     lines = [line for line in lines if line]
     if not lines:
         return
     for line in lines if len(lines) > 1 else []:
-        axis.plot(list(line), list(line.values()), color=colour, linewidth=0.5, alpha=0.4)
+        axis.plot(list(line), list(line.values()), linewidth=0.5, alpha=0.4, **look.options())
     epochs = sorted(set.intersection(*(set(line) for line in lines)))
     means = [np.mean([line[epoch] for line in lines]) for epoch in epochs]
-    axis.plot(epochs, means, color=colour, linewidth=1.6, label=label, marker="." if len(epochs) < 3 else None)
+    marker = "." if len(epochs) < 3 else None
+    axis.plot(epochs, means, linewidth=1.6, label=label, marker=marker, **look.options())
 
 
 def condition_plot(records: Sequence[Record]) -> Figure:
@@ -147,11 +169,11 @@ def condition_plot(records: Sequence[Record]) -> Figure:
     titles |= {"long-tail": "first class against the last", "label-fraction": "share of the labels"}
     figure, axes = _axes(len(kinds), 3.4, 2.8, sharey=True)
     for axis, (kind, levels) in zip(axes, kinds.items(), strict=True):
-        for arm, colour in colours_of(_distinct(r.cell.arm for r in records)).items():
+        for arm, look in looks_of(_distinct(r.cell.arm for r in records)).items():
             own = [[r.metrics["top1"] for r in records if (r.cell.condition, r.cell.arm) == (name, arm)]
                    for name in levels.values()]  # fmt: skip
             means = [100 * np.mean(values) for values in own]
-            axis.plot(list(levels), means, color=colour, marker="o", markersize=4, linewidth=1.4, label=arm)
+            axis.plot(list(levels), means, marker="o", markersize=4, linewidth=1.4, label=arm, **look.options())
         if kind != "label-noise":
             axis.set_xscale("log")
             axis.set_xticks(list(levels), [f"{level:g}" for level in levels], minor=False)
@@ -170,7 +192,7 @@ def class_gain_plot(records: Sequence[Record], arm: str, names: dict[str, str], 
         gains = gains[: num_shown // 2] + gains[-num_shown // 2 :]
     figure, axes = _axes(1, 7.2, 0.7 + 0.19 * len(gains))
     values = [100 * gain for _, gain in gains]
-    colour = colours_of(_distinct(r.cell.arm for r in records))[arm]
+    colour = looks_of(_distinct(r.cell.arm for r in records))[arm].colour
     axes[0].barh(range(len(gains)), values, color=[colour if value >= 0 else GREY for value in values], height=0.7)
     axes[0].set_yticks(range(len(gains)), [_short(names.get(label, label)) for label, _ in gains])
     axes[0].invert_yaxis()
@@ -185,7 +207,7 @@ def reliability_plot(records: Sequence[Record], num_bins: int = 10) -> Figure:
     arms = _distinct(r.cell.arm for r in records)
     figure, axes = _axes(1, 4.4, 3.8)
     axes[0].plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
-    for arm, colour in colours_of(arms).items():
+    for arm, look in looks_of(arms).items():
         own = [r for r in records if r.cell.arm == arm]
         scores, correct = (np.concatenate([getattr(r, name) for r in own]) for name in ("scores", "correct"))
         bins = np.minimum((scores * num_bins).astype(int), num_bins - 1)
@@ -193,7 +215,7 @@ def reliability_plot(records: Sequence[Record], num_bins: int = 10) -> Figure:
         points = [(scores[bins == b].mean(), correct[bins == b].mean()) for b in full]
         errors = [r.metrics["ece"] for r in own if "ece" in r.metrics]
         label = f"{arm} (ECE {100 * float(np.mean(errors)):.1f}%)" if errors else arm
-        axes[0].plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3, linewidth=1.4, label=label)
+        axes[0].plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.4, label=label, **look.options())
     axes[0].set_xlabel("score of the predicted class")
     axes[0].set_ylabel("share that is right")
     axes[0].set_aspect("equal")
@@ -208,11 +230,11 @@ def corruption_plot(records: Sequence[Record]) -> Figure:
     kinds = severities(records)
     figure, axes = _axes(len(kinds), 2.4, 2.0, sharey=True)
     for axis, (kind, levels) in zip(axes, kinds.items(), strict=True):
-        for arm, colour in colours_of(arms).items():
+        for arm, look in looks_of(arms).items():
             own = [r for r in records if r.cell.arm == arm]
             names = ["top1", *(f"corruption_{kind}_{level}" for level in levels)]
             means = [100 * np.mean([r.metrics[name] for r in own]) for name in names]
-            axis.plot([0, *levels], means, color=colour, linewidth=1.4, label=arm)
+            axis.plot([0, *levels], means, linewidth=1.4, label=arm, **look.options())
         axis.set_title(kind.replace("_", " "), loc="left")
         axis.grid(linewidth=0.5)
     axes[0].set_ylabel("top-1, %")
