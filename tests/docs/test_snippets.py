@@ -60,9 +60,9 @@ def session(tmp_path_factory):
     commands = list(dict.fromkeys(lines))
     assert len(commands) == 10
     told = {}
-    with Commands(folder) as typed:
+    with Commands(folder) as shell:
         for line in commands:
-            done = typed.type(line)
+            done = shell.enter(line)
             assert done.status == 0, f"{line}\n{done.output}\n{done.errors}"
             told[line] = done.output
     return folder, told

@@ -41,7 +41,7 @@ class Commands(Forks):
         super().__init__("support.commands:command", folder / "errors")
         self._folder, self._output = folder, folder / "output"
 
-    def type(self, line: str) -> Done:
+    def enter(self, line: str) -> Done:
         """Run a line."""
         (status,), _ = self.run([line, str(self._folder), str(self._output)])
         return Done(status, self._output.read_text(), self.errors())
