@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from sightwords.stages.compare.analysis import analyse
 from sightwords.stages.compare.record import Cell, Record
 from sightwords.stages.compare.report.figures import check_installed, condition_plot, looks_of
 from sightwords.stages.compare.report.gains import class_gains, condition_levels, metric_table, severities
@@ -134,6 +135,13 @@ def test_figures_by_hand(data):
     headings, rows = metric_table(chosen)
     assert headings == ["top-1", "calibration error", "kNN of features", "corrupted"]
     assert rows[0][2][1:] == ["10.0", "40.0", "30.0"]
+
+
+def test_what_verdicts_leave_open_is_said_once_behind_them(data):
+    arms = ["baseline", "aligned", "other"]
+    found = analyse([record("clean", "resnet18", arm, 0) for arm in arms]).verdicts
+    assert [text.split(" ")[0] for text in found[2:]] == ["Without", "With"]
+    assert not any("Without a control" in text for text in analyse(data.records).verdicts)
 
 
 def test_an_arm_has_one_look_and_the_baseline_is_grey():
