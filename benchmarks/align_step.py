@@ -32,7 +32,7 @@ CASES = [("resnet50", 224, 8), ("vit_small_patch16_224", 224, 8), ("resnet18", 6
 WAYS = {
     "baseline": None,
     "aligned": sightwords.AlignConfig(),
-    "aligned, balanced": sightwords.AlignConfig(weighting="gradient_balanced", weight=0.5, targets="centred"),
+    "aligned, balanced": sightwords.AlignConfig(weighting="gradient_balanced", weight=0.5, targets="centered"),
 }
 
 
@@ -51,7 +51,7 @@ def write_text(folder: Path, photos: Path) -> Path:
 
 
 def step_of(config: sightwords.TrainConfig) -> Callable[[], None]:
-    """Return one optimiser step of a training, on a batch that lies ready."""
+    """Return one optimizer step of a training, on a batch that lies ready."""
     with processes(config.device) as group:
         catalog = open_catalog(config, show=False)
         loop, text, first = prepare(config, catalog, sightwords.RunFolder(config.out), group)

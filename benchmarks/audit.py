@@ -3,7 +3,7 @@
     python benchmarks/audit.py IMAGES --embeddings E [--share 0.05] [--seeds 10] [--run RUN]
 
 A share of the labels, drawn afresh for each seed, becomes another class, drawn evenly. The audit is that of `sightwords
-audit` (each image is judged by what is learnt from others, never from one with the same text) and sees the swapped
+audit` (each image is judged by what is learned from others, never from one with the same text) and sees the swapped
 labels alone. Labels that were wrong before count as right ones, so that precision is a little too low.
 
 - precision at the share: of as many images as were swapped, the most suspicious ones, how many were swapped (this is
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student_t
 
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import ImagesConfig
 from sightwords.stages.audit.config import AuditConfig

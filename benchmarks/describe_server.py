@@ -94,7 +94,7 @@ class FixedTimeServer(asyncio.Protocol):
     def answer(self, is_chat: bool) -> None:
         FixedTimeServer.num_requests += is_chat
         # no two texts are the same: what many images share would be rejected
-        text = f"Coloured noise with a fine grain all over, the picture number {self.num_requests} of this kind."
+        text = f"Colored noise with a fine grain all over, the picture number {self.num_requests} of this kind."
         told = {"num_requests": self.num_requests, "data": [{"id": MODEL}]}
         if is_chat:
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
@@ -171,7 +171,7 @@ def spliced_body(picture: str) -> dict[str, Any]:
 def describe(folder: Path, url: str, num_samples: int, concurrency: int) -> Timing:
     """Time `sightwords.describe`; when answers arrived is read from the set that it wrote."""
     import sightwords
-    from sightwords.artefacts.description_set import DescriptionSet
+    from sightwords.artifacts.description_set import DescriptionSet
 
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "d.db"

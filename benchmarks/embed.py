@@ -30,9 +30,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sightwords.artefacts.description import DescriberInfo, Description, Prompt
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.description import DescriberInfo, Description, Prompt
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.encoders import open_encoder
 from sightwords.encoders.minilm import model_folder
 from sightwords.stages.embed.config import EmbedConfig

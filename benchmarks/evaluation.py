@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation.py --model resnet10t --image-size 224 --images 256 --repeats 5
 
-The same network, files, input size (resize, centre crop, bicubic), batch and threads; accuracies in both. `timm` is its
+The same network, files, input size (resize, center crop, bicubic), batch and threads; accuracies in both. `timm` is its
 loader with prefetcher and what its validate.py does in a step; `sightwords` is the pass of `sightwords evaluate`.
 `loader` is either's without the network.
 """

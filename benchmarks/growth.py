@@ -46,7 +46,7 @@ import numpy as np
 TOLERANCE = 0.15
 SIDE = 16
 FILLER = "a small bird with red wings stands on the long branch beside an old stone wall in front of water " * 5
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a8a8a")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a8a8a")
 TRAINING = "--model resnet10t --image-size 32 --batch-size 64 --epochs 2 --workers 0 --device cpu --eval-every 2"
 
 
@@ -133,7 +133,7 @@ def import_all(folder: Path, size: int) -> Callable[[], object]:
 
 
 def insert(folder: Path, size: int) -> Callable[[], object]:
-    from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+    from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
 
     def rows(place: tuple[int, int]) -> Iterator[Description]:
         for number in range(size):
@@ -160,7 +160,7 @@ def bare_insert(folder: Path, size: int) -> Callable[[], object]:
 
 
 def iterate(folder: Path, size: int) -> Callable[[], object]:
-    from sightwords.artefacts.description_set import DescriptionSet
+    from sightwords.artifacts.description_set import DescriptionSet
 
     def work() -> None:
         with DescriptionSet(folder / f"{size}.db") as store:
@@ -178,7 +178,7 @@ def bare_iterate(folder: Path, size: int) -> Callable[[], object]:
 
 
 def index(folder: Path, size: int) -> Callable[[], object]:
-    from sightwords.artefacts.embedding_set import EmbeddingSet
+    from sightwords.artifacts.embedding_set import EmbeddingSet
     from sightwords.stages.embed.config import EmbedConfig
     from sightwords.stages.embed.selection import read_texts
 
@@ -192,7 +192,7 @@ def index(folder: Path, size: int) -> Callable[[], object]:
 
 
 def join(folder: Path, size: int) -> Callable[[], object]:
-    from sightwords.artefacts.embedding_set import EmbeddingSet
+    from sightwords.artifacts.embedding_set import EmbeddingSet
 
     keys = [key_of(number) for number in range(size)]
 
@@ -312,9 +312,9 @@ def draw(file: Path, found: dict[str, dict[int, Found]]) -> None:
         figure = Figure(figsize=(10, 4.4))
         panels = figure.subplots(1, 2)
         for part, (axes, title) in enumerate(zip(panels, ("Processor time, seconds", "Peak memory, MB"), strict=True)):
-            for colour, (name, sizes) in zip(COLOURS, found.items(), strict=False):
+            for color, (name, sizes) in zip(COLORS, found.items(), strict=False):
                 line = "o-" if name in OF_ROWS else "s--"
-                axes.loglog(list(sizes), [one[part] for one in sizes.values()], line, color=colour, label=name, ms=4)
+                axes.loglog(list(sizes), [one[part] for one in sizes.values()], line, color=color, label=name, ms=4)
             low, high = axes.get_xlim()
             start = axes.get_ylim()[0]
             axes.plot([low, high], [start, start * high / low], ":", color="#555555", label="linear")

@@ -1,9 +1,9 @@
-"""How fast do JPEG files become normalised batches, on one core? Against timm's loader and torchvision's.
+"""How fast do JPEG files become normalized batches, on one core? Against timm's loader and torchvision's.
 
     python benchmarks/loader.py --image-size 224 --images 256 --repeats 5
 
-Every way makes the same: random crop (8 to 100 % of the area, bicubic), flip, a batch of 64, normalised, float32, in
-this process with one thread. `timm` is `timm.data.create_loader`, with and without its prefetcher, which normalises
+Every way makes the same: random crop (8 to 100 % of the area, bicubic), flip, a batch of 64, normalized, float32, in
+this process with one thread. `timm` is `timm.data.create_loader`, with and without its prefetcher, which normalizes
 whole batches (the faster counts). `torchvision` is ImageFolder with transforms v2. `sightwords` is the loader that
 `sightwords train` uses, and `cached` the same with `--cache-gb`, from the second epoch on.
 """

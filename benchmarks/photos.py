@@ -24,8 +24,8 @@ def photo(height: int, width: int, seed: int) -> Image.Image:
     for _ in "rgb":
         layer = np.fft.irfft2(np.fft.rfft2(draw.normal(size=(height, width))) / frequency, s=(height, width))
         layers.append((layer - layer.mean()) / layer.std())
-    grey, *colours = layers
-    channels = [grey, *(0.8 * grey + 0.2 * colour for colour in colours)]
+    gray, *colors = layers
+    channels = [gray, *(0.8 * gray + 0.2 * color for color in colors)]
     return Image.fromarray(np.clip(128 + 50 * np.stack(channels, axis=2), 0, 255).astype(np.uint8))
 
 

@@ -7,7 +7,7 @@
 - merge: answers a second that go from one set into another of the same size
 - images: time to list them and resident memory for each, in a folder of tiny files
 - embedding set: bytes of an index row
-- planning the vectors: texts a second that one process tokenises and sorts into batches (builtin:minilm), which is what
+- planning the vectors: texts a second that one process tokenizes and sorts into batches (builtin:minilm), which is what
   the driver of a Ray cluster does
 - Ray: processor time of the driver for each image, without a model: bytes of 110 kB go to two workers on this machine,
   a text comes back
@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import ImagesConfig
 from sightwords.encoders import open_encoder

@@ -54,8 +54,8 @@ def key_of(number: int) -> str:
 
 
 def write_set(folder: Path, rows: int, dimension: int) -> None:
-    """Write the embedding set; its vectors are one block of normalised rows, again and again."""
-    from sightwords.artefacts.embedding_set import EmbeddingSet
+    """Write the embedding set; its vectors are one block of normalized rows, again and again."""
+    from sightwords.artifacts.embedding_set import EmbeddingSet
 
     block = np.random.default_rng(0).standard_normal((min(BLOCK_ROWS, rows), dimension), np.float32)
     block = (block / np.linalg.norm(block, axis=1, keepdims=True)).astype(np.float16)

@@ -16,20 +16,20 @@ from torch import Tensor
 import sightwords
 
 SHAPES = ("disc", "square", "triangle")
-COLOURS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (50, 80, 220), "yellow": (230, 210, 40)}
+COLORS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (50, 80, 220), "yellow": (230, 210, 40)}
 SIZE = 32
 
 
-def draw(shape: str, colour: str, random: np.random.Generator) -> Image.Image:
+def draw(shape: str, color: str, random: np.random.Generator) -> Image.Image:
     image = Image.fromarray(random.integers(90, 160, (SIZE, SIZE, 3), np.uint8))
     left, top = random.integers(2, 10, 2)
     side = random.integers(14, 20)
     box = (left, top, left + side, top + side)
     pen = ImageDraw.Draw(image)
     if shape == "triangle":
-        pen.polygon([(box[0], box[3]), (box[2], box[3]), ((box[0] + box[2]) / 2, box[1])], COLOURS[colour])
+        pen.polygon([(box[0], box[3]), (box[2], box[3]), ((box[0] + box[2]) / 2, box[1])], COLORS[color])
     else:
-        {"disc": pen.ellipse, "square": pen.rectangle}[shape](tuple(map(float, box)), COLOURS[colour])
+        {"disc": pen.ellipse, "square": pen.rectangle}[shape](tuple(map(float, box)), COLORS[color])
     return image
 
 
@@ -37,11 +37,11 @@ def save_images(folder: Path, num_images: int = 48) -> list[Path]:
     """Save images as folder/train/SHAPE/*.png, and their descriptions as folder/descriptions.csv; return the files."""
     random, rows = np.random.default_rng(0), []
     for number in range(num_images):
-        shape, colour = SHAPES[number % len(SHAPES)], str(random.choice(list(COLOURS)))
+        shape, color = SHAPES[number % len(SHAPES)], str(random.choice(list(COLORS)))
         path = folder / "train" / shape / f"{number:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw(shape, colour, random).save(path)
-        rows.append((path.relative_to(folder), f"A {colour} {shape} on a grey ground."))
+        draw(shape, color, random).save(path)
+        rows.append((path.relative_to(folder), f"A {color} {shape} on a gray ground."))
     with (folder / "descriptions.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "text"), *rows])
     return [folder / row[0] for row in rows]

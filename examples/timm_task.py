@@ -1,7 +1,7 @@
 """A task for timm's train.py (timm >= 1.0.27), taught by text: python examples/timm_task.py FOLDER
 
 `TextTask` and `TextReader` go into a copy of train.py as docs/loops.md says; what follows them here is what train.py
-does with any task, with timm's own loader, optimiser, EMA, evaluator and checkpoints.
+does with any task, with timm's own loader, optimizer, EMA, evaluator and checkpoints.
 """
 
 from __future__ import annotations

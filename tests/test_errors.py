@@ -18,7 +18,7 @@ def test_every_error_is_in_the_tree_of_the_docstring():
 def test_an_unknown_name_is_answered_with_the_nearest():
     error = UnknownNameError("model", "resnet5", ["resnet50", "vit", "resnet18"], "Look here.")
     assert str(error) == "Unknown model 'resnet5'. Did you mean: resnet50, resnet18. Look here."
-    assert str(UnknownNameError("colour", "zzz", ["red", "blue"])) == "Unknown colour 'zzz'. Known are: blue, red."
+    assert str(UnknownNameError("color", "zzz", ["red", "blue"])) == "Unknown color 'zzz'. Known are: blue, red."
     many = UnknownNameError("thing", "zzz", [f"a{i:02d}" for i in range(30)])
     assert "and 10 more" in str(many)
 

@@ -33,7 +33,7 @@ from sightwords.files import atomic_path
 from sightwords.progress import Progress, duration, stopwatch
 
 PACKAGES = ("fonts-noto-color-emoji", "unicode-cldr-core", "unicode-data")
-LICENCES = {
+LICENSES = {
     "fonts-noto-color-emoji": "SIL Open Font License 1.1",
     "unicode-cldr-core": "Unicode-DFS-2016",
     "unicode-data": "Unicode License Agreement, Data Files and Software",
@@ -42,7 +42,7 @@ STRIKE_PX = 109  # the only size of the bitmaps in the font; FreeType refuses ev
 MIN_CLASS_EMOJI = 8
 EXCLUDED_GROUPS = {"Flags": "flag", "Component": "component"}
 SKIN_TONES = frozenset(range(0x1F3FB, 0x1F3FF + 1))
-EMOJI_STYLE = "\ufe0f"  # asks for the coloured form; CLDR leaves it out of its keys
+EMOJI_STYLE = "\ufe0f"  # asks for the colored form; CLDR leaves it out of its keys
 OWN_ENTRIES = frozenset({"train", "val", "descriptions.csv", "meta.json"})
 MADE_BY = "benchmarks/emoji/prepare.py"
 EMOJI_LINE = re.compile(r"([0-9A-F]+(?: [0-9A-F]+)*)\s*;\s*([a-z-]+)\s*#\s*\S+\s+E\d+\.\d+\s+(.+)")
@@ -218,7 +218,7 @@ class GlyphPainter:
         return None
 
     def png(self, text: str) -> bytes:
-        """Return the picture of `text` as a square RGB image, PNG, the glyph's whole cell centred in it."""
+        """Return the picture of `text` as a square RGB image, PNG, the glyph's whole cell centered in it."""
         text = self._shaped(text)
         left, top, right, bottom = self._font.getbbox(text)
         cell = Image.new("RGB", (round(right - left), round(bottom - top)), "white")
@@ -299,9 +299,9 @@ def package_version(name: str) -> str:
 
 
 def provenance(sources: Sources, joins: bool) -> dict[str, Any]:
-    """Return what the set is made from and with: packages, versions, licences, and the libraries that drew it."""
+    """Return what the set is made from and with: packages, versions, licenses, and the libraries that drew it."""
     packages = [
-        {"package": name, "version": package_version(name), "licence": LICENCES[name], "files": [str(f) for f in files]}
+        {"package": name, "version": package_version(name), "license": LICENSES[name], "files": [str(f) for f in files]}
         for name, files in sources.by_package().items()
     ]
     libraries = {name: features.version(name) for name in ("pil", "freetype2", "raqm", "harfbuzz")}
@@ -409,7 +409,7 @@ def prepare(options: Options, sources: Sources | None = None) -> dict[str, Any]:
 def summary(out: Path, meta: Mapping[str, Any]) -> str:
     """Return what the set holds, what was left out and why, and the next command, as lines of text."""
     lines = [f"{out}: {meta['num_classes']} classes, {meta['num_train']} train and {meta['num_val']} val images"]
-    lines += [f"  from {s['package']} {s['version']} ({s['licence']})" for s in meta["sources"]]
+    lines += [f"  from {s['package']} {s['version']} ({s['license']})" for s in meta["sources"]]
     lines += [f"  left out by rule: {count} ({reason})" for reason, count in meta["excluded_by_rule"].items()]
     for reason, names in meta["skipped"].items():
         lines.append(f"  left out: {len(names)} ({reason}): {_first_few(names)}")

@@ -24,7 +24,7 @@ RECIPES: dict[str, list[object]] = {
 }
 EPOCHS = {"birds": 60, "emoji": 16}  # as long as the machine allowed
 # of the arm `aligned` and its controls: with weight 0.8, the best on drawn birds, emoji lost (docs/experiments.md)
-ALIGNED = ["--align.weighting", "gradient_balanced", "--align.weight", "0.5", "--align.targets", "centred"]
+ALIGNED = ["--align.weighting", "gradient_balanced", "--align.weight", "0.5", "--align.targets", "centered"]
 SHARED: list[object] = ["--batch-size", 64, "--warmup-epochs", 3, "--augment.crop-scale", 0.75]
 SHARED += ["--workers", 0, "--channels-last", "--cache-gb", 2]  # twice as fast on processors
 

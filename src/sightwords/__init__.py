@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sightwords import align
-    from sightwords.artefacts.description_set import DescriptionSet
-    from sightwords.artefacts.embedding_set import EmbeddingSet
-    from sightwords.artefacts.run_folder import RunFolder
-    from sightwords.artefacts.text_vectors import TextVectors
+    from sightwords.artifacts.description_set import DescriptionSet
+    from sightwords.artifacts.embedding_set import EmbeddingSet
+    from sightwords.artifacts.run_folder import RunFolder
+    from sightwords.artifacts.text_vectors import TextVectors
     from sightwords.data.config import AugmentConfig
     from sightwords.data.key_cache import image_keys
     from sightwords.errors import SightwordsError
@@ -67,9 +67,9 @@ _PUBLIC = {
     "CompareConfig": f"{_STAGES}.compare.config:CompareConfig",
     "DemoConfig": f"{_STAGES}.demo.config:DemoConfig",
     "DescribeConfig": f"{_STAGES}.describe.config:DescribeConfig",
-    "DescriptionSet": "sightwords.artefacts.description_set:DescriptionSet",
+    "DescriptionSet": "sightwords.artifacts.description_set:DescriptionSet",
     "EmbedConfig": f"{_STAGES}.embed.config:EmbedConfig",
-    "EmbeddingSet": "sightwords.artefacts.embedding_set:EmbeddingSet",
+    "EmbeddingSet": "sightwords.artifacts.embedding_set:EmbeddingSet",
     "EvaluateConfig": f"{_STAGES}.evaluate.config:EvaluateConfig",
     "ExplainConfig": f"{_STAGES}.explain.config:ExplainConfig",
     "ExportConfig": f"{_STAGES}.export.config:ExportConfig",
@@ -77,10 +77,10 @@ _PUBLIC = {
     "ImportConfig": f"{_STAGES}.importing.config:ImportConfig",
     "MergeConfig": f"{_STAGES}.merge.config:MergeConfig",
     "PredictConfig": f"{_STAGES}.predict.config:PredictConfig",
-    "RunFolder": "sightwords.artefacts.run_folder:RunFolder",
+    "RunFolder": "sightwords.artifacts.run_folder:RunFolder",
     "SearchConfig": f"{_STAGES}.search.config:SearchConfig",
     "SightwordsError": "sightwords.errors:SightwordsError",
-    "TextVectors": "sightwords.artefacts.text_vectors:TextVectors",
+    "TextVectors": "sightwords.artifacts.text_vectors:TextVectors",
     "TrainConfig": f"{_STAGES}.train.config:TrainConfig",
     "TrainingOptions": f"{_STAGES}.train.config:TrainingOptions",
     "align": "sightwords.align:",

@@ -6,7 +6,7 @@ SightwordsError
 ├── MissingExtraError (ImportError)   a library of an optional extra is not installed
 ├── DataError (ValueError)            the images or their table cannot be used as given
 │   └── UnreadableImageError          one image's bytes cannot be turned into pixels
-├── ArtefactError (ValueError)        a description set, embedding set or run is missing, damaged or does not fit
+├── ArtifactError (ValueError)        a description set, embedding set or run is missing, damaged or does not fit
 │   ├── BusyError                     another process is writing the same thing
 │   └── DamagedSetError               a description set's file cannot be read, or not as a whole
 └── ModelError (RuntimeError)         a describer, encoder or network cannot be had, or does not answer
@@ -86,15 +86,15 @@ class UnreadableImageError(DataError):
         return type(self), (self.name, self.reason)
 
 
-class ArtefactError(SightwordsError, ValueError):
+class ArtifactError(SightwordsError, ValueError):
     """A description set, embedding set or run is missing, damaged, or does not fit what it is used with."""
 
 
-class BusyError(ArtefactError):
+class BusyError(ArtifactError):
     """Another process is writing the same thing; running twice would only ask twice."""
 
 
-class DamagedSetError(ArtefactError):
+class DamagedSetError(ArtifactError):
     """A description set's file is damaged, or is none; what can be read of it can be rescued."""
 
 

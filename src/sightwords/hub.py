@@ -53,8 +53,8 @@ def weights_hash(module: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def card_licence(folder: Path | None) -> str | None:
-    """Return the licence that the model card in a folder names."""
+def card_license(folder: Path | None) -> str | None:
+    """Return the license that the model card in a folder names."""
     card = folder / "README.md" if folder else None
     if card is None or not card.is_file():
         return None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightwords.errors import ArtefactError, ConfigError, MissingExtraError
+from sightwords.errors import ArtifactError, ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,7 +31,7 @@ def write_onnx(network: nn.Module, images_BCHW: Tensor, path: Path, metadata: Ma
     Raises:
         ConfigError: the weights are larger than one ONNX file can be.
         MissingExtraError: onnx or onnxscript is not installed.
-        ArtefactError: the network cannot be expressed in ONNX.
+        ArtifactError: the network cannot be expressed in ONNX.
     """
     import torch
 
@@ -51,7 +51,7 @@ def write_onnx(network: nn.Module, images_BCHW: Tensor, path: Path, metadata: Ma
                 output_names=[OUTPUT], external_data=False, verbose=False,
             )  # fmt: skip
     except Exception as error:  # the exporter passes on whatever a network's code and its own passes raise
-        raise ArtefactError(f"The network cannot be written as ONNX: {_first_line(error)}") from error
+        raise ArtifactError(f"The network cannot be written as ONNX: {_first_line(error)}") from error
     assert program is not None
     model = program.model_proto
     for entries in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info):
@@ -64,17 +64,17 @@ def check_onnx(path: Path) -> dict[str, Any]:
     """Run ONNX's own checker over a file; return what it is.
 
     Raises:
-        ArtefactError: the checker finds fault, or the file needs another one.
+        ArtifactError: the checker finds fault, or the file needs another one.
     """
     onnx = _onnx()
     model = onnx.load(path, load_external_data=False)
     outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
     if outside:
-        raise ArtefactError(f"{path} keeps {outside[0]} in another file.")
+        raise ArtifactError(f"{path} keeps {outside[0]} in another file.")
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # errors of the checker and of shape inference have no common base
-        raise ArtefactError(f"ONNX's checker refuses {path}: {_first_line(error)}") from error
+        raise ArtifactError(f"ONNX's checker refuses {path}: {_first_line(error)}") from error
     opset = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     return {"opset": opset, "num_nodes": len(model.graph.node), "onnx": onnx.__version__}
 
@@ -122,7 +122,7 @@ class OnnxNetwork:
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        ArtefactError: the file is damaged, or no ONNX file.
+        ArtifactError: the file is damaged, or no ONNX file.
         ConfigError: onnxruntime was installed without support for the device.
     """
 
@@ -136,15 +136,15 @@ class OnnxNetwork:
             raise ConfigError(f"This onnxruntime does not run on {device}. Use --device cpu, or install another one.")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or 0
-        options.log_severity_level = 3  # its warnings are about its own optimisations
+        options.log_severity_level = 3  # its warnings are about its own optimizations
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # its errors have no common base
-            raise ArtefactError(f"{path} is no ONNX file that onnxruntime can run: {_first_line(error)}") from None
+            raise ArtifactError(f"{path} is no ONNX file that onnxruntime can run: {_first_line(error)}") from None
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
-        """Return logits, float32, shape (B, K), of normalised images."""
+        """Return logits, float32, shape (B, K), of normalized images."""
         import torch
 
         (logits,) = self._session.run([OUTPUT], {INPUT: images_BCHW.cpu().numpy()})

@@ -43,7 +43,7 @@ def _gaps(num_rows: int) -> Tensor:
 
 
 def _partners(sizes: list[int]) -> Tensor:
-    """Neighbours within each shard; the last of an odd number is its own."""
+    """Neighbors within each shard; the last of an odd number is its own."""
     firsts = torch.tensor(sizes).cumsum(0) - torch.tensor(sizes)
     rows = zip(firsts.tolist(), sizes, strict=True)
     return torch.cat([first + (torch.arange(size) ^ 1).clamp(max=size - 1) for first, size in rows])

@@ -32,7 +32,7 @@ WEIGHTS = {
 
 LABEL = [0, 1, 0, 2, 1, 0]
 MIXED = [[0.7, 0.3, 0.0], [0.3, 0.7, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.5, 0.5], [0.0, 0.5, 0.5]]
-SCALE_FREE = sorted(set(LOSSES) - {"mse", "tokens", "centred_clip"})
+SCALE_FREE = sorted(set(LOSSES) - {"mse", "tokens", "centered_clip"})
 
 
 def build(name: str, temperature: float = 0.1, **options) -> Callable[..., Tensor]:
@@ -81,7 +81,7 @@ def test_equals_the_written_out_computation(name, weight, temperature):
     objective = build(name, temperature)
     loss = objective(image, text, _weight(weight))
     assert loss.shape == ()
-    exact = float(objective.module.temperature)  # a learnt one began in float32
+    exact = float(objective.module.temperature)  # a learned one began in float32
     assert loss.item() == pytest.approx(reference(name, image, text, exact, WEIGHTS[weight]), rel=1e-12, abs=1e-12)
 
 
@@ -96,7 +96,7 @@ def test_gradient_equals_finite_differences(name, weight):
 
 
 @pytest.mark.parametrize("name", ["clip", "sigmoid", "soft_label_clip", "class_mean"])
-def test_a_learnt_temperature_has_the_right_gradient(name):
+def test_a_learned_temperature_has_the_right_gradient(name):
     image, text = _batch(name=name)
     objective = build(name, 0.3, learn_temperature=True)
     parameters = dict(objective.named_parameters())
@@ -126,7 +126,7 @@ def test_labels_may_be_shares(name, weight):
 
 
 @pytest.mark.parametrize("weight", ["none", "gaps"])
-@pytest.mark.parametrize("name", ["clip", "contrastive", "sigmoid", "centred_clip"])
+@pytest.mark.parametrize("name", ["clip", "contrastive", "sigmoid", "centered_clip"])
 def test_known_positives_are_targets(name, weight):
     """Rows 0 and 1 were mixed with each other, 2 is itself, 3 and 4 are texts of one image, 5 mixed with itself."""
     image, text = _batch()
@@ -358,7 +358,7 @@ def test_soft_clip_knows_what_belongs_together():
     torch.testing.assert_close(loss, expected)
 
 
-def test_a_learnt_temperature_comes_back_from_its_limit():
+def test_a_learned_temperature_comes_back_from_its_limit():
     image, text = _batch()
     module = build_loss("clip", 0.01, learn_temperature=True).double()
     module(image, text).backward()

@@ -9,7 +9,7 @@ PUBLIC = {
     "LOSSES",
     "AlignmentHead",
     "AlignmentLoss",
-    "CentredClipLoss",
+    "CenteredClipLoss",
     "ClassMeanLoss",
     "ClipLoss",
     "ContrastiveLoss",
@@ -26,7 +26,7 @@ PUBLIC = {
     "batch_sources",
     "build_loss",
     "build_projector",
-    "centred_clip_loss",
+    "centered_clip_loss",
     "class_mean_loss",
     "class_means",
     "clip_loss",
@@ -55,7 +55,7 @@ def test_public_names_are_these_and_exist():
     assert set(align.__all__) == PUBLIC
     assert all(hasattr(align, name) for name in PUBLIC)
     objectives = (
-        "clip contrastive cosine mse sigmoid soft_clip label_clip soft_label_clip centred_clip relational tokens"
+        "clip contrastive cosine mse sigmoid soft_clip label_clip soft_label_clip centered_clip relational tokens"
     )
     assert list(align.LOSSES) == [*objectives.split(), "class_mean"]
     assert list(align.LOSSES) == list(get_args(LossName))  # what --align.loss takes

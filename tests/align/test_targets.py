@@ -128,13 +128,13 @@ def test_whitened_vectors_have_mean_zero_and_covariance_one():
 
 
 def test_of_all_whitenings_this_one_keeps_the_vectors_nearest():
-    # ZCA: the cross covariance of the centred and the white vectors is the symmetric square root of the covariance
+    # ZCA: the cross covariance of the centered and the white vectors is the symmetric square root of the covariance
     vectors = _correlated()
     mean, matrix = (x.double().numpy() for x in fit_whitening(torch.from_numpy(vectors), shrinkage=0.0))
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-6)
     assert np.linalg.eigvalsh(matrix).min() > 0
-    centred = vectors - mean
-    root = centred.T @ (centred @ matrix) / len(vectors)
+    centered = vectors - mean
+    root = centered.T @ (centered @ matrix) / len(vectors)
     np.testing.assert_allclose(root, root.T, atol=1e-4)
     np.testing.assert_allclose(root @ root, np.cov(vectors.T, bias=True), rtol=1e-4, atol=1e-3)
 
@@ -157,8 +157,8 @@ def test_directions_without_variance_are_not_blown_up():
     _, exact = fit_whitening(torch.from_numpy(vectors), shrinkage=0.0)
     assert exact.diag()[2] == 0  # left out
     assert exact.diag()[1] == pytest.approx(1 / vectors[:, 1].std(), rel=1e-3)
-    _, centring = fit_whitening(torch.from_numpy(vectors), shrinkage=1.0)
-    torch.testing.assert_close(centring, torch.eye(3) * float(mean_variance**-0.5))
+    _, centering = fit_whitening(torch.from_numpy(vectors), shrinkage=1.0)
+    torch.testing.assert_close(centering, torch.eye(3) * float(mean_variance**-0.5))
 
 
 @pytest.mark.parametrize("vectors", [torch.ones(5, 3) / 3, torch.tensor([[1.0, 2.0], [float("nan"), 0.0]])])
@@ -174,7 +174,7 @@ def test_whitening_needs_vectors_and_a_shrinkage_in_range():
         fit_whitening(torch.rand(4, 2), shrinkage=1.5)
 
 
-def test_the_transform_subtracts_multiplies_and_normalises():
+def test_the_transform_subtracts_multiplies_and_normalizes():
     text, _ = _case()
     mean, matrix = np.arange(DIM) / 10, np.arange(DIM * DIM).reshape(DIM, DIM) % 5 - 1.5
     expected = (text - mean) @ matrix  # not symmetric: the matrix stands to the right

@@ -12,7 +12,7 @@ import pytest
 import sightwords
 
 ROOT = Path(sightwords.__file__).parent
-ROOMS = ("data", "artefacts", "align", "backbones", "encoders")
+ROOMS = ("data", "artifacts", "align", "backbones", "encoders")
 ABOVE_ROOMS = "trained"
 BASE = (
     "errors",
@@ -21,7 +21,7 @@ BASE = (
     "changes",
     "cluster",
     "hub",
-    "licence",
+    "license",
     "onnx_file",
     "openclip",
     "features",
@@ -111,7 +111,7 @@ def test_align_imports_torch_and_nothing_heavier():
 
 
 def test_a_violation_is_found():
-    assert violations("data/key.py", "from sightwords.artefacts.run_folder import RunFolder") != []
+    assert violations("data/key.py", "from sightwords.artifacts.run_folder import RunFolder") != []
     assert violations("stages/train/run.py", "def f():\n    from sightwords.stages.evaluate.run import run") != []
     assert violations("align/losses.py", "from sightwords.data.key import image_key") != []
 

@@ -162,7 +162,7 @@ def test_the_classifier_is_found():
         find_classifier(network, 6)
 
 
-def test_kinds_of_normalisation():
+def test_kinds_of_normalization():
     assert not has_transformer_norm(nn.Sequential(nn.Conv2d(3, 4, 1)))
     assert has_transformer_norm(nn.Sequential(nn.LayerNorm(4)))
     assert has_transformer_norm(nn.Sequential(nn.RMSNorm(4)))

@@ -12,7 +12,7 @@ import torchvision
 
 from sightwords.backbones import build_backbone
 from sightwords.backbones.weights import read_weights
-from sightwords.errors import ArtefactError, ModelError
+from sightwords.errors import ArtifactError, ModelError
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_position_embeddings_of_torchvision_are_resized():
     small, large = vit(16), vit(32)
     assert fit_weights(large, small.state_dict(), ["heads.head"], _adapt, "these weights") == ()
     assert large.encoder.pos_embedding.shape == (1, 17, 24)
-    with pytest.raises(ArtefactError, match=r"pos_embedding \(\[1, 5, 24\], not \[1, 17, 24\]\)"):
+    with pytest.raises(ArtifactError, match=r"pos_embedding \(\[1, 5, 24\], not \[1, 17, 24\]\)"):
         fit_weights(vit(32), small.state_dict(), ["heads.head"], None, "these weights")
 
 
@@ -130,22 +130,22 @@ def _facebook_name(name: str) -> str:
 
 def test_what_does_not_fit_is_named(state, tmp_path):
     fewer = {name: value for name, value in state.items() if not name.startswith("layer1.")}
-    with pytest.raises(ArtefactError, match=r"does not fit ResNet.*Missing: layer1\.\S+, \S+, \S+ and \d+ more"):
+    with pytest.raises(ArtifactError, match=r"does not fit ResNet.*Missing: layer1\.\S+, \S+, \S+ and \d+ more"):
         build(save(fewer, tmp_path / "fewer.pth"))
-    with pytest.raises(ArtefactError, match="Unexpected: extra"):
+    with pytest.raises(ArtifactError, match="Unexpected: extra"):
         build(save({**state, "extra": torch.zeros(1)}, tmp_path / "more.pth"))
-    with pytest.raises(ArtefactError, match=r"Of another shape: conv1.0.weight \(\[2\], not "):
+    with pytest.raises(ArtifactError, match=r"Of another shape: conv1.0.weight \(\[2\], not "):
         build(save({**state, "conv1.0.weight": torch.zeros(2)}, tmp_path / "shape.pth"))
     other = timm.create_model("test_vit", num_classes=9).state_dict()
-    with pytest.raises(ArtefactError, match=r"Missing: conv1.*Unexpected: cls_token"):
+    with pytest.raises(ArtifactError, match=r"Missing: conv1.*Unexpected: cls_token"):
         build(save(other, tmp_path / "other.pth"))
     headless = {name: value for name, value in state.items() if not name.startswith("fc.")}
-    with pytest.raises(ArtefactError, match=r"Missing: fc.weight, fc.bias\."):
+    with pytest.raises(ArtifactError, match=r"Missing: fc.weight, fc.bias\."):
         build(save(headless, tmp_path / "headless.pth"))
 
 
 def test_weights_of_another_family_do_not_fit_a_transformer(state, tmp_path):
-    with pytest.raises(ArtefactError, match="Missing: cls_token"):
+    with pytest.raises(ArtifactError, match="Missing: cls_token"):
         build_backbone("test_vit", 9, 64, save(state, tmp_path / "weights.pth"))
 
 
@@ -156,7 +156,7 @@ class Bomb:
 
 def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ArtefactError, match="damaged or holds more than weights"):
+    with pytest.raises(ArtifactError, match="damaged or holds more than weights"):
         build(save({"state_dict": Bomb()}, tmp_path / "bomb.pth"))
     assert not (tmp_path / "exploded").exists()
 
@@ -165,7 +165,7 @@ def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", [b"", b"not weights at all", b"PK\x03\x04 half an archive"])
 def test_a_damaged_file_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ArtefactError, match="damaged"):
+    with pytest.raises(ArtifactError, match="damaged"):
         build(str(tmp_path / name))
 
 
@@ -173,20 +173,20 @@ def test_a_truncated_file_is_refused(state, tmp_path):
     for name in ("weights.safetensors", "weights.pth"):
         path = Path(save(state, tmp_path / name))
         path.write_bytes(path.read_bytes()[:-1000])
-        with pytest.raises(ArtefactError, match="damaged"):
+        with pytest.raises(ArtifactError, match="damaged"):
             build(str(path))
 
 
 def test_a_file_without_tensors_is_refused(tmp_path):
     for number, content in enumerate([[1, 2], {}, {"lr": 0.1}, torch.zeros(3)]):
-        with pytest.raises(ArtefactError, match="no tensors by name"):
+        with pytest.raises(ArtifactError, match="no tensors by name"):
             build(save(content, tmp_path / f"{number}.pth"))
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(ArtefactError, match="no weights file"):
+    with pytest.raises(ArtifactError, match="no weights file"):
         build(str(tmp_path / "absent.pth"))
-    with pytest.raises(ArtefactError, match="no weights file"):
+    with pytest.raises(ArtifactError, match="no weights file"):
         build(str(tmp_path))
 
 

@@ -22,9 +22,9 @@ sys.modules[spec.name] = drawings
 spec.loader.exec_module(drawings)
 
 
-def picture(colour: tuple[int, ...], kind: str = "PNG") -> bytes:
+def picture(color: tuple[int, ...], kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGBA", (72, 72), colour).save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    Image.new("RGBA", (72, 72), color).save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {}))
     return buffer.getvalue()
 
 

@@ -35,7 +35,7 @@ def test_each_network_learns_at_the_sizes_of_the_proof(config, model, image_size
 
 
 def test_the_papers_arm_is_the_papers_whatever_the_aligned_arm_is(config):
-    config.align = sightwords.AlignConfig(weighting="gradient_balanced", weight=0.8, targets="centred")
+    config.align = sightwords.AlignConfig(weighting="gradient_balanced", weight=0.8, targets="centered")
     arm = with_arm(training(config, "resnet10t"), str(FOLDER / "paper.yaml"), [Path("E")])
     assert (arm.align.loss, arm.align.weight, arm.align.temperature) == ("clip", 0.3, 0.2)
     assert (arm.align.weighting, arm.align.targets) == ("fixed", "raw")

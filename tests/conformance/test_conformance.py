@@ -156,8 +156,8 @@ def test_what_was_trained_is_the_stock_network(name):
 @pytest.mark.parametrize("mixing", MIXINGS)
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_tiny_problem_is_learnt(loss, weighting, mixing):
-    """Twenty steps of a real optimiser: both losses fall."""
+def test_a_tiny_problem_is_learned(loss, weighting, mixing):
+    """Twenty steps of a real optimizer: both losses fall."""
     torch.manual_seed(0)
     backbone = build_backbone("timm:test_resnet", NUM_CLASSES, 32)
     task, batch = build_task(backbone, loss), make_batch(backbone, MIXINGS[mixing], 32)

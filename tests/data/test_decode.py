@@ -64,13 +64,13 @@ def test_cmyk():
     assert max(red[1:]) < 60
 
 
-def test_grey_of_16_bits_keeps_its_upper_byte():
+def test_gray_of_16_bits_keeps_its_upper_byte():
     values = np.array([[0, 257, 32896, 65535]], np.uint16)
-    grey = np.asarray(decode_image(encoded(Image.fromarray(values))))[0, :, 0]
-    np.testing.assert_array_equal(grey, [0, 1, 128, 255])
+    gray = np.asarray(decode_image(encoded(Image.fromarray(values))))[0, :, 0]
+    np.testing.assert_array_equal(gray, [0, 1, 128, 255])
 
 
-def test_grey_one_bit_and_animations():
+def test_gray_one_bit_and_animations():
     assert pixel(encoded(Image.new("L", (2, 2), 77))) == (77, 77, 77)
     assert pixel(encoded(Image.new("1", (2, 2), 1))) == (255, 255, 255)
     frames = [Image.new("RGB", (2, 2), color) for color in ((9, 0, 0), (0, 9, 0))]

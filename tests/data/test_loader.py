@@ -175,7 +175,7 @@ def test_an_image_that_comes_again_in_a_batch_is_decoded_once(train_set, monkeyp
     )
 
 
-def test_eval_transform_keeps_the_centre():
+def test_eval_transform_keeps_the_center():
     picture = Image.new("RGB", (100, 50), (255, 0, 0))
     picture.paste((0, 0, 255), (25, 0, 75, 50))
     out = EvalTransform(InputSize(32, crop_pct=1.0))(ArrayPicture(np.asarray(picture)), 0, "")

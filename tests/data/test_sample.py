@@ -30,7 +30,7 @@ def test_held_out_images_are_a_share_of_each_class(train_set):
     assert set(kept.keys()).isdisjoint(held.keys())
     assert np.bincount(held.first_labels()).tolist() == [round(0.25 * n) for n in np.bincount(train_set.first_labels())]
     assert hold_out(train_set, 0.25, 3)[1].keys() == held.keys()
-    some = train_set.relabelled(np.where(np.arange(len(train_set)) % 2, train_set.first_labels(), -1))
+    some = train_set.relabeled(np.where(np.arange(len(train_set)) % 2, train_set.first_labels(), -1))
     assert (hold_out(some, 0.25, 3)[1].first_labels() >= 0).all()  # where a class is not known, nothing is measured
     assert (hold_out(some, 0.25, 3, multi_label=True)[1].first_labels() < 0).any()
     assert hold_out(train_set, 0.25, 4)[1].keys() != held.keys()

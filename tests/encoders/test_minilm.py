@@ -49,7 +49,7 @@ def test_vectors_are_those_of_the_library(minilm):
 def test_it_tells_what_it_is(minilm):
     info = minilm.info
     assert (info.identifier, info.model) == ("builtin:minilm", "sentence-transformers/all-MiniLM-L6-v2")
-    assert (info.dimension, info.max_tokens, info.licence, info.precision) == (384, 256, "apache-2.0", "fp32")
+    assert (info.dimension, info.max_tokens, info.license, info.precision) == (384, 256, "apache-2.0", "fp32")
     assert len(info.revision) == 64
     assert minilm.num_tokens(["", "a bird", "birdwatching"]) == [2, 4, 5]
 

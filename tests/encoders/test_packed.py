@@ -54,7 +54,7 @@ def test_the_fused_products_are_used_and_can_be_done_without(monkeypatch):
     np.testing.assert_allclose(plain(TEXTS).numpy(), fused(TEXTS).numpy(), atol=2e-5)
 
 
-def test_a_text_does_not_see_its_neighbours():
+def test_a_text_does_not_see_its_neighbors():
     network = PackedTransformer(_model("Bert"), "mean", torch.float32)
     alone = torch.cat([network([text]) for text in TEXTS])
     np.testing.assert_allclose(network(TEXTS).numpy(), alone.numpy(), atol=2e-5)

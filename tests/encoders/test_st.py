@@ -33,7 +33,7 @@ def test_it_tells_what_it_is(tiny_st):
     info = open_encoder(f"st:{tiny_st}", "cpu").info
     assert (info.model, info.dimension, info.max_tokens, info.precision) == (str(tiny_st), 32, 16, "fp32")
     (tiny_st / "README.md").write_text("---\nlanguage: en\nlicense: cc-by-4.0\n---\n# A model\n")
-    assert open_encoder(f"st:{tiny_st}", "cpu").info.licence == "cc-by-4.0"
+    assert open_encoder(f"st:{tiny_st}", "cpu").info.license == "cc-by-4.0"
     assert open_encoder(f"st:{tiny_st}", "cpu").info.revision == info.revision
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sightwords.artefacts.description import Description
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.description import Description
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.encoders import TokenEncoder, open_encoder
 from sightwords.encoders.words import NO_WORD, count_words, words_of
 from sightwords.errors import ConfigError, UnknownNameError

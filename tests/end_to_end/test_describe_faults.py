@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightwords.artefacts.description_set import DescriptionSet
+from sightwords.artifacts.description_set import DescriptionSet
 from sightwords.data.key import image_key
 from support.chat_server import Call, chat, chat_server
 
@@ -28,7 +28,7 @@ PHOTOS_PER_KILL = 50  # more than a run can answer, on average, before it is kil
 
 
 def make_photos(folder: Path, number: int) -> Path:
-    """Save small PNG files, two classes, each of its own colour; return the folder."""
+    """Save small PNG files, two classes, each of its own color; return the folder."""
     for i in range(number):
         path = folder / "train" / ("cat" if i % 2 else "dog") / f"{i:05}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ class Model:
         key = image_key(call.image)
         self.asked.append(key)
         time.sleep(self.delay_s)
-        return chat(f"A plain square picture of one even colour, which is the one called {key[:8]}.")
+        return chat(f"A plain square picture of one even color, which is the one called {key[:8]}.")
 
 
 def start(photos: Path, out: Path, url: str, *options: str, limit_bytes: int | None = None) -> subprocess.Popen[str]:
@@ -187,7 +187,7 @@ def test_a_second_process_with_the_same_questions_is_refused_and_one_with_others
 
 def test_a_full_disk_is_told_and_the_next_run_completes(tmp_path):
     photos, out, model = make_photos(tmp_path / "photos", 300), tmp_path / "d.db", Model(0)
-    long = " ".join(f"Its side number {i} has the colour {i * 7919:05}." for i in range(40))
+    long = " ".join(f"Its side number {i} has the color {i * 7919:05}." for i in range(40))
     with chat_server(lambda call: model(call) and chat(f"{long} It is {image_key(call.image)[:9]}.")) as served:
         process = start(photos, out, served.url, limit_bytes=400_000)
         _, errors = process.communicate(timeout=60)

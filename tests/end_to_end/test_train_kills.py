@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import AugmentConfig, ImagesConfig
 from sightwords.stages.train.config import AlignConfig, TrainConfig

@@ -9,7 +9,7 @@ import torch
 from sightwords.labels import LabelNoise
 
 
-def labelled(share, num_images=4000, num_classes=6, clarity=3.0, flat=0.4, seed=0):
+def labeled(share, num_images=4000, num_classes=6, clarity=3.0, flat=0.4, seed=0):
     """Return logits that are too flat by `flat`, labels of which a share is wrong, and the true classes."""
     random = torch.Generator().manual_seed(seed)
     logits = clarity * torch.randn(num_images, num_classes, generator=random)
@@ -21,27 +21,27 @@ def labelled(share, num_images=4000, num_classes=6, clarity=3.0, flat=0.4, seed=
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.7])
 def test_the_share_of_wrong_labels_is_found(share):
-    logits, labels, true = labelled(share)
+    logits, labels, true = labeled(share)
     noise = LabelNoise.fit(logits, labels)
     assert noise.share == pytest.approx(float((labels != true).double().mean()), abs=0.02)
     assert noise.sharpness == pytest.approx(1 / 0.4, rel=0.15)
 
 
 def test_two_classes():
-    logits, labels, true = labelled(0.3, num_classes=2)
+    logits, labels, true = labeled(0.3, num_classes=2)
     assert LabelNoise.fit(logits, labels).share == pytest.approx(float((labels != true).double().mean()), abs=0.03)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_right_labels_are_left_alone(seed):
-    logits, labels, _ = labelled(0.0, num_images=500, seed=seed)
+    logits, labels, _ = labeled(0.0, num_images=500, seed=seed)
     assert LabelNoise.fit(logits, labels).share == 0.0
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_texts_that_know_nothing_find_nothing(seed):
-    _, labels, _ = labelled(0.4, num_images=500, seed=seed)
-    other, _, _ = labelled(0.0, num_images=500, seed=1000 + seed)
+    _, labels, _ = labeled(0.4, num_images=500, seed=seed)
+    other, _, _ = labeled(0.0, num_images=500, seed=1000 + seed)
     noise = LabelNoise.fit(other, labels)
     assert noise.share == 0.0
     shares = noise.shares(other, labels)
@@ -54,7 +54,7 @@ def test_texts_that_repeat_the_label_find_nothing():
 
 
 def test_the_true_class_follows_bayes_rule():
-    logits, labels, _ = labelled(0.3, num_images=50)
+    logits, labels, _ = labeled(0.3, num_images=50)
     noise = LabelNoise(0.3, 2.5)
     for row, label in zip(range(50), labels.tolist(), strict=True):
         prior = np.exp(2.5 * logits[row].double().numpy())
@@ -63,7 +63,7 @@ def test_the_true_class_follows_bayes_rule():
 
 
 def test_shares_are_nearer_to_the_truth_than_labels_and_mean_what_they_say():
-    logits, labels, true = labelled(0.5)
+    logits, labels, true = labeled(0.5)
     shares = LabelNoise.fit(logits, labels).shares(logits, labels)
     best = shares.max(1)
     right = (best.indices == true).double()

@@ -11,7 +11,7 @@ import timm
 import torch
 import yaml
 
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import AugmentConfig, ImagesConfig
 from sightwords.stages.train.config import AlignConfig, TrainConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
 from sightwords.data.key_cache import image_keys
 from sightwords.stages.embed.config import EmbedConfig
 from sightwords.stages.embed.run import run as embed
@@ -47,7 +47,7 @@ def make_aligned_run(folder: Path, encoder: Path) -> AlignedRun:
     config = TrainConfig(
         str(images), embeddings=[folder / "E"], out=folder / "run", model="test_resnet", image_size=32, epochs=8,
         batch_size=16, lr=3e-3, warmup_epochs=0, workers=0, device="cpu", eval_every=8,
-        align=AlignConfig(loss="label_clip", targets="centred"),
+        align=AlignConfig(loss="label_clip", targets="centered"),
     )  # fmt: skip
     train(config)
     return AlignedRun(images, descriptions, folder / "E", folder / "run")

@@ -8,7 +8,7 @@ import sys
 import sentence_transformers  # noqa: F401
 import torch
 
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 from sightwords.stages.embed import engine, work_folder
 from sightwords.stages.embed.config import EmbedConfig
 from sightwords.stages.embed.run import run
@@ -22,5 +22,5 @@ def embed(descriptions: str, encoder: str, out: str, batch_size: int = 2, larges
     config = EmbedConfig(descriptions, out=out, encoder=encoder, batch_size=batch_size, precision="fp32", device="cpu")
     try:
         run(config)
-    except ArtefactError as error:
+    except ArtifactError as error:
         print(error, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Small pictures that can be told apart: a coloured shape on a noisy ground."""
+"""Small pictures that can be told apart: a colored shape on a noisy ground."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def photo(height: int, width: int, seed: int) -> np.ndarray:
     layers = [
         np.fft.irfft2(np.fft.rfft2(draw.normal(size=(height, width))) / frequency, s=(height, width)) for _ in "rgb"
     ]
-    grey, *colours = [(layer - layer.mean()) / layer.std() for layer in layers]
-    channels = [grey, *(0.8 * grey + 0.2 * colour for colour in colours)]
+    gray, *colors = [(layer - layer.mean()) / layer.std() for layer in layers]
+    channels = [gray, *(0.8 * gray + 0.2 * color for color in colors)]
     return np.asarray(np.clip(128 + 50 * np.stack(channels, axis=2), 0, 255), np.uint8)

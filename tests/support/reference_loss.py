@@ -20,7 +20,7 @@ def reference_loss(
     """The weighted mean of an objective over a batch; `overlap` is that of the sources, the identity if None."""
     weight = [1.0] * len(images) if weight is None else weight
     present = [i for i, w in enumerate(weight) if w > 0]
-    if name == "centred_clip":
+    if name == "centered_clip":
         mean = [math.fsum(weight[i] * texts[i][d] for i in present) / sum(weight) for d in range(len(texts[0]))]
         texts = [[x - m for x, m in zip(row, mean, strict=True)] for row in texts]
     elif name not in ("mse", "tokens"):
@@ -67,7 +67,7 @@ def _row(name, i, images, texts, temperature, present, shares, class_texts, over
 
 
 def _target(name, i, texts, present, shares, overlap) -> dict[int, float]:
-    if name in ("clip", "contrastive", "centred_clip"):
+    if name in ("clip", "contrastive", "centered_clip"):
         found = {j: overlap[i][j] for j in present}
     elif name == "soft_clip":
         found = {j: math.exp(_dot(texts[i], texts[j]) / 0.1) for j in present}

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.data.image_set import ImageSet
 
 
 def write_vectors(folder: Path, images: ImageSet, dimension: int = 8, leave_out: int = 0, per_image: int = 1) -> Path:
     """Write an embedding set in which images of a class have similar vectors; the first `leave_out` have none."""
     random = np.random.default_rng(0)
-    centres = random.normal(size=(10, dimension))
+    centers = random.normal(size=(10, dimension))
     keys = [key for key in images.keys()[leave_out:] for _ in range(per_image)]
     labels = [int(images.labels(i)[0]) for i in range(leave_out, len(images)) for _ in range(per_image)]
-    vectors = centres[labels] + 0.3 * random.normal(size=(len(keys), dimension))
+    vectors = centers[labels] + 0.3 * random.normal(size=(len(keys), dimension))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     count = len(keys)
     index = {

@@ -40,8 +40,8 @@ PATCH = 8
 
 _SENTENCES = [
     "Describe this image in detail. The picture shows a small red bird with a short beak on a thin branch.",
-    "A yellow square and a blue disc lie on a grey wooden table near the open window of an old kitchen.",
-    "User: what can be seen? Assistant: shape, colour, texture and parts, and the setting that they are in.",
+    "A yellow square and a blue disc lie on a gray wooden table near the open window of an old kitchen.",
+    "User: what can be seen? Assistant: shape, color, texture and parts, and the setting that they are in.",
     "Green leaves, white clouds, a dark pond and two boats float behind the tall house at the end of summer.",
     "One bright stripe crosses its left wing, while both eyes look up to where three swallows fly home again.",
     "Rough bark, smooth stones, soft moss, cold water, warm light, long shadows, pale sand, deep snow, loud rain.",

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from sightwords.artefacts.run_facts import RunFacts
-from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
+from sightwords.artifacts.run_facts import RunFacts
+from sightwords.artifacts.run_folder import NetworkInfo, RunFolder
 from sightwords.backbones import build_backbone
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sightwords.artefacts.run_folder import NetworkInfo
+from sightwords.artifacts.run_folder import NetworkInfo
 from sightwords.trained import guesses
 
 LOGITS = torch.tensor([[0.0, 2.0, 1.0], [3.0, -1.0, 0.0]])

@@ -1,4 +1,4 @@
-"""A run keeps the projector that training learnt, and a sentence comes to lie where its text lay in training."""
+"""A run keeps the projector that training learned, and a sentence comes to lie where its text lay in training."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from sightwords.align import normalize_targets
-from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.artefacts.run_projector import load_projectors
-from sightwords.errors import ArtefactError, ConfigError, ModelError
+from sightwords.artifacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.artifacts.run_projector import load_projectors
+from sightwords.errors import ArtifactError, ConfigError, ModelError
 from sightwords.stages.train.config import AlignConfig, TrainConfig
 from sightwords.stages.train.run import run as train
 from sightwords.trained import open_projection
@@ -37,10 +37,10 @@ def vectors(images, tmp_path):
 def test_the_kept_projector_is_the_last_checkpoint_s(aligned):
     info, tensors = load_projectors(RunFolder(aligned.run))
     state = torch.load(max((aligned.run / "checkpoints").glob("*.pt")), weights_only=True)["task"]
-    learnt = {name.split("0.0.projector.")[1]: t for name, t in state.items() if ".heads.0.0.projector." in name}
-    assert learnt
-    assert all(torch.equal(tensors[f"0.projector.{name}"], tensor) for name, tensor in learnt.items())
-    assert (info.loss, info.epoch, info.is_averaged, info.spaces[0].targets) == ("label_clip", 8, False, "centred")
+    learned = {name.split("0.0.projector.")[1]: t for name, t in state.items() if ".heads.0.0.projector." in name}
+    assert learned
+    assert all(torch.equal(tensors[f"0.projector.{name}"], tensor) for name, tensor in learned.items())
+    assert (info.loss, info.epoch, info.is_averaged, info.spaces[0].targets) == ("label_clip", 8, False, "centered")
     plain = load_file(aligned.run / "model.safetensors")
     assert not any("projector" in name for name in plain)
 
@@ -72,17 +72,17 @@ def test_other_weights_of_the_encoder_are_refused(aligned, tmp_path):
 
 def test_runs_that_cannot_be_searched_say_why(images, vectors, tmp_path, aligned):
     train(options(images, tmp_path / "baseline"))
-    with pytest.raises(ArtefactError, match="trained on labels alone"):
+    with pytest.raises(ArtifactError, match="trained on labels alone"):
         open_projection(RunFolder(tmp_path / "baseline"))
     train(options(images, tmp_path / "relational", embeddings=[vectors], align=AlignConfig(loss="relational")))
-    with pytest.raises(ArtefactError, match="objective relational, which does not bring"):
+    with pytest.raises(ArtifactError, match="objective relational, which does not bring"):
         open_projection(RunFolder(tmp_path / "relational"))
     assert not (tmp_path / "relational" / "projector.safetensors").exists()
     with pytest.raises(ConfigError, match="--space is 2; .* taught by 1 embedding sets"):
         open_projection(RunFolder(aligned.run), 2)
     shutil.copytree(aligned.run, tmp_path / "damaged", ignore=shutil.ignore_patterns("checkpoints"))
     (tmp_path / "damaged" / "projector.safetensors").write_bytes(b"short")
-    with pytest.raises(ArtefactError, match="is damaged"):
+    with pytest.raises(ArtifactError, match="is damaged"):
         open_projection(RunFolder(tmp_path / "damaged"))
 
 
@@ -93,7 +93,7 @@ def test_early_stopping_keeps_the_projector_of_the_chosen_epoch_and_averages_are
     newest = sorted((config.out / "checkpoints").glob("*.pt"))
     epochs = {i + 1: torch.load(path, weights_only=True) for i, path in enumerate(newest)}
     chosen = epochs[int(result.metrics["chosen_epoch"])]["ema_heads"]
-    learnt = {name.split("0.0.projector.")[1]: t for name, t in chosen.items() if "heads.0.0.projector." in name}
+    learned = {name.split("0.0.projector.")[1]: t for name, t in chosen.items() if "heads.0.0.projector." in name}
     assert (info.epoch, info.is_averaged) == (result.metrics["chosen_epoch"], True)
-    assert learnt
-    assert all(torch.equal(tensors[f"0.projector.{name}"], tensor) for name, tensor in learnt.items())
+    assert learned
+    assert all(torch.equal(tensors[f"0.projector.{name}"], tensor) for name, tensor in learned.items())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sightwords.align.gather import pad_batch
-from sightwords.align.losses import CentredClipLoss, build_loss
+from sightwords.align.losses import CenteredClipLoss, build_loss
 from sightwords.align.projector import ProjectorKind, ProjectorNorm, build_projector
 from sightwords.align.sources import Sources, batch_sources
 from sightwords.align.targets import TargetTransform, mix_targets, normalize_targets
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class AlignmentHead(nn.Module):
     """Projector and objective: pooled image features and text vectors in, loss out. Dropped after training.
 
-    Its parameters belong into the optimiser. With several processes wrap it, or the module that holds it, in
+    Its parameters belong into the optimizer. With several processes wrap it, or the module that holds it, in
     DistributedDataParallel; the loss is then that of the global batch (see `sightwords.align.losses`).
 
     Example:
@@ -49,7 +49,7 @@ class AlignmentHead(nn.Module):
         projector: "linear" or "mlp"; None = what the objective takes.
         norm: inside the MLP, "batch" for convolutional networks or "none" for transformers.
         learn_temperature: make the temperature a parameter.
-        transform: what the text vectors go through first, centring for instance; None = nothing.
+        transform: what the text vectors go through first, centering for instance; None = nothing.
         class_text_KD: (K, D) mean text vector of each class, for `class_mean` alone; goes through `transform` too.
 
     Raises:
@@ -76,7 +76,7 @@ class AlignmentHead(nn.Module):
             told_K1 = class_text_KD.square().sum(dim=-1, keepdim=True) > 0  # a class without text stays without
             class_text_KD = torch.where(told_K1, transform(class_text_KD), 0.0)
         self.loss = build_loss(loss, temperature, learn_temperature=learn_temperature, class_text_KD=class_text_KD)
-        if isinstance(self.loss, CentredClipLoss) and transform is not None:
+        if isinstance(self.loss, CenteredClipLoss) and transform is not None:
             self.loss.subtract_mean = transform.mean is None
         self.projector_kind, self.projector_norm = projector or self.loss.default_projector, norm
         self.projector = build_projector(self.projector_kind, in_features, out_features, norm)
@@ -139,7 +139,7 @@ class AlignmentHead(nn.Module):
         return _Rows(image_BD, text, weight, weight_B is not None, label if self.loss.needs_labels else None)
 
     def project(self, features_BF: Tensor) -> Tensor:
-        """Normalised projections (B, D) in the space of the text vectors, for retrieval or inspection.
+        """Normalized projections (B, D) in the space of the text vectors, for retrieval or inspection.
 
         Args:
             features_BF: (B, F) pooled features.

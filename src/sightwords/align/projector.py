@@ -26,7 +26,7 @@ def build_projector(
     out_features: int,
     norm: ProjectorNorm = "batch",
 ) -> nn.Sequential:
-    """A projection head, (B, in_features) -> (B, out_features), not normalised.
+    """A projection head, (B, in_features) -> (B, out_features), not normalized.
 
     Args:
         kind: "linear" (no bias) or "mlp" (linear, norm, ReLU, linear; hidden width 2 * out_features).
@@ -69,7 +69,7 @@ class _RowBatchNorm(nn.BatchNorm1d):
     """BatchNorm that takes a batch of one row (or none) in training too, where torch's raises.
 
     One row has no variance. The last batch of an epoch may be that small, and a run should not die of it after hours:
-    such a batch is normalised by the running statistics, as in evaluation, and does not change them. Gradients flow.
+    such a batch is normalized by the running statistics, as in evaluation, and does not change them. Gradients flow.
     """
 
     def forward(self, x: Tensor) -> Tensor:

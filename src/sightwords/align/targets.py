@@ -1,4 +1,4 @@
-"""Text targets: centring, whitening and normalising them, class means, and mixing as mixup and cutmix mix the images.
+"""Text targets: centering, whitening and normalizing them, class means, and mixing as mixup and cutmix mix the images.
 
 Shapes, as suffixes of names: N vectors, C vectors of a chunk, B rows of this process, S texts of an image, D dimension
 of the text vectors, K classes.
@@ -25,10 +25,10 @@ def normalize_targets(text_BD: Tensor) -> Tensor:
 
 
 class TargetTransform(nn.Module):
-    """What text vectors go through before anything else: t -> normalise((t - mean) @ matrix).
+    """What text vectors go through before anything else: t -> normalize((t - mean) @ matrix).
 
     The mean and the matrix are buffers: they are saved with the head and never trained. For whitening take both from
-    `fit_whitening`; for centring the mean alone (the vectors of one data set share most of their direction, and an
+    `fit_whitening`; for centering the mean alone (the vectors of one data set share most of their direction, and an
     objective learns little from what they share).
 
     Args:
@@ -79,7 +79,7 @@ def fit_whitening(vectors: Tensor | Iterable[Tensor], shrinkage: float = 0.01) -
 
     Args:
         vectors: (N, D), or chunks (C, D) of them, read once and never held together; any float type.
-        shrinkage: a, from 0 (exactly white; a direction without variance is then left out) to 1 (centring alone).
+        shrinkage: a, from 0 (exactly white; a direction without variance is then left out) to 1 (centering alone).
 
     Returns:
         (D,) mean and (D, D) symmetric matrix, float32, computed in float64.
@@ -143,7 +143,7 @@ def mix_targets(
     """Targets of mixed images: image i is `share` of itself and `1 - share` of its partner, and so is its text.
 
     t'_i = share_i t_i + (1 - share_i) t_partner(i), and the weights as `mix_weights` says. The mixed rows are shorter
-    than unit length; objectives that compare directions normalise them. Source: mixup, arXiv 1710.09412, equation 1,
+    than unit length; objectives that compare directions normalize them. Source: mixup, arXiv 1710.09412, equation 1,
     applied to the text; for cutmix the share is the part of the area that stays.
 
     Args:

@@ -101,7 +101,7 @@ def gradient_ratio(
 def combine_losses(
     classification_loss: Tensor, alignment_loss: Tensor, weight: float | Tensor, ratio: Tensor | None = None
 ) -> Tensor:
-    """The loss to minimise: fixed weighting without a ratio, balanced by gradients with one.
+    """The loss to minimize: fixed weighting without a ratio, balanced by gradients with one.
 
     Fixed: L_cls + w L_align. Balanced: (1 - w) L_cls + w r L_align with r the `gradient_ratio`: both parts pull at the
     features in the proportion 1 - w to w. Source: TextTeacher, arXiv 2605.22098.

@@ -42,7 +42,7 @@ def build_backbone(
     Raises:
         UnknownNameError: if the library or the network is not known; gives the nearest names.
         ConfigError: if a number or an option is not allowed; names it.
-        ArtefactError: if a weights file cannot be read or does not fit.
+        ArtifactError: if a weights file cannot be read or does not fit.
         ModelError: if pretrained weights cannot be downloaded.
     """
     if num_classes < 1:

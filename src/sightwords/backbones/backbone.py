@@ -31,7 +31,7 @@ class InputSpec:
     interpolation: str = "bicubic"
     """How images are resized: nearest, bilinear, bicubic or lanczos."""
     crop_pct: float = 0.875
-    """In evaluation, the part of the resized shorter side that the centre crop keeps."""
+    """In evaluation, the part of the resized shorter side that the center crop keeps."""
 
 
 class Backbone(nn.Module):
@@ -116,7 +116,7 @@ class Backbone(nn.Module):
         """Pooled features and logits.
 
         Args:
-            images_BCHW: (B, C, H, W), normalised as `input_spec` says.
+            images_BCHW: (B, C, H, W), normalized as `input_spec` says.
 
         Returns:
             (B, F) features, F = `num_features`, and (B, K) logits, K = `num_classes`.
@@ -222,7 +222,7 @@ def find_classifier(network: nn.Module, num_classes: int, names: Iterable[str] =
 
 
 def has_transformer_norm(network: nn.Module) -> bool:
-    """Whether a network normalises as transformers do: by layers (LayerNorm, RMSNorm), and nowhere by batches.
+    """Whether a network normalizes as transformers do: by layers (LayerNorm, RMSNorm), and nowhere by batches.
 
     Decides between a projector with BatchNorm and one without. ConvNeXt counts as a transformer here, MaxViT does not.
     """

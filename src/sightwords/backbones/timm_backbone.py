@@ -90,7 +90,7 @@ def _classifier_names(network: nn.Module) -> list[str]:
 
 
 def _new_names(network: nn.Module, num_classes: int, classifiers: Sequence[str]) -> tuple[str, ...]:
-    """What timm leaves as it was initialised when it loads its own weights."""
+    """What timm leaves as it was initialized when it loads its own weights."""
     if network.pretrained_cfg.get("num_classes") == num_classes:  # type: ignore[union-attr, operator]
         return ()
     prefixes = tuple(f"{name}." for name in classifiers)

@@ -17,7 +17,7 @@ from sightwords.backbones.factory import call_factory
 from sightwords.backbones.weights import fit_weights, load_weights
 from sightwords.errors import ConfigError, ModelError, UnknownNameError
 
-# auxiliary classifiers would add logits in training, and an initialisation that is not chosen is warned about
+# auxiliary classifiers would add logits in training, and an initialization that is not chosen is warned about
 _NO_AUXILIARY = {"aux_logits": False, "init_weights": True}
 _DEFAULT_KWARGS: dict[str, dict[str, Any]] = {"googlenet": _NO_AUXILIARY, "inception_v3": _NO_AUXILIARY}
 # their weights were ported from networks with other pixel statistics

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 
 Adapt = Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]]
 """Rewrites weights of the same architecture for a network: other names, other image size."""
@@ -31,17 +31,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     what DistributedDataParallel, torch.compile or Backbone put before them.
 
     Raises:
-        ArtefactError: if the file is missing, damaged or holds anything but tensors by name.
+        ArtifactError: if the file is missing, damaged or holds anything but tensors by name.
     """
     if not path.is_file():
-        raise ArtefactError(f"There is no weights file {path}. Give a .safetensors, .pth or .pt file.")
+        raise ArtifactError(f"There is no weights file {path}. Give a .safetensors, .pth or .pt file.")
     try:
         content = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ArtefactError(f"The weights file {path} is damaged or holds more than weights: {error}") from error
+        raise ArtifactError(f"The weights file {path} is damaged or holds more than weights: {error}") from error
     state = next((content[key] for key in _WRAPPING_KEYS if _is_mapping(content, key)), content)
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ArtefactError(f"The weights file {path} holds no tensors by name. Save a network's state_dict() in it.")
+        raise ArtifactError(f"The weights file {path} holds no tensors by name. Save a network's state_dict() in it.")
     return _strip_prefixes(dict(state))
 
 
@@ -58,7 +58,7 @@ def load_weights(network: nn.Module, path: Path, classifiers: Sequence[str], ada
         Names of the parameters that start afresh.
 
     Raises:
-        ArtefactError: if the file cannot be used, or the weights do not fit.
+        ArtifactError: if the file cannot be used, or the weights do not fit.
     """
     return fit_weights(network, read_weights(path), classifiers, adapt, f"the weights file {path}")
 
@@ -81,14 +81,14 @@ def fit_weights(
         Names of the parameters that start afresh.
 
     Raises:
-        ArtefactError: if the weights do not fit; names the first few parameters.
+        ArtifactError: if the weights do not fit; names the first few parameters.
     """
     if adapt is not None and _misfits(network, state, classifiers):
         state = dict(adapt(dict(state), network))
     misfits = _misfits(network, state, classifiers)
     if misfits:
         listed = "; ".join(f"{kind}: {_first(names)}" for kind, names in misfits.items())
-        raise ArtefactError(
+        raise ArtifactError(
             f"{source[0].upper()}{source[1:]} does not fit {type(network).__name__}. {listed}. "
             "Are the model's name, its options and the image size those that the weights were trained with?"
         )

@@ -13,7 +13,7 @@ from sightwords.cluster.connection import Cluster
 from sightwords.cluster.placement import Placement
 from sightwords.cluster.worker import Failure, Job, Place, Worker
 from sightwords.errors import (
-    ArtefactError,
+    ArtifactError,
     ConfigError,
     DataError,
     ModelError,
@@ -24,7 +24,7 @@ from sightwords.errors import (
 
 _MAX_START_DEATHS = 5  # workers that may die one after another before any of them was ready
 # of our errors, those that are made from a message alone; the others come back as ModelError
-_MADE_FROM_A_MESSAGE = (ConfigError, DataError, ArtefactError, ModelError, RefusedRequestError, UnavailableError)
+_MADE_FROM_A_MESSAGE = (ConfigError, DataError, ArtifactError, ModelError, RefusedRequestError, UnavailableError)
 _KINDS: dict[str, type[SightwordsError]] = {kind.__name__: kind for kind in _MADE_FROM_A_MESSAGE}
 
 

@@ -62,7 +62,7 @@ class ArrayPicture:
 
 @dataclass(frozen=True)
 class InputSize:
-    """The picture that a network takes: side in pixels, interpolation, share kept by the centre crop."""
+    """The picture that a network takes: side in pixels, interpolation, share kept by the center crop."""
 
     image_size: int
     interpolation: str = "bicubic"
@@ -81,7 +81,7 @@ class RandomOperation(torch.nn.Module):
     Args:
         magnitude: mean strength, 0 to 30.
         std: standard deviation of the strength; 0 is always the same.
-        fill: colour of what comes from outside of the picture.
+        fill: color of what comes from outside of the picture.
     """
 
     def __init__(self, magnitude: int, std: float, fill: list[int]) -> None:
@@ -171,13 +171,13 @@ class TrainTransform:
 
 
 class EvalTransform:
-    """Resize of the shorter side and centre crop; picture in, uint8 (3, S, S) out."""
+    """Resize of the shorter side and center crop; picture in, uint8 (3, S, S) out."""
 
     def __init__(self, size: InputSize) -> None:
         self._size = size
 
     def __call__(self, picture: Picture, epoch: int, key: str, repeat: int = 0) -> Tensor:
-        """Return the centre of the picture; `epoch`, `key` and `repeat` change nothing."""
+        """Return the center of the picture; `epoch`, `key` and `repeat` change nothing."""
         pixels = shrunk(picture, self._size.resized, self._size.interpolation, exactly=True)
         return torch.as_tensor(v2.functional.center_crop(pixels, [self._size.image_size]))
 

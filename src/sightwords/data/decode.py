@@ -16,7 +16,7 @@ MAX_BYTES = 200 * 2**20
 MAX_PIXELS = 178_956_970  # Pillow's own bound against decompression bombs, made an error here instead of a warning
 DECODER_VERSION = 2  # raise it when the pixels of any image would change
 
-_DEEP_GREY = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
+_DEEP_GRAY = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _JPEG_REDUCTIONS = (8, 4, 2, 1)
 _JPEG_END = b"\xff\xd9"  # its end-of-image marker: a file that lacks it was cut short
 
@@ -105,7 +105,7 @@ class EncodedPicture:
 def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return an image file's picture, upright, RGB, 8 bits a channel.
 
-    EXIF orientation is applied; transparency is composited on white; palette, grey, CMYK and 16-bit images become
+    EXIF orientation is applied; transparency is composited on white; palette, gray, CMYK and 16-bit images become
     RGB; of an animation the first frame is taken.
 
     Arguments and errors are those of `EncodedPicture`.
@@ -129,7 +129,7 @@ def _explained(name: str) -> Iterator[None]:
 
 
 def _plain_jpeg(data: bytes) -> np.ndarray | None:
-    """Return the pixels of an upright JPEG file in colour, or None where Pillow must say what is wrong with it.
+    """Return the pixels of an upright JPEG file in color, or None where Pillow must say what is wrong with it.
 
     torchvision calls the same library as Pillow and gives the same pixels, in less time.
     """
@@ -158,8 +158,8 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode in _DEEP_GREY or image.mode == "F":
-        return _deep_grey(image)
+    if image.mode in _DEEP_GRAY or image.mode == "F":
+        return _deep_gray(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -167,12 +167,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _deep_grey(image: Image.Image) -> Image.Image:
-    """Scale grey of 16 bits (or more) to 8: the upper byte; values that fit 8 bits already are kept."""
+def _deep_gray(image: Image.Image) -> Image.Image:
+    """Scale gray of 16 bits (or more) to 8: the upper byte; values that fit 8 bits already are kept."""
     values = np.asarray(image).astype(np.float64)
     if image.mode == "F" and values.max(initial=0) <= 1:
         values = values * 255  # float pictures are commonly in [0, 1]
     elif image.mode.startswith("I;16") or values.max(initial=0) > 255:
         values = values / 257
-    grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return Image.fromarray(grey, "L").convert("RGB")
+    gray = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return Image.fromarray(gray, "L").convert("RGB")

@@ -81,7 +81,7 @@ def with_label_noise(images: ImageSet, num_classes: int, share: float) -> ImageS
         # the lower 32 bits decide whether, the upper ones which
         if (drawn & 0xFFFFFFFF) * _UNIT < share:
             labels[index] = (labels[index] + 1 + (drawn >> 32) % (num_classes - 1)) % num_classes
-    return images.relabelled(labels)
+    return images.relabeled(labels)
 
 
 def with_few_labels(images: ImageSet, fraction: float) -> ImageSet:
@@ -95,4 +95,4 @@ def with_few_labels(images: ImageSet, fraction: float) -> ImageSet:
     labels = np.full(len(images), -1)
     kept = stratified(images, max(1, round(fraction * len(images))), proportional=True)
     labels[kept] = images.first_labels()[kept]
-    return images.relabelled(labels)
+    return images.relabeled(labels)

@@ -89,14 +89,14 @@ class ImageSet:
         """Return the images at `indices` as a set of their own."""
         return ImageSet.of_columns(self._places, self._keys, self._labels, np.asarray(indices, np.int64))
 
-    def relabelled(self, labels: np.ndarray) -> ImageSet:
+    def relabeled(self, labels: np.ndarray) -> ImageSet:
         """Return the same images with one label each, int64, shape (N,); -1 where an image has none."""
         known = labels >= 0
         return self._with(Ragged(labels[known].astype(np.int64), np.concatenate(([0], np.cumsum(known)))))
 
-    def unlabelled(self) -> ImageSet:
+    def unlabeled(self) -> ImageSet:
         """Return the same images without labels."""
-        return self.relabelled(np.full(len(self), -1))
+        return self.relabeled(np.full(len(self), -1))
 
     def _with(self, labels: Ragged) -> ImageSet:
         copy = object.__new__(ImageSet)

@@ -25,7 +25,7 @@ class Slot:
 
     Attributes:
         epoch: epoch, from 0; it varies the augmentation.
-        step: optimiser step over the whole training, from 0.
+        step: optimizer step over the whole training, from 0.
         position: place in the global batch of that step.
         index: the image's index in its set.
         repeat: how many times the image came before in this global batch; it varies the augmentation too.
@@ -48,7 +48,7 @@ class ImageBatch:
         indices: index of each image in its set, int64, shape (B,).
         positions: place of each in the global batch, int64, shape (B,).
         epoch: epoch, from 0.
-        step: optimiser step, from 0.
+        step: optimizer step, from 0.
         unreadable: names and reasons of images that fell out.
         extra: what the caller's `join` added.
     """
@@ -133,7 +133,7 @@ class TrainOrder:
     """The order of all training, cut into steps, processes and micro-batches; a function of its fields alone.
 
     A global batch is cut into `world_size * accumulate` consecutive pieces, so its images, their positions and their
-    neighbours are the same for any number of processes. The incomplete last batch of an epoch is left out.
+    neighbors are the same for any number of processes. The incomplete last batch of an epoch is left out.
 
     Attributes:
         num_images: images in the set.
@@ -170,7 +170,7 @@ class TrainOrder:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch."""
+        """Optimizer steps in an epoch."""
         return self.num_images // self.batch_size
 
     @property
@@ -197,7 +197,7 @@ class TrainOrder:
         return -(-self.batch_size // self.repeats)
 
     def _slot(self, order: np.ndarray, base: int, epoch: int, step: int, position: int) -> Slot:
-        # repeats lie far apart: neighbours are partners in mixup
+        # repeats lie far apart: neighbors are partners in mixup
         repeat, place = divmod(position, self.num_distinct)
         return Slot(epoch, step, position, int(order[base + place]), repeat)
 
@@ -238,7 +238,7 @@ def train_loader(
         num_classes: width of the targets.
         transform: from picture to network input.
         order: order of the whole training.
-        first_step: first optimiser step; a resumed run starts in the middle of an epoch without reading what was.
+        first_step: first optimizer step; a resumed run starts in the middle of an epoch without reading what was.
         last_step: end of the training.
         workers: loader processes; 0 loads in this one.
         pin_memory: put batches into page-locked memory, for a GPU.

@@ -50,7 +50,7 @@ def balanced_order(seed: int, epoch: int, probabilities: np.ndarray) -> np.ndarr
     """
     draw = generator("order", seed, epoch)
     places = (draw.random() + np.arange(len(probabilities))) / len(probabilities)
-    shuffled = draw.permutation(len(probabilities))  # neighbours in the set would share their luck otherwise
+    shuffled = draw.permutation(len(probabilities))  # neighbors in the set would share their luck otherwise
     chosen = np.searchsorted(np.cumsum(probabilities[shuffled]), places, side="right")
     drawn: np.ndarray = shuffled[np.minimum(chosen, len(probabilities) - 1)]
     return draw.permutation(drawn)

@@ -32,7 +32,7 @@ class EncoderInfo:
         dimension: width D of the vectors.
         max_tokens: tokens that a text may have, special ones included; None where there is no limit.
         precision: arithmetic: `fp32`, `bf16` or `fp16`.
-        licence: of the weights, where known.
+        license: of the weights, where known.
         device: kind of the device: `cpu`, `cuda`, `mps`.
         details: what else a reader of the vectors needs, JSON values; `meta.json` has them too.
     """
@@ -43,7 +43,7 @@ class EncoderInfo:
     dimension: int
     max_tokens: int | None
     precision: str
-    licence: str | None = None
+    license: str | None = None
     device: str = "cpu"
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -80,7 +80,7 @@ class TokenEncoder(Encoder, Protocol):
         """Return the tokens of each text as the network sees them, int32, special ones included, nothing cut."""
 
     def encode_tokens(self, tokens: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the vectors of tokenised texts within the token limit, float32, shape (N, D), of any length."""
+        """Return the vectors of tokenized texts within the token limit, float32, shape (N, D), of any length."""
 
 
 def choose_device(name: str) -> torch.device:

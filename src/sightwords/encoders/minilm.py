@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-LICENCE = "apache-2.0"  # of the weights, as their model card says; the package around them is MIT
+LICENSE = "apache-2.0"  # of the weights, as their model card says; the package around them is MIT
 
 
 def open_minilm(device: torch.device, precision: str) -> Encoder:
@@ -27,7 +27,7 @@ def open_minilm(device: torch.device, precision: str) -> Encoder:
         MissingExtraError: the package with the weights is not installed.
     """
     folder = str(model_folder())
-    return open_sentence_transformer(folder, device, precision, "builtin:minilm", MODEL, LICENCE, "minilm")
+    return open_sentence_transformer(folder, device, precision, "builtin:minilm", MODEL, LICENSE, "minilm")
 
 
 def model_folder() -> Path:

@@ -111,7 +111,7 @@ class PackedEncoder:
         return self.encode_tokens(self.tokenize(texts))
 
     def encode_tokens(self, tokens: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the vectors of tokenised texts within the token limit, float32, shape (N, D), of any length."""
+        """Return the vectors of tokenized texts within the token limit, float32, shape (N, D), of any length."""
         order = np.argsort([-len(one) for one in tokens], kind="stable")
         vectors = np.empty((len(tokens), self._info.dimension), np.float32)
         vectors[order] = self._network([tokens[i] for i in order]).float().cpu().numpy()

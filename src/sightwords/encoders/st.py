@@ -19,7 +19,7 @@ from sightwords.encoders.encoder import (
 )
 from sightwords.encoders.sentence import SentenceTransformerEncoder, packed_encoder
 from sightwords.errors import MissingExtraError
-from sightwords.hub import card_licence, require_hub, weights_hash
+from sightwords.hub import card_license, require_hub, weights_hash
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ def open_sentence_transformer(
     precision: str,
     identifier: str,
     model: str | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     extra: str = "st",
 ) -> Encoder:
     """Return a model of sentence-transformers, run without padding where it is known how, else by the library.
@@ -44,7 +44,7 @@ def open_sentence_transformer(
         precision: `fp32`, `bf16` or `fp16`.
         identifier: the ID on the command line.
         model: the model's own name; none is `name`.
-        licence: of the weights; none is looked up in the folder's model card.
+        license: of the weights; none is looked up in the folder's model card.
         extra: extra of sightwords that installs the library.
 
     Raises:
@@ -63,7 +63,7 @@ def open_sentence_transformer(
         dimension,
         _max_tokens(loaded),
         "fp32",
-        licence or card_licence(home),
+        license or card_license(home),
         device.type,
     )
     library = SentenceTransformerEncoder(loaded, info)

@@ -18,7 +18,7 @@ L2 = 1e-4
 
 @dataclass(frozen=True)
 class Probe:
-    """Multinomial logistic regression on vectors that are standardised and given unit length.
+    """Multinomial logistic regression on vectors that are standardized and given unit length.
 
     So one penalty suits text vectors and image features alike.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sightwords.artefacts.run_folder import NetworkInfo
+from sightwords.artifacts.run_folder import NetworkInfo
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
+from sightwords.artifacts.run_folder import NetworkInfo, RunFolder
 from sightwords.backbones import Backbone, build_backbone, choose_device, normalize_images
 from sightwords.data.augment import EvalTransform, InputSize
 from sightwords.data.image_set import ImageSet
 from sightwords.data.loader import eval_loader
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 from sightwords.progress import Progress
 
 
@@ -45,13 +45,13 @@ def rebuild(info: NetworkInfo, weights: Mapping[str, Tensor]) -> Backbone:
         weights: parameters and buffers by name, of the plain network.
 
     Raises:
-        ArtefactError: the weights are not of this network.
+        ArtifactError: the weights are not of this network.
     """
     backbone = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs)
     try:
         backbone.load_weights(weights)
     except RuntimeError as error:
-        raise ArtefactError(f"The weights do not fit {info.model}: {error}") from None
+        raise ArtifactError(f"The weights do not fit {info.model}: {error}") from None
     return backbone
 
 
@@ -68,7 +68,7 @@ class TrainedNetwork:
         device: where it is.
 
     Raises:
-        ArtefactError: this is no run, or an unfinished one.
+        ArtifactError: this is no run, or an unfinished one.
         ConfigError: there is no such device.
     """
 
@@ -90,7 +90,7 @@ class TrainedNetwork:
         """
         info, spec = self.info, self._backbone.input_spec
         transform = EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
-        loader = eval_loader(images.unlabelled(), 0, transform, batch_size, workers, self.device.type == "cuda")
+        loader = eval_loader(images.unlabeled(), 0, transform, batch_size, workers, self.device.type == "cuda")
         with Progress(title, len(images), "images", enabled=show) as progress:
             for batch in loader:
                 with torch.inference_mode():

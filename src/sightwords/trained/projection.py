@@ -13,11 +13,11 @@ from torch import Tensor
 
 from sightwords.align import TargetTransform, build_projector, normalize_targets
 from sightwords.align.projector import ProjectorKind, ProjectorNorm
-from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.artefacts.run_projector import ProjectorInfo, TextSpace, load_projectors
+from sightwords.artifacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.artifacts.run_projector import ProjectorInfo, TextSpace, load_projectors
 from sightwords.encoders import reopen_encoder
-from sightwords.errors import ArtefactError, ConfigError
+from sightwords.errors import ArtifactError, ConfigError
 
 
 class Projection:
@@ -33,7 +33,7 @@ class Projection:
         space: the chosen one.
 
     Raises:
-        ArtefactError: the weights do not fit.
+        ArtifactError: the weights do not fit.
     """
 
     def __init__(self, info: ProjectorInfo, space: TextSpace, tensors: dict[str, Tensor]) -> None:
@@ -44,7 +44,7 @@ class Projection:
         try:
             self._projector.load_state_dict(own)
         except RuntimeError as error:
-            raise ArtefactError(f"The run's projector does not fit what projector.json says: {error}") from None
+            raise ArtifactError(f"The run's projector does not fit what projector.json says: {error}") from None
         self._transform = TargetTransform(tensors.get("mean"), tensors.get("matrix"))
 
     @torch.inference_mode()
@@ -81,11 +81,11 @@ class Projection:
         """Refuse an embedding set whose vectors are of another encoder than the run was taught by.
 
         Raises:
-            ArtefactError: it is another one.
+            ArtifactError: it is another one.
         """
         found = str(embeddings.meta.get("encoder", "")), str(embeddings.meta.get("revision", ""))
         if found != (self.space.encoder, self.space.revision) or embeddings.dimension != self.space.out_features:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{embeddings.folder} holds vectors of {found[0]} (weights {found[1][:12] or 'unknown'}), and the run "
                 f"was taught by {self.space.encoder} (weights {self.space.revision[:12] or 'unknown'}). Name the set "
                 "that it was taught by with --embeddings."
@@ -96,7 +96,7 @@ def open_projection(folder: RunFolder, number: int = 1) -> Projection:
     """Return the projector of a run into the space of its `number`-th embedding set, from 1.
 
     Raises:
-        ArtefactError: the run keeps none; the message says why.
+        ArtifactError: the run keeps none; the message says why.
         ConfigError: it was taught by fewer sets.
     """
     info, tensors = load_projectors(folder)

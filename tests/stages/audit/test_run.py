@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
 from sightwords.data.key_cache import image_keys
-from sightwords.errors import ArtefactError, ConfigError
+from sightwords.errors import ArtifactError, ConfigError
 from sightwords.stages.audit.config import AuditConfig
 from sightwords.stages.audit.run import run
 from sightwords.stages.embed.config import EmbedConfig
@@ -56,7 +56,7 @@ def test_the_wrong_label_comes_first_in_table_and_summary(options):
     suspicion = [float(row["suspicion"]) for row in rows]
     assert suspicion == sorted(suspicion, reverse=True)
     assert "strange.png: bar, rather disc" in result.summary()
-    assert any("6 labelled images have no description" in note for note in result.notes)
+    assert any("6 labeled images have no description" in note for note in result.notes)
 
 
 def test_hostile_text_is_text_on_the_page(options):
@@ -94,7 +94,7 @@ def test_a_prompt_that_tells_the_label_is_named(options, data, tmp_path, tiny_st
 
 def test_what_does_not_fit_is_refused_and_nothing_is_written(options, tmp_path):
     other = write_class_folders(tmp_path / "other", num_train=2, num_val=1, size=40)
-    with pytest.raises(ArtefactError, match="None of 9 labelled images has a description"):
+    with pytest.raises(ArtifactError, match="None of 9 labeled images has a description"):
         run(replace(options, images=str(other)))
     (tmp_path / "several.csv").write_text(f"image,label\n{options.images}/train/bar/000.png,bar|disc\n")
     with pytest.raises(ConfigError, match="one label an image"):

@@ -16,8 +16,8 @@ from sightwords.stages.audit.witness import Verdict, by_centroid, by_probe, judg
 def data():
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 30)
-    centres = random.standard_normal((4, 12))
-    vectors = (centres[labels] + 0.5 * random.standard_normal((120, 12))).astype(np.float32)
+    centers = random.standard_normal((4, 12))
+    vectors = (centers[labels] + 0.5 * random.standard_normal((120, 12))).astype(np.float32)
     return vectors, labels
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sightwords.artefacts.description_query import Filter
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.description_query import Filter
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.errors import ConfigError
 from sightwords.stages.browse import browser as module
 from sightwords.stages.browse import meaning

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
 from sightwords.data.key import image_key
 from support.images import write_class_folders
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sightwords.errors import ArtefactError, MissingExtraError
+from sightwords.errors import ArtifactError, MissingExtraError
 from sightwords.stages.browse.config import BrowseConfig
 from sightwords.stages.browse.run import BrowseResult, run
 
@@ -20,7 +20,7 @@ def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
 
 def test_a_missing_set_is_told(tmp_path):
     pytest.importorskip("nicegui", reason="nicegui is not installed")
-    with pytest.raises(ArtefactError, match="no description set"):
+    with pytest.raises(ArtifactError, match="no description set"):
         run(BrowseConfig(tmp_path / "D.db", port=0))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sightwords.artefacts.description_index import DescriptionIndex
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.description_index import DescriptionIndex
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
 from sightwords.stages.browse.near_duplicates import near_duplicates
-from sightwords.stages.browse.summary import summarise
+from sightwords.stages.browse.summary import summarize
 from sightwords.stages.browse.typical_words import typical_words
 
 
@@ -56,7 +56,7 @@ def test_the_summary_of_a_set(tmp_path):
         index = DescriptionIndex(store.path, tmp_path / "cache")
         while index.sync():
             pass
-        summary = summarise(index)
+        summary = summarize(index)
     assert (summary.num_descriptions, summary.num_images, summary.num_sampled) == (41, 41, 40)
     assert sum(bar.count for bar in summary.lengths) == 40
     assert sum(bar.count for bar in summary.agreements) == 40
@@ -68,5 +68,5 @@ def test_the_summary_of_a_set(tmp_path):
 def test_the_summary_of_an_empty_set(tmp_path):
     with DescriptionSet(tmp_path / "D.db", create=True):
         pass
-    summary = summarise(DescriptionIndex(tmp_path / "D.db", tmp_path / "cache"))
+    summary = summarize(DescriptionIndex(tmp_path / "D.db", tmp_path / "cache"))
     assert (summary.num_descriptions, summary.lengths, summary.repeated) == (0, [], [])

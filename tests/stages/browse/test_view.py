@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from sightwords.artefacts.description_query import Filter
+from sightwords.artifacts.description_query import Filter
 from sightwords.stages.browse.view import View, read_view
 
 

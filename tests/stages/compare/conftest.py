@@ -6,16 +6,16 @@ import pytest
 
 import sightwords
 
-COLOURS = ("red", "green", "blue", "grey")
+COLORS = ("red", "green", "blue", "gray")
 
 
 @pytest.fixture
 def described(images, tmp_path):
-    """Description set of the training images: colour, shape and number."""
+    """Description set of the training images: color, shape and number."""
     rows = []
     for number, path in enumerate(sorted((images / "train").rglob("*.png"))):
         rows.append(
-            (path.relative_to(images).as_posix(), f"A {COLOURS[number % 4]} {path.parent.name}, number {number}.")
+            (path.relative_to(images).as_posix(), f"A {COLORS[number % 4]} {path.parent.name}, number {number}.")
         )
     with (tmp_path / "texts.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("image", "text"), *rows])

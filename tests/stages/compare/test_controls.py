@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sightwords
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.data.catalog import open_catalog
 from sightwords.stages.compare.controls import control_text
 
@@ -63,7 +63,7 @@ def test_class_names_are_one_text_a_class(make, catalog):
 
 def test_class_names_follow_the_labels_that_the_network_is_trained_with(catalog, embeddings, tmp_path):
     train = catalog.split("train")
-    moved = train.relabelled((train.first_labels() + 1) % 3)
+    moved = train.relabeled((train.first_labels() + 1) % 3)
     names = catalog.class_names
     (right,) = control_text("class_name", [embeddings], train, names, tmp_path / "right")
     (wrong,) = control_text("class_name", [embeddings], moved, names, tmp_path / "wrong")

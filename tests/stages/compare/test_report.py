@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sightwords.stages.compare.analysis import analyse
+from sightwords.stages.compare.analysis import analyze
 from sightwords.stages.compare.record import Cell, Record
 from sightwords.stages.compare.report.figures import check_installed, condition_plot, looks_of
 from sightwords.stages.compare.report.gains import class_gains, condition_levels, metric_table, severities
@@ -80,9 +80,9 @@ def test_page_is_one_file_that_loads_and_runs_nothing(data, tmp_path):
 
 def test_verdict_stands_on_top_and_everything_follows(data, tmp_path):
     page = write_report(tmp_path, data).read_text()
-    order = ["aligned beats the baseline", "Recommended: aligned", "What each arm gains", "How they learnt"]
+    order = ["aligned beats the baseline", "Recommended: aligned", "What each arm gains", "How they learned"]
     order += ["More than top-1", "Which classes gain", "Put right by the text", "What the text says"]
-    order += ["sightwords compare photos", "Left out", "Licences"]
+    order += ["sightwords compare photos", "Left out", "Licenses"]
     places = [page.index(text) for text in order]
     assert places == sorted(places)
     assert "+2.1" in page
@@ -104,7 +104,7 @@ def test_what_there_is_no_data_for_is_left_out(data, tmp_path):
     records = [replace(r, metrics={"top1": r.metrics["top1"]}, history=[]) for r in data.records]
     bare = replace(data, records=records, fixed=[], examples=[], notes=[], commands=[])
     page = write_report(tmp_path, bare).read_text()
-    for heading in ("How they learnt", "Put right", "What the text says"):
+    for heading in ("How they learned", "Put right", "What the text says"):
         assert heading not in page
     assert sorted(path.stem for path in (tmp_path / "figures").iterdir()) == ["classes", "conditions", "intervals"]
 
@@ -139,17 +139,17 @@ def test_figures_by_hand(data):
 
 def test_what_verdicts_leave_open_is_said_once_behind_them(data):
     arms = ["baseline", "aligned", "other"]
-    found = analyse([record("clean", "resnet18", arm, 0) for arm in arms]).verdicts
+    found = analyze([record("clean", "resnet18", arm, 0) for arm in arms]).verdicts
     assert [text.split(" ")[0] for text in found[2:]] == ["Without", "With"]
-    assert not any("Without a control" in text for text in analyse(data.records).verdicts)
+    assert not any("Without a control" in text for text in analyze(data.records).verdicts)
 
 
-def test_an_arm_has_one_look_and_the_baseline_is_grey():
+def test_an_arm_has_one_look_and_the_baseline_is_gray():
     looks = looks_of(["baseline", *"abcdefghi"])
     assert looks == {**looks_of("abcdefghi"), "baseline": ("#8a8a8a", "-")}
     assert len(set(looks.values())) == 10
-    assert looks["g"].colour == looks["a"].colour
-    assert (looks["a"].filling, looks["g"].filling) == (looks["a"].colour, "none")
+    assert looks["g"].color == looks["a"].color
+    assert (looks["a"].filling, looks["g"].filling) == (looks["a"].color, "none")
 
 
 def test_a_missing_library_is_told(monkeypatch):

@@ -15,8 +15,8 @@ import torch
 import yaml
 
 import sightwords
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.errors import ArtefactError, ConfigError
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.errors import ArtifactError, ConfigError
 from sightwords.stages.compare.cells import jobs_of
 from sightwords.stages.compare.plan import Plan
 from sightwords.stages.compare.record import Cell
@@ -129,7 +129,7 @@ def test_a_training_that_fails_is_told_and_the_others_are_kept(compared):
     shutil.rmtree(folder)
     folder.mkdir()
     (folder / "checkpoints").write_text("a file where a folder must be")
-    with pytest.raises(ArtefactError, match=r"1 of 2 trainings failed; the others are kept(.|\n)*aligned/seed-0"):
+    with pytest.raises(ArtifactError, match=r"1 of 2 trainings failed; the others are kept(.|\n)*aligned/seed-0"):
         sightwords.compare(compared)
     (folder / "checkpoints").unlink()
     assert len(sightwords.compare(compared).analysis.records) == 2

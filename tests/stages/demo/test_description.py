@@ -15,18 +15,18 @@ from sightwords.stages.demo.species import PART_VALUES, SPECIES, common_name
 # what a reader must find (a regular expression) for each value of each part
 EXPECTED: dict[str, dict[object, str]] = {
     "body": {"rust": r"\brust", "blue": r"\bblue (\S+ )?(bird|body)", "olive": r"\bolive", "plum": r"\bplum[ -]"},
-    "cap": {"plain": r"\bno cap", **{colour: rf"\b{colour} cap" for colour in ("black", "red", "white")}},
+    "cap": {"plain": r"\bno cap", **{color: rf"\b{color} cap" for color in ("black", "red", "white")}},
     "beak": {
         **{shape: rf"\b{shape} (\w+ )?\w+ beak" for shape in ("conical", "hooked", "straight", "curved")},
         "spoon": r"spoon-shaped \w+ beak",
     },
-    "beak_colour": {colour: rf"\b{colour} beak" for colour in ("black", "orange", "ivory")},
+    "beak_color": {color: rf"\b{color} beak" for color in ("black", "orange", "ivory")},
     "crest": {"none": "no crest", "spike": "spike crest", "fan": r"\bfan crest", "tuft": "tufted crest"},
     "tail": {"forked": "forked tail", "fan": "fanned tail", "pointed": "pointed tail", "square": "square(-cut)? tail"},
     "wing_bars": {0: "no wing bars", 1: r"(one|single) (pale )?wing bar\b", 2: "(two|double) (pale )?wing bars"},
-    "eye_ring": {"none": "no eye ring", **{colour: f"{colour} eye ring" for colour in ("white", "yellow", "red")}},
+    "eye_ring": {"none": "no eye ring", **{color: f"{color} eye ring" for color in ("white", "yellow", "red")}},
     "breast": {"plain": "plain (pale )?breast", "spotted": "spotted breast", "streaked": "streaked breast"},
-    "legs": {colour: rf"\b{colour} legs" for colour in ("black", "orange", "blue")},
+    "legs": {color: rf"\b{color} legs" for color in ("black", "orange", "blue")},
 }
 NOUNS = {"tail": "tail", "legs": "leg", "breast": "breast", "wing_bars": "bar"}
 
@@ -96,7 +96,7 @@ def test_pose_and_background_are_described(style: str) -> None:
             assert record.pose.wing_lift_deg > 20
 
 
-def test_attributes_list_shape_colour_texture_parts_and_setting() -> None:
+def test_attributes_list_shape_color_texture_parts_and_setting() -> None:
     for record in RECORDS:
         items = describe_bird(record, "attributes").split(", ")
         assert len(items) == 3 + (8 - len(record.hidden)) + 4

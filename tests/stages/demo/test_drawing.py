@@ -132,7 +132,7 @@ def test_backgrounds_have_shapes_of_their_own_in_every_image(background: str) ->
         light = replace(record.light, grain=0.0, slope=0.0, brightness=1.0, warmth=0.0)
         pixels = np.asarray(draw_bird(replace(record, scene=scene, light=light), 48))
         borders.add(np.concatenate([pixels[0], pixels[:32, 0], pixels[:32, -1]]).tobytes())
-    assert len(borders) >= 5, "a bare sheet of the first colour would have one and the same border"
+    assert len(borders) >= 5, "a bare sheet of the first color would have one and the same border"
 
 
 def test_light_changes_the_picture_as_named() -> None:

@@ -33,7 +33,7 @@ def test_leaf_grows_from_its_root() -> None:
     np.testing.assert_allclose(points[len(points) // 2], [10.0, 28.0], atol=1e-9)
 
 
-def test_sheet_is_its_colour_inside_and_throws_a_shadow_where_it_falls() -> None:
+def test_sheet_is_its_color_inside_and_throws_a_shadow_where_it_falls() -> None:
     paper = Paper(100, "#ffffff", shadow=1.0, shadow_angle_deg=0)
     paper.sheet(polygon(SQUARE) * 40 + 30, "#3366cc", lift=0.05)
     pixels = np.asarray(paper.image).astype(int)

@@ -88,5 +88,5 @@ def test_with_parts_keeps_everything_else() -> None:
         *(record.pose, record.scene, record.light, record.seed),
     )
     assert changed.shades == record.shades
-    recoloured = record.with_parts(legs="blue").shades
-    assert {part for part in recoloured if recoloured[part] != record.shades[part]} == {"legs"}
+    recolored = record.with_parts(legs="blue").shades
+    assert {part for part in recolored if recolored[part] != record.shades[part]} == {"legs"}

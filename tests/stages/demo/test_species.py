@@ -20,7 +20,7 @@ def test_species_are_pairwise_distinct_in_parts() -> None:
 
 
 @pytest.mark.parametrize("species", SPECIES)
-def test_each_species_has_relatives_of_its_colour_that_differ_in_one_to_three_small_parts(species: str) -> None:
+def test_each_species_has_relatives_of_its_color_that_differ_in_one_to_three_small_parts(species: str) -> None:
     parts = SPECIES[species]
     others = [parts.differing(other) for name, other in SPECIES.items() if name != species]
     near = [names for names in others if len(names) <= 3 and "body" not in names]
@@ -34,7 +34,7 @@ def test_no_single_part_names_a_species(part: str) -> None:
     assert min(counts.values()) >= 2
 
 
-def test_body_colour_is_shared_by_at_least_six_species() -> None:
+def test_body_color_is_shared_by_at_least_six_species() -> None:
     assert min(Counter(parts.body for parts in SPECIES.values()).values()) >= 6
 
 

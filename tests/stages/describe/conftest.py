@@ -29,7 +29,7 @@ def qwen2_vl(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Five distinct images in two classes: JPEG, PNG, grey, transparent, and turned by its EXIF orientation."""
+    """Five distinct images in two classes: JPEG, PNG, gray, transparent, and turned by its EXIF orientation."""
     root = tmp_path / "photos" / "train"
     (root / "red_disc").mkdir(parents=True)
     (root / "bar").mkdir()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sightwords.artefacts.description_set import DescriptionSet
+from sightwords.artifacts.description_set import DescriptionSet
 from sightwords.data.key import image_key
 from sightwords.errors import ConfigError, ModelError
 from sightwords.stages.describe import agreement

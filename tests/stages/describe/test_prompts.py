@@ -21,12 +21,12 @@ def test_short_carries_its_word_limit_and_each_limit_is_a_template_of_its_own():
 def test_which_prompts_name_the_class():
     assert [name for name in PROMPTS if named_prompt(name).names_class] == ["class", "contrast", "class_features"]
     assert [name for name in PROMPTS if named_prompt(name).per_class] == ["class_features"]
-    text = named_prompt("class").text("great grey owl")
-    assert "great grey owl" in text
+    text = named_prompt("class").text("great gray owl")
+    assert "great gray owl" in text
     assert "{" not in text
 
 
-@pytest.mark.parametrize("word", ["shape", "colour", "texture", "parts", "setting"])
+@pytest.mark.parametrize("word", ["shape", "color", "texture", "parts", "setting"])
 def test_attributes_asks_for_each_attribute(word):
     assert word in named_prompt("attributes").template
 
@@ -56,8 +56,8 @@ def test_a_file_that_cannot_be_meant_is_refused(tmp_path, text, message):
 
 def test_braces_that_are_no_placeholder_are_text(tmp_path):
     path = tmp_path / "p.txt"
-    path.write_text('Answer as JSON: {"colour": "..."}')
-    assert file_prompt(path).text("heron") == 'Answer as JSON: {"colour": "..."}'
+    path.write_text('Answer as JSON: {"color": "..."}')
+    assert file_prompt(path).text("heron") == 'Answer as JSON: {"color": "..."}'
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sightwords.artefacts.description_set import DescriptionSet
+from sightwords.artifacts.description_set import DescriptionSet
 from sightwords.data.config import ImagesConfig
 from sightwords.data.key import image_key
-from sightwords.errors import ArtefactError, DataError, UnavailableError
+from sightwords.errors import ArtifactError, DataError, UnavailableError
 from sightwords.stages.describe import run as run_module
 from sightwords.stages.describe.config import DescribeConfig
 from sightwords.stages.describe.describers.base import Decoding
@@ -144,7 +144,7 @@ def test_several_labels_are_all_told(photos, out):
     )
 
 
-def test_the_class_prompt_on_unlabelled_images_is_refused_before_anything_is_asked(photos, out):
+def test_the_class_prompt_on_unlabeled_images_is_refused_before_anything_is_asked(photos, out):
     table = photos / "table.csv"
     table.write_text("image,label,split\ntrain/bar/d.png,bar,train\ntrain/red_disc/a.png,,train\n")
     with chat_server(lambda call: chat("x")) as served:
@@ -283,7 +283,7 @@ def test_the_demo_describer_repeats_the_drawing(tmp_path, out):
 def test_another_file_is_not_taken_for_a_description_set(photos, out):
     with sqlite3.connect(out) as other:
         other.execute("CREATE TABLE mine (x)")
-    with pytest.raises(ArtefactError):
+    with pytest.raises(ArtifactError):
         describe(photos, out, "demo")
     assert os.path.getsize(out) > 0  # noqa: PTH202
 

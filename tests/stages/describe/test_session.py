@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sightwords.artefacts.description_set import DescriberInfo, DescriptionSet
+from sightwords.artifacts.description_set import DescriberInfo, DescriptionSet
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import ImagesConfig
 from sightwords.errors import UnavailableError

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt, Review
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt, Review
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import ImagesConfig
 from sightwords.stages.describe.target import ClassTargets, ImageTargets, Wanted, questions, spread

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.encoders import TokenEncoder, open_encoder
 from sightwords.errors import ConfigError, ModelError
 from sightwords.stages.embed.config import EmbedConfig
@@ -94,7 +94,7 @@ def test_another_encoder_under_the_same_name_is_refused(tiny_st):
         EncodeJobMaker(f"st:{tiny_st}", "cpu", {}, replace(encoder.info, revision="abc"))()
 
 
-def test_what_stands_for_the_workers_encoders_tokenises_and_never_encodes(tiny_st):
+def test_what_stands_for_the_workers_encoders_tokenizes_and_never_encodes(tiny_st):
     encoder = open_encoder(f"st:{tiny_st}", "cpu", "fp32")
     stand_in = cluster_module.remote(encoder, replace(encoder.info, device="cuda"))
     assert isinstance(stand_in, TokenEncoder) == isinstance(encoder, TokenEncoder)

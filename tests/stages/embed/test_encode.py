@@ -18,7 +18,7 @@ AXES = {"red": 0, "blue": 1, "green": 2}
 
 
 class Counting:
-    """Counts words: a text's vector is how often it has each colour, times 7; a token a word and one special."""
+    """Counts words: a text's vector is how often it has each color, times 7; a token a word and one special."""
 
     def __init__(self, max_tokens: int | None = 6) -> None:
         self.info = EncoderInfo("counting", "counting", "1", 3, max_tokens, "fp32")

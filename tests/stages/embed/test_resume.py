@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sightwords.artefacts.description import Description
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.description import Description
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.errors import BusyError
 from sightwords.files import lock
 from sightwords.stages.embed import engine

@@ -8,10 +8,10 @@ import shlex
 import numpy as np
 import pytest
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.encoders import open_encoder
-from sightwords.errors import ArtefactError, ConfigError, UnknownNameError
+from sightwords.errors import ArtifactError, ConfigError, UnknownNameError
 from sightwords.stages.embed import engine
 from sightwords.stages.embed.config import EmbedConfig
 from sightwords.stages.embed.run import run
@@ -153,7 +153,7 @@ def test_only_what_the_condition_holds_for(config):
     assert f"only where {config.where}" in result.summary()
     assert run(config).skipped
     config.where = "agreement > 0.9"
-    with pytest.raises(ArtefactError, match=r"no usable description for --where 'agreement > 0.9' \(1 failed, 5 ok"):
+    with pytest.raises(ArtifactError, match=r"no usable description for --where 'agreement > 0.9' \(1 failed, 5 ok"):
         run(config)
     config.where = "agreemnt > 0.9"
     with pytest.raises(ConfigError, match="agreemnt"):
@@ -181,12 +181,12 @@ def test_nothing_usable_is_an_error(tmp_path, tiny_st):
         store.add_prompt(Prompt("plain", 1, ""))
         store.add_describer(DescriberInfo("hf:one", "one"))
         config = EmbedConfig(tmp_path / "D.db", out=tmp_path / "E", encoder=f"st:{tiny_st}")
-        with pytest.raises(ArtefactError, match="no usable description \\(it is empty\\)"):
+        with pytest.raises(ArtifactError, match="no usable description \\(it is empty\\)"):
             run(config)
         store.put([Description(A, 1, 1, 0, "no", "rejected", "refusal")])
-    with pytest.raises(ArtefactError, match="no usable description \\(1 rejected\\)"):
+    with pytest.raises(ArtifactError, match="no usable description \\(1 rejected\\)"):
         run(config)
-    with pytest.raises(ArtefactError, match="no description set"):
+    with pytest.raises(ArtifactError, match="no description set"):
         run(EmbedConfig(tmp_path / "none.db", out=tmp_path / "E"))
     assert not (tmp_path / "E").exists()
 
@@ -199,6 +199,6 @@ def test_a_place_that_holds_anything_else_is_left_alone(config, content):
         config.out.mkdir()
         for name in content:
             (config.out / name).write_text("mine")
-    with pytest.raises(ArtefactError, match="Name another"):
+    with pytest.raises(ArtifactError, match="Name another"):
         run(config)
     assert config.out.is_file() if content is None else sorted(p.name for p in config.out.iterdir()) == sorted(content)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sightwords.artefacts.description import DescriberInfo, Description, Prompt, Review
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.embedding_set import INDEX_SCHEMA
+from sightwords.artifacts.description import DescriberInfo, Description, Prompt, Review
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.artifacts.embedding_set import INDEX_SCHEMA
 from sightwords.stages.embed import selection
 from sightwords.stages.embed.config import EmbedConfig
 from sightwords.stages.embed.selection import read_texts

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 from sightwords.stages.embed import work_folder as module
 from sightwords.stages.embed.plan import BatchRule, Counts
 from sightwords.stages.embed.work_folder import WorkFolder, told
@@ -211,7 +211,7 @@ LIMITED = """
     import resource, sys
     from pathlib import Path
     import numpy as np
-    from sightwords.errors import ArtefactError
+    from sightwords.errors import ArtifactError
     from sightwords.stages.embed.plan import BatchRule, Counts
     from sightwords.stages.embed.work_folder import WorkFolder
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
@@ -224,7 +224,7 @@ LIMITED = """
             if number % 10 == 0:
                 work.commit()
         work.finish(0, Counts())
-    except ArtefactError as error:
+    except ArtifactError as error:
         print(error)
     else:
         print("done")
@@ -265,6 +265,6 @@ def test_a_disk_that_fills_up_later_keeps_what_is_finished(tmp_path):
 
 def test_a_failure_while_writing_says_what_to_do(tmp_path):
     match = r"Cannot write .*E: No space left on device\. Do this\."
-    with pytest.raises(ArtefactError, match=match), told(tmp_path / "E", "Do this."):
+    with pytest.raises(ArtifactError, match=match), told(tmp_path / "E", "Do this."):
         raise OSError(28, "No space left on device")
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN  # else the limit would end the process

@@ -10,7 +10,7 @@ from sightwords.stages.evaluate.corruption import CORRUPTIONS, SEVERITIES, Corru
 
 @pytest.fixture(scope="module")
 def picture() -> torch.Tensor:
-    """A picture with colours, edges and a texture."""
+    """A picture with colors, edges and a texture."""
     image = Image.new("RGB", (48, 48), (210, 190, 90))
     draw = ImageDraw.Draw(image)
     draw.ellipse((8, 5, 40, 30), fill=(40, 90, 200))

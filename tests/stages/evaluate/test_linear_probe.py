@@ -8,10 +8,10 @@ from sightwords.stages.evaluate.linear_probe import linear_probe_accuracy
 
 def test_what_can_be_separated_is_separated():
     draw = torch.Generator().manual_seed(0)
-    centres = 4 * torch.randn(5, 16, generator=draw)
+    centers = 4 * torch.randn(5, 16, generator=draw)
     labels = torch.arange(300) % 5
-    features = centres[labels] + torch.randn(300, 16, generator=draw)
-    scaled = features * torch.logspace(-3, 3, 16)  # standardising takes the scales out
+    features = centers[labels] + torch.randn(300, 16, generator=draw)
+    scaled = features * torch.logspace(-3, 3, 16)  # standardizing takes the scales out
     assert linear_probe_accuracy(scaled[200:], labels[200:], scaled[:200], labels[:200]) > 0.97
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sightwords.data.key_cache import image_keys
-from sightwords.errors import ArtefactError, ConfigError
+from sightwords.errors import ArtifactError, ConfigError
 from sightwords.stages.evaluate.config import EvaluateConfig
 from sightwords.stages.evaluate.run import run
 from sightwords.stages.train.config import TrainConfig
@@ -39,15 +39,15 @@ def test_figures_agree_with_training_and_with_each_other(trained, images):
 def test_a_run_for_other_classes_is_refused(trained, images):
     (images / "train" / "disc").rename(images / "train" / "coin")
     (images / "val" / "disc").rename(images / "val" / "coin")
-    with pytest.raises(ArtefactError, match="differing: coin, disc"):
+    with pytest.raises(ArtifactError, match="differing: coin, disc"):
         run(EvaluateConfig(trained.out, str(images), workers=0))
 
 
 def test_no_run_and_unfinished_run(trained, images, tmp_path):
-    with pytest.raises(ArtefactError, match=r"is not a run \(network.json is missing\)"):
+    with pytest.raises(ArtifactError, match=r"is not a run \(network.json is missing\)"):
         run(EvaluateConfig(tmp_path / "nothing", str(images)))
     (trained.out / "model.safetensors").unlink()
-    with pytest.raises(ArtefactError, match="the training has not finished"):
+    with pytest.raises(ArtifactError, match="the training has not finished"):
         run(EvaluateConfig(trained.out, str(images), workers=0))
 
 
@@ -67,11 +67,11 @@ def test_every_further_figure(trained, images):
     assert result.metrics["transfer_top1"] == result.metrics["probe_top1"]
     assert "corruption_jpeg_1" not in result.summary()
     assert "corrupted top-1" in result.summary()
-    near = pq.read_table(result.out / "neighbours.parquet").to_pylist()
+    near = pq.read_table(result.out / "neighbors.parquet").to_pylist()
     predictions = pq.read_table(result.out / "predictions.parquet").to_pylist()
     assert [row["key"] for row in near] == [row["key"] for row in predictions]
     train_keys = set(image_keys(sorted((images / "train").rglob("*.png"))))
-    assert all(len(row["neighbours"]) == 5 and set(row["neighbours"]) <= train_keys for row in near)
+    assert all(len(row["neighbors"]) == 5 and set(row["neighbors"]) <= train_keys for row in near)
     per_class = list(csv.DictReader((result.out / "per_class.csv").open()))
     right = sum(int(row["num_images"]) * float(row["accuracy"]) for row in per_class)
     assert right / 12 == pytest.approx(result.metrics["top1"])

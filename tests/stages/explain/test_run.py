@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sightwords.errors import ArtefactError, ConfigError, DataError
+from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.stages.explain.config import ExplainConfig
 from sightwords.stages.explain.run import run
 from support.aligned_run import TEXTS, write_descriptions
@@ -33,10 +33,10 @@ def test_what_is_missing_is_named(aligned, tmp_path):
         run(ExplainConfig(aligned.run, [tmp_path / "nothing.png"], device="cpu"))
     with pytest.raises(ConfigError, match="No images given"):
         ExplainConfig(aligned.run, [])
-    with pytest.raises(ArtefactError, match="no description set at .*Name it with --descriptions"):
+    with pytest.raises(ArtifactError, match="no description set at .*Name it with --descriptions"):
         run(ExplainConfig(aligned.run, [image], descriptions=tmp_path / "none.db", device="cpu"))
     other = write_descriptions(aligned.images, tmp_path / "val.db", ("val",))
-    with pytest.raises(ArtefactError, match="lacks the texts of 3 of 3 vectors"):
+    with pytest.raises(ArtifactError, match="lacks the texts of 3 of 3 vectors"):
         run(ExplainConfig(aligned.run, [image], descriptions=other, device="cpu"))
 
 
@@ -46,5 +46,5 @@ def test_vectors_of_another_encoder_are_refused(aligned, tmp_path):
 
     train = open_catalog(ImagesConfig(str(aligned.images)), show=False).split("train")
     other = write_vectors(tmp_path / "other", train, dimension=32)
-    with pytest.raises(ArtefactError, match="holds vectors of test .* taught by st:"):
+    with pytest.raises(ArtifactError, match="holds vectors of test .* taught by st:"):
         run(ExplainConfig(aligned.run, [aligned.images / "val/disc/001.png"], embeddings=other, device="cpu"))

@@ -1,4 +1,4 @@
-"""The model card: what a network was made from, by whose licence, and what was found of it."""
+"""The model card: what a network was made from, by whose license, and what was found of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import ModelCard
 
-from sightwords.artefacts.run_facts import RunFacts, TextFacts
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.run_facts import RunFacts, TextFacts
+from sightwords.errors import ArtifactError
 from sightwords.stages.export.config import ExportConfig
 from sightwords.stages.export.run import run
 from support.trained_run import trained_run
@@ -49,9 +49,9 @@ def write_comparison(folder):
     pq.write_table(pa.table({"seed": [0, 1, 2, 0]}), folder / "results.parquet")
 
 
-def test_the_card_names_every_part_with_its_licence(tmp_path):
+def test_the_card_names_every_part_with_its_license(tmp_path):
     trained_run(tmp_path / "run", facts=FACTS, **RECIPE)
-    card = card_of(tmp_path / "run", licence="cc-by-nc-4.0", dataset=["me/birds"])
+    card = card_of(tmp_path / "run", license="cc-by-nc-4.0", dataset=["me/birds"])
     data = card.data
     assert (data.license, data.library_name, data.pipeline_tag) == ("cc-by-nc-4.0", "timm", "image-classification")
     assert data.datasets == ["me/birds"]
@@ -61,8 +61,8 @@ def test_the_card_names_every_part_with_its_licence(tmp_path):
         "24 training and 12 validation images from birds",
         "20 images described by server:Qwen/Qwen2.5-VL-3B-Instruct",
         "Prompt `plain`: Describe this image.",
-        "Encoder: builtin:minilm (sentence-transformers/all-MiniLM-L6-v2, revision abcdefabcdef, licence apache-2.0)",
-        "| describer | server:Qwen/Qwen2.5-VL-3B-Instruct | qwen-research | forbidden | the table of licences |",
+        "Encoder: builtin:minilm (sentence-transformers/all-MiniLM-L6-v2, revision abcdefabcdef, license apache-2.0)",
+        "| describer | server:Qwen/Qwen2.5-VL-3B-Instruct | qwen-research | forbidden | the table of licenses |",
         "| starting weights | timm:test_resnet.r160_in1k | cc-by-nc-4.0 | forbidden | what it carries with it |",
         "| images | birds | not known to sightwords | unknown |  |",
         "Nobody has compared this network",
@@ -91,7 +91,7 @@ def test_the_comparison_that_a_run_is_part_of_is_found(tmp_path):
 
 def test_what_is_no_comparison_is_refused(tmp_path):
     trained_run(tmp_path / "run", facts=FACTS, **RECIPE)
-    with pytest.raises(ArtefactError, match=r"is no finished comparison \(comparison.json is missing\)"):
+    with pytest.raises(ArtifactError, match=r"is no finished comparison \(comparison.json is missing\)"):
         card_of(tmp_path / "run", comparison=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 

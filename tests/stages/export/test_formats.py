@@ -12,8 +12,8 @@ import timm
 import torch
 from PIL import Image
 
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.errors import ArtefactError, DataError, MissingExtraError
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.errors import ArtifactError, DataError, MissingExtraError
 from sightwords.onnx_file import check_onnx, count_flops
 from sightwords.stages.export import check
 from sightwords.stages.export.config import ExportConfig
@@ -98,7 +98,7 @@ def test_a_damaged_onnx_file_does_not_pass(programs, tmp_path):
     model = onnx.load(folder / "n.onnx")
     model.graph.node[0].input[0] = "nowhere"
     onnx.save(model, tmp_path / "bad.onnx")
-    with pytest.raises(ArtefactError, match="ONNX's checker refuses"):
+    with pytest.raises(ArtifactError, match="ONNX's checker refuses"):
         check_onnx(tmp_path / "bad.onnx")
     model = onnx.load(folder / "n.onnx")
     conv = next(node for node in model.graph.node if node.op_type == "Conv")
@@ -121,7 +121,7 @@ def test_an_export_that_answers_otherwise_leaves_nothing(exported, tmp_path, mon
     for module, name in ((hub, "hub"), (onnx, "n.onnx"), (program, "n.pt2")):
         monkeypatch.setattr(module, "load_strictly", spoiled)
         config = ExportConfig(exported[0] / "run", out=tmp_path / name, format="hub" if name == "hub" else None)
-        with pytest.raises(ArtefactError, match=r"answers otherwise|other weights"):
+        with pytest.raises(ArtifactError, match=r"answers otherwise|other weights"):
             run(config)
         assert list(tmp_path.iterdir()) == []
 
@@ -132,10 +132,10 @@ def test_the_graph_must_be_the_stock_one(exported):
     assert found.values["num_parameters"] == sum(p.numel() for p in subject.network.parameters())
     changed = subject.stock()
     changed.fc = torch.nn.Sequential(torch.nn.Dropout(0.1), changed.fc)
-    with pytest.raises(ArtefactError, match="a module differs"):
+    with pytest.raises(ArtifactError, match="a module differs"):
         check.same_graph(changed, subject.stock())
     wider = timm.create_model("test_resnet", num_classes=4)
-    with pytest.raises(ArtefactError, match="a tensor differs"):
+    with pytest.raises(ArtifactError, match="a tensor differs"):
         check.same_graph(wider, subject.stock())
 
 
@@ -143,19 +143,19 @@ def test_outputs_weights_and_flops_are_compared(exported):
     subject = open_subject(RunFolder(exported[0] / "run"))
     images = torch.rand(3, 3, 32, 32)
     assert check.same_outputs(subject.network, subject.network, images, 0.0).values["bit_equal"]
-    with pytest.raises(ArtefactError, match="answers otherwise"):
+    with pytest.raises(ArtifactError, match="answers otherwise"):
         check.same_outputs(lambda batch: subject.network(batch) + 1e-6, subject.network, images, 0.0)
     assert check.same_outputs(lambda batch: subject.network(batch) + 1e-6, subject.network, images, 1e-4)
-    with pytest.raises(ArtefactError, match="answers otherwise"):
+    with pytest.raises(ArtifactError, match="answers otherwise"):
         check.same_outputs(lambda batch: subject.network(batch) * torch.nan, subject.network, images, 1e-4)
-    with pytest.raises(ArtefactError, match=r"1 images give outputs of shape \(1, 2\)"):
+    with pytest.raises(ArtifactError, match=r"1 images give outputs of shape \(1, 2\)"):
         check.same_outputs(lambda batch: subject.network(batch)[:, :2], subject.network, images, 1e-4)
     flops = check.count_flops(subject.stock(), 32)
-    with pytest.raises(ArtefactError, match="FLOPs"):
+    with pytest.raises(ArtifactError, match="FLOPs"):
         check.same_flops(flops + 1, subject.stock(), 32)
     weights = dict(subject.weights)
     name = next(iter(weights))
-    with pytest.raises(ArtefactError, match=f"other weights than the run: {name}"):
+    with pytest.raises(ArtifactError, match=f"other weights than the run: {name}"):
         check.equal_weights({**weights, name: weights[name] + 1e-3}, weights, "f")
 
 

@@ -10,9 +10,9 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.backbones import build_backbone
-from sightwords.errors import ArtefactError, ConfigError
+from sightwords.errors import ArtifactError, ConfigError
 from sightwords.stages.export.config import ExportConfig
 from sightwords.stages.export.run import run
 from support.trained_run import trained_run
@@ -82,7 +82,7 @@ def test_a_stock_network_that_refuses_plain_dictionaries_is_told_and_nothing_is_
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(again.network.eval()(images), network(images))
-    with pytest.raises(ArtefactError, match="does not load into the stock network"):
+    with pytest.raises(ArtifactError, match="does not load into the stock network"):
         run(ExportConfig(tmp_path / "run", out=tmp_path / "new" / "n.safetensors"))
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 

@@ -15,7 +15,7 @@ import timm
 import torch
 from huggingface_hub import ModelCard
 
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.errors import ModelError
 from sightwords.stages.export.config import ExportConfig
 from sightwords.stages.export.run import run
@@ -99,7 +99,7 @@ def hub(monkeypatch) -> Iterator[Hub]:
 
 def test_what_is_uploaded_is_the_folder_that_timm_reads(exported, hub, tmp_path):
     folder = exported[0]
-    result = run(ExportConfig(folder / "run", push_to_hub="me/birds", licence="apache-2.0", pairs=1))
+    result = run(ExportConfig(folder / "run", push_to_hub="me/birds", license="apache-2.0", pairs=1))
     assert set(hub.files) == {"config.json", "model.safetensors", "README.md", "certificate.json"}
     assert hub.tokens == {f"Bearer {TOKEN}"}
     assert result.uploaded.endswith("/commit/1")

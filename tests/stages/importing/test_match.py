@@ -1,4 +1,4 @@
-"""Rows find their images, and never a neighbour's."""
+"""Rows find their images, and never a neighbor's."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ import torch
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.errors import ArtefactError, ConfigError
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.errors import ArtifactError, ConfigError
 from sightwords.stages.importing.config import ImportConfig
 from sightwords.stages.importing.published import IMAGE_FOLDER_SUFFIXES, image_folder_files, load_list
 from sightwords.stages.importing.run import run
@@ -84,7 +84,7 @@ def test_files_that_cannot_be_read_count_in_the_order(folder, tmp_path):
 @pytest.mark.parametrize("difference", [-1, 1])
 def test_another_count_is_refused(folder, tmp_path, difference):
     source = _save(tmp_path / "list.pt", ["text"] * (len(FILES) + difference))
-    with pytest.raises(ArtefactError, match=f"{len(FILES) + difference} texts.*{len(FILES)} image files"):
+    with pytest.raises(ArtifactError, match=f"{len(FILES) + difference} texts.*{len(FILES)} image files"):
         run(ImportConfig(source, images=str(folder.parent), out=tmp_path / "D.db"))
     assert not (tmp_path / "D.db").exists()
 
@@ -100,7 +100,7 @@ def test_another_count_is_refused(folder, tmp_path, difference):
     ],
 )
 def test_anything_but_strings_is_refused(tmp_path, value, message):
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ArtifactError, match=message):
         load_list(_save(tmp_path / "list.pt", value))
 
 
@@ -120,7 +120,7 @@ def test_code_in_the_file_is_not_run(tmp_path, how):
         torch.save([_Evil(trap)], source)
     else:
         source.write_bytes(pickle.dumps([_Evil(trap)]))
-    with pytest.raises(ArtefactError, match="cannot be loaded"):
+    with pytest.raises(ArtifactError, match="cannot be loaded"):
         load_list(source)
     assert not trap.exists()
 
@@ -129,12 +129,12 @@ def test_code_in_the_file_is_not_run(tmp_path, how):
 def test_damaged_files_are_refused(tmp_path, content):
     source = tmp_path / "list.pth"
     source.write_bytes(content)
-    with pytest.raises(ArtefactError, match="cannot be loaded"):
+    with pytest.raises(ArtifactError, match="cannot be loaded"):
         load_list(source)
 
 
 def test_a_missing_file_is_an_error_of_ours(tmp_path):
-    with pytest.raises(ArtefactError, match="There is no file"):
+    with pytest.raises(ArtifactError, match="There is no file"):
         load_list(tmp_path / "none.pt")
 
 

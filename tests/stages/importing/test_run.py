@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.artefacts.description_table import export_rows, write_rows  # fmt: skip
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.description_table import export_rows, write_rows  # fmt: skip
 from sightwords.data.key import image_key
-from sightwords.errors import ArtefactError, DataError
+from sightwords.errors import ArtifactError, DataError
 from sightwords.stages.importing.config import ImportConfig
 from sightwords.stages.importing.run import run
 
@@ -131,7 +131,7 @@ def test_only_empty_texts_are_an_error(pictures, tmp_path):
 def test_a_foreign_file_as_out_is_left_alone(pictures, tmp_path):
     source = _table(tmp_path / "s.csv", [("train/cat/one.png", "text")])
     (tmp_path / "D.db").write_text("my thesis, the only copy " * 100)
-    with pytest.raises(ArtefactError, match="is damaged, or no description set"):
+    with pytest.raises(ArtifactError, match="is damaged, or no description set"):
         run(ImportConfig(source, images=str(pictures[0]), out=tmp_path / "D.db"))
     assert (tmp_path / "D.db").read_text().startswith("my thesis")
 

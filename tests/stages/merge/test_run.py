@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.errors import ArtefactError, ConfigError, DamagedSetError
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.errors import ArtifactError, ConfigError, DamagedSetError
 from sightwords.stages.merge.config import MergeConfig
 from sightwords.stages.merge.run import run
 
@@ -65,10 +65,10 @@ def test_a_damaged_first_set_is_refused_and_the_way_out_named(tmp_path):
     with pytest.raises(DamagedSetError, match="--out RESCUED.db"):
         run(MergeConfig([b, a]))
     before = texts(a)
-    with pytest.raises(ArtefactError, match="Nothing in .* can be read"):
+    with pytest.raises(ArtifactError, match="Nothing in .* can be read"):
         run(MergeConfig([a, b]))
     assert texts(a) == before
-    with pytest.raises(ArtefactError, match="Nothing in .* can be read"):
+    with pytest.raises(ArtifactError, match="Nothing in .* can be read"):
         run(MergeConfig([a, b], out=tmp_path / "all.db"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db", "b.db"]
 
@@ -81,5 +81,5 @@ def test_wrong_names_are_told(tmp_path):
         MergeConfig([a, tmp_path / "." / "a.db"])
     with pytest.raises(ConfigError, match=r"is there already.*sightwords merge .*b\.db .*a\.db"):
         MergeConfig([a], out=b)
-    with pytest.raises(ArtefactError, match=r"no description set at .*none\.db"):
+    with pytest.raises(ArtifactError, match=r"no description set at .*none\.db"):
         run(MergeConfig([a, tmp_path / "none.db"]))

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.backbones import normalize_images
 from sightwords.data.augment import EvalTransform, InputSize
 from sightwords.data.decode import EncodedPicture
-from sightwords.errors import ArtefactError, ConfigError, DataError
+from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.stages.export.subject import open_subject
 from sightwords.stages.predict.config import PredictConfig
 from sightwords.stages.predict.run import run
@@ -117,7 +117,7 @@ def test_tables_are_read_too(exported, tmp_path):
     ],
 )
 def test_what_is_no_model_is_told(exported, tmp_path, make, message):
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ArtifactError, match=message):
         run(PredictConfig(make(exported[0], tmp_path), "a.png", workers=0))
 
 
@@ -125,10 +125,10 @@ def test_a_file_without_its_description_is_told(exported, tmp_path):
     folder, _ = exported
     shutil.copy(folder / "n.safetensors", tmp_path)
     (tmp_path / "n.json").write_text('{"architecture": "test_resnet"}')
-    with pytest.raises(ArtefactError, match="does not say what network it holds"):
+    with pytest.raises(ArtifactError, match="does not say what network it holds"):
         run(PredictConfig(tmp_path / "n.safetensors", "a.png", workers=0))
     (tmp_path / "n.json").write_text((folder / "n.json").read_text().replace("timm:test_resnet", "timm:test_vit"))
-    with pytest.raises(ArtefactError, match="do not fit timm:test_vit"):
+    with pytest.raises(ArtifactError, match="do not fit timm:test_vit"):
         run(PredictConfig(tmp_path / "n.safetensors", "a.png", workers=0))
 
 

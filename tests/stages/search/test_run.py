@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sightwords.errors import ArtefactError, ConfigError
+from sightwords.errors import ArtifactError, ConfigError
 from sightwords.stages.search import run as module
 from sightwords.stages.search.config import SearchConfig
 from sightwords.stages.search.run import run
@@ -122,7 +122,7 @@ def test_bad_options(options, changes, message):
 def test_a_folder_of_something_else_is_not_taken_for_an_index(options):
     options.index.mkdir()
     (options.index / "thesis.txt").write_text("mine")
-    with pytest.raises(ArtefactError, match="is no index of images"):
+    with pytest.raises(ArtifactError, match="is no index of images"):
         run(options)
     assert (options.index / "thesis.txt").read_text() == "mine"
 

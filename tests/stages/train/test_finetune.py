@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.backbones import build_backbone
 from sightwords.data.catalog import Catalog, open_catalog
 from sightwords.data.config import ImagesConfig

@@ -10,15 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.artefacts.run_labels import NAME, LabelShares, load_labels, save_labels
+from sightwords.artifacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.artifacts.run_labels import NAME, LabelShares, load_labels, save_labels
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import ImagesConfig
 from sightwords.data.hardening import harden, with_few_labels, with_label_noise
 from sightwords.data.image_set import ImageSet
 from sightwords.data.key import Member, image_key
-from sightwords.errors import ArtefactError, ConfigError, DataError
+from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.stages.train import label_check
 from sightwords.stages.train.config import AlignConfig, TrainConfig
 from sightwords.stages.train.label_check import check_labels
@@ -85,8 +85,8 @@ def test_a_class_of_one_image_keeps_its_label(right, tmp_path):
     labels[100] = NUM_CLASSES
     images = with_label_noise(right, NUM_CLASSES, 0.4).first_labels()
     images[100] = NUM_CLASSES
-    texts = EmbeddingSet(write_vectors(tmp_path / "E", right.relabelled(labels)))
-    shares = check_labels(right.relabelled(images), NUM_CLASSES + 1, texts, 0.4, CPU, show=False)
+    texts = EmbeddingSet(write_vectors(tmp_path / "E", right.relabeled(labels)))
+    shares = check_labels(right.relabeled(images), NUM_CLASSES + 1, texts, 0.4, CPU, show=False)
     assert (shares.shares[:100].max(1) < 1).all()
     assert shares(np.array([100]))[0, NUM_CLASSES] == 1
 
@@ -114,7 +114,7 @@ def test_texts_that_know_nothing_tell_no_class(right, tmp_path):
 
 
 def test_without_a_label_that_has_a_text_nothing_can_be_told(right, texts):
-    only_undescribed = right.relabelled(np.where(np.arange(400) < 20, 0, -1))
+    only_undescribed = right.relabeled(np.where(np.arange(400) < 20, 0, -1))
     with pytest.raises(DataError, match="both a label and a description"):
         checked(only_undescribed, texts, share=0.0)
 
@@ -129,7 +129,7 @@ def test_the_file_gives_back_what_was_saved_for_the_same_data_alone(tmp_path):
     assert (found.num_classes, found.wrong) == (3, 0.5)
     assert load_labels(folder, "b") is None
     (folder.folder / NAME).write_bytes(b"PK\3\4")
-    with pytest.raises(ArtefactError, match="is damaged .* Delete it"):
+    with pytest.raises(ArtifactError, match="is damaged .* Delete it"):
         load_labels(folder, "a")
 
 
@@ -210,14 +210,14 @@ def test_images_without_labels_are_used_where_that_is_wanted(config, tmp_path):
         config, images=None, train=str(table), val=str(tmp_path / "images" / "val"), label_noise=0.0,
         align=AlignConfig(), batch_size=20, holdout=0.2,
     )  # fmt: skip
-    with pytest.raises(DataError, match="60 train images have no label.*--unlabelled use"):
+    with pytest.raises(DataError, match="60 train images have no label.*--unlabeled use"):
         run(config)
-    result = run(replace(config, unlabelled="use"))
+    result = run(replace(config, unlabeled="use"))
     assert "59 of 107 training images have no label: their descriptions told their classes" in result.summary()
     assert "1 images without a label were left out" in result.summary()
     assert result.wrong_labels is None
     assert len(np.load(config.out / NAME)["classes"]) == 107
-    baseline = run(replace(config, unlabelled="use", embeddings=[], out=tmp_path / "baseline"))
+    baseline = run(replace(config, unlabeled="use", embeddings=[], out=tmp_path / "baseline"))
     assert "60 images without a label were left out: no text tells their class" in baseline.summary()
     assert baseline.num_images == 48
 
@@ -226,4 +226,4 @@ def test_validation_needs_labels(config, tmp_path):
     table = tmp_path / "val.csv"
     table.write_text("image,label\n" + "".join(f"{path},\n" for path in (tmp_path / "images" / "val").rglob("*.png")))
     with pytest.raises(DataError, match=r"6 val images have no label\. Put them .* or give a table\.$"):
-        run(replace(config, images=None, train=f"{tmp_path}/images/train", val=str(table), unlabelled="use"))
+        run(replace(config, images=None, train=f"{tmp_path}/images/train", val=str(table), unlabeled="use"))

@@ -8,7 +8,7 @@ from sightwords.data.config import AugmentConfig
 from sightwords.stages.train.mixing import Mix, draw_mix, mix_images, mix_labels, partners
 
 
-def test_partners_are_neighbours_and_never_cross_a_process():
+def test_partners_are_neighbors_and_never_cross_a_process():
     assert partners(torch.arange(8)).tolist() == [1, 0, 3, 2, 5, 4, 7, 6]
     assert partners(torch.arange(4, 8)).tolist() == [1, 0, 3, 2]
 

@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.backbones import build_backbone
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import AugmentConfig, ImagesConfig
-from sightwords.errors import ArtefactError, ConfigError, DataError, UnknownNameError
+from sightwords.errors import ArtifactError, ConfigError, DataError, UnknownNameError
 from sightwords.files import cache_folder
 from sightwords.stages.train.config import AlignConfig, TrainConfig
 from sightwords.stages.train.optim import build_optimizer
@@ -118,7 +118,7 @@ def test_a_run_with_kept_pictures_is_resumed_exactly_also_where_they_are_gone(co
         with pytest.raises(KilledError):
             run(again)
     shutil.rmtree(cache_folder() / "pixels")
-    with pytest.raises(ArtefactError, match="cache_gb was True, is False"):
+    with pytest.raises(ArtifactError, match="cache_gb was True, is False"):
         run(replace(again, resume=True, cache_gb=0.0))
     run(replace(again, resume=True, workers=1, cache_gb=0.00001))
     assert equal(weights(config), weights(again))
@@ -162,7 +162,7 @@ def test_a_killed_process_resumes_exactly(config, tmp_path):
         ({"loss": "cosine", "wrong_labels": 0.3}, 2),
         ({"loss": "clip", "weighting": "gradient_balanced", "weight": 0.5, "descriptions": "all"}, 1),
         ({"loss": "sigmoid", "weighting": "gradient_balanced", "weight": 0.5, "grad_cache": True}, 2),
-        ({"loss": "soft_label_clip", "grad_cache": True, "layers": ["blocks.0"], "targets": "centred"}, 2),
+        ({"loss": "soft_label_clip", "grad_cache": True, "layers": ["blocks.0"], "targets": "centered"}, 2),
     ],
     ids=["clip", "cosine in parts, labels checked", "balanced, several texts", "balanced, cached", "layers, cached"],
 )
@@ -226,9 +226,9 @@ def test_accumulated_micro_batches_give_the_whole_batch_without_text(config, tmp
 @pytest.mark.parametrize(
     "options",
     [
-        {"loss": "centred_clip", "weighting": "gradient_balanced", "weight": 0.5, "schedule": "linear"},
+        {"loss": "centered_clip", "weighting": "gradient_balanced", "weight": 0.5, "schedule": "linear"},
         {"loss": "sigmoid", "descriptions": "all", "targets": "whitened", "learn_temperature": True},
-        {"loss": "class_mean", "descriptions": "mean", "targets": "centred"},
+        {"loss": "class_mean", "descriptions": "mean", "targets": "centered"},
         {"loss": "soft_label_clip", "layers": ["blocks.0", "patch_embed"], "layer_weight": 0.3},
         {"loss": "relational", "projector": "linear", "schedule": "jump", "jump_at": 0.4, "final_weight": 2.0},
     ],
@@ -351,7 +351,7 @@ def test_an_existing_run_is_never_overwritten(config):
     before = weights(config)
     with pytest.raises(ConfigError, match="holds a run already. Continue it with --resume"):
         run(replace(config, epochs=1))
-    with pytest.raises(ArtefactError, match="epochs was 1, is 2"):
+    with pytest.raises(ArtifactError, match="epochs was 1, is 2"):
         run(replace(config, epochs=2, resume=True))
     assert equal(before, weights(config))
 
@@ -362,7 +362,7 @@ def test_a_checkpoint_of_another_version_is_refused_and_kept(config):
     state = folder.load_checkpoint()
     del state["format"], state["best"]["weights"]  # as the version before wrote them
     folder.save_checkpoint(state, state["step"])
-    with pytest.raises(ArtefactError, match="begun by another version of sightwords"):
+    with pytest.raises(ArtifactError, match="begun by another version of sightwords"):
         run(replace(config, resume=True))
     assert folder.load_checkpoint()["step"] == state["step"]
 
@@ -370,7 +370,7 @@ def test_a_checkpoint_of_another_version_is_refused_and_kept(config):
 def test_changed_images_are_refused_on_resume(config):
     run(replace(config, epochs=1))
     next((config.out.parent / "images" / "train" / "disc").iterdir()).unlink()
-    with pytest.raises(ArtefactError, match="training images was"):
+    with pytest.raises(ArtifactError, match="training images was"):
         run(replace(config, epochs=1, resume=True))
 
 
@@ -393,7 +393,7 @@ def test_what_cannot_be_is_told_plainly_and_leaves_nothing(config, change, kind,
 
 def test_an_embedding_set_of_other_images_is_refused(config, images, tmp_path):
     val = open_catalog(ImagesConfig(str(images)), show=False).split("val")
-    with pytest.raises(ArtefactError, match="None of the 24 training images has a description"):
+    with pytest.raises(ArtifactError, match="None of the 24 training images has a description"):
         run(replace(config, embeddings=write_vectors(tmp_path / "other", val)))
 
 
@@ -410,10 +410,10 @@ def test_the_card_says_what_the_network_was_made_from(config):
 
 
 def test_the_declared_use_warns_and_is_no_part_of_the_run(config, tmp_path, capsys):
-    (tmp_path / "licences.yaml").write_text("names: {images: cc-by-nc-4.0}\n")
+    (tmp_path / "licenses.yaml").write_text("names: {images: cc-by-nc-4.0}\n")
     short = replace(config, epochs=1)
-    result = run(replace(short, use="commercial", licences=tmp_path / "licences.yaml"))
-    told = "the licence of the images images, cc-by-nc-4.0, forbids commercial use"
+    result = run(replace(short, use="commercial", licenses=tmp_path / "licenses.yaml"))
+    told = "the license of the images images, cc-by-nc-4.0, forbids commercial use"
     assert told in capsys.readouterr().err
     assert told in result.summary()
     assert "cc-by-nc-4.0 | forbidden" in (config.out / "card.md").read_text()

@@ -74,7 +74,7 @@ def test_the_loss_is_the_weighted_sum_and_the_head_learns_only_from_text(backbon
 
 
 def test_balanced_gradients_are_equally_long_at_the_feature(backbone):
-    backbone.eval()  # batches are normalised alike in both forward passes
+    backbone.eval()  # batches are normalized alike in both forward passes
     task = Task(backbone, alignment(backbone), 0.0, False, capacity=4).eval()
     short = batch()
     features, logits = task.features(short.images)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.data.catalog import open_catalog
 from sightwords.data.config import ImagesConfig
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 from sightwords.stages.train.config import AlignConfig
 from sightwords.stages.train.text_join import TextJoin, TextJoins
 
@@ -77,7 +77,7 @@ def test_agreement_that_was_not_scored_is_told(train_set, tmp_path):
     vectors = np.ones((1, 2), np.float32)
     index = {"key": [train_set.key(0)], "prompt": ["p"], "describer": ["d"], "sample": [0], "row": [0]}
     EmbeddingSet.write(tmp_path / "E", vectors, vectors[0], index, {"encoder": "test"})
-    with pytest.raises(ArtefactError, match="has no agreement scores. Describe with --agreement"):
+    with pytest.raises(ArtifactError, match="has no agreement scores. Describe with --agreement"):
         TextJoin(tmp_path / "E", train_set, 0, AlignConfig(agreement=True))
 
 

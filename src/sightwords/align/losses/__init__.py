@@ -10,12 +10,12 @@ Shapes, as suffixes of names:
 What all objectives have in common:
 
 - Everything is computed in float32 or, if an input is float64, in float64, whatever autocast says. Where "any length"
-  is said of an argument, its rows are normalised to unit length inside.
+  is said of an argument, its rows are normalized to unit length inside.
 - `weight_B` (0 or more, one number a row; None means 1 for all) says how much an image counts. The loss is the
   weighted mean over all rows of all processes, sum_i w_i l_i / sum_i w_i. A row of weight 0 (an image without a
   description, a row of padding) takes no part, neither as anchor nor as negative, and may hold anything, NaN too. If
   all weights are 0, the loss is 0 and so is its gradient.
-- Where torch.distributed is initialised, the loss is that of the global batch. A process returns W times its share,
+- Where torch.distributed is initialized, the loss is that of the global batch. A process returns W times its share,
   W * sum_local(w_i l_i) / sum_global(w_i). The mean over the processes is the loss of the whole batch, and averaging
   the gradients over the processes, as DistributedDataParallel does, gives the gradient of that loss, exactly. Local
   batches must have one size (`sightwords.align.pad_batch`), and either all processes give weights or none does.
@@ -35,13 +35,13 @@ from torch import Tensor
 from sightwords.align.losses.base import AlignmentLoss
 from sightwords.align.losses.class_mean import ClassMeanLoss, class_mean_loss
 from sightwords.align.losses.pairs import (
-    CentredClipLoss,
+    CenteredClipLoss,
     ClipLoss,
     ContrastiveLoss,
     LabelClipLoss,
     SoftClipLoss,
     SoftLabelClipLoss,
-    centred_clip_loss,
+    centered_clip_loss,
     clip_loss,
     contrastive_loss,
     label_clip_loss,
@@ -63,7 +63,7 @@ from sightwords.errors import UnknownNameError
 __all__ = [
     "LOSSES",
     "AlignmentLoss",
-    "CentredClipLoss",
+    "CenteredClipLoss",
     "ClassMeanLoss",
     "ClipLoss",
     "ContrastiveLoss",
@@ -76,7 +76,7 @@ __all__ = [
     "SoftLabelClipLoss",
     "TokensLoss",
     "build_loss",
-    "centred_clip_loss",
+    "centered_clip_loss",
     "class_mean_loss",
     "clip_loss",
     "contrastive_loss",
@@ -99,7 +99,7 @@ LOSSES: dict[str, type[AlignmentLoss]] = {
     "soft_clip": SoftClipLoss,
     "label_clip": LabelClipLoss,
     "soft_label_clip": SoftLabelClipLoss,
-    "centred_clip": CentredClipLoss,
+    "centered_clip": CenteredClipLoss,
     "relational": RelationalLoss,
     "tokens": TokensLoss,
     "class_mean": ClassMeanLoss,
@@ -119,7 +119,7 @@ def build_loss(
     Args:
         name: one of `LOSSES`.
         temperature: greater than 0; objectives without one do not read it.
-        learn_temperature: whether it is learnt; `sigmoid` always learns it.
+        learn_temperature: whether it is learned; `sigmoid` always learns it.
         class_text_KD: (K, D) mean text vector of each class, for `class_mean` alone.
 
     Raises:

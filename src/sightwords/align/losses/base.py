@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 MAX_SCALE = 100.0
-"""Largest 1 / temperature that is learnt, as in CLIP, arXiv 2103.00020, section 2.5."""
+"""Largest 1 / temperature that is learned, as in CLIP, arXiv 2103.00020, section 2.5."""
 
 CHUNK_PAIRS = 9_000_000
 """Pairs of rows whose similarities are held at once, 34 MiB; larger batches are computed in parts, twice.
@@ -71,7 +71,7 @@ class AlignmentLoss(nn.Module):
 
     @property
     def temperature(self) -> float | Tensor:
-        """A number, or a scalar with gradient where it is learnt."""
+        """A number, or a scalar with gradient where it is learned."""
         if self._fixed is not None:
             return self._fixed
         excess = (self.log_scale.detach() - math.log(MAX_SCALE)).clamp(min=0)
@@ -93,7 +93,7 @@ class AlignmentLoss(nn.Module):
             ConfigError: if it needs labels and none came.
         """
         if self._fixed is None:
-            with torch.no_grad():  # an optimiser's step may have gone beyond the limit; CLIP cuts it likewise
+            with torch.no_grad():  # an optimizer's step may have gone beyond the limit; CLIP cuts it likewise
                 self.log_scale.clamp_(max=math.log(MAX_SCALE))
         arguments: list[Tensor | float] = [image_BD, text_BD]
         if self.needs_labels:
@@ -114,14 +114,16 @@ class AlignmentLoss(nn.Module):
     def extra_repr(self) -> str:
         if not self.takes_temperature:
             return ""
-        return f"temperature={'learnt' if self._fixed is None else self._fixed}"
+        return f"temperature={'learned' if self._fixed is None else self._fixed}"
 
     def _check_learnable(self, temperature: float) -> None:
         # a parameter that no loss reads would make DistributedDataParallel wait for its gradient
         if not self.takes_temperature:
             raise ConfigError(f"{type(self).__name__} has no temperature to learn. Leave learn_temperature out.")
         if temperature < 1 / MAX_SCALE:
-            raise ConfigError(f"A learnt temperature starts from {temperature}; its smallest value is {1 / MAX_SCALE}.")
+            raise ConfigError(
+                f"A learned temperature starts from {temperature}; its smallest value is {1 / MAX_SCALE}."
+            )
 
 
 def check_temperature(temperature: float | Tensor) -> None:

@@ -35,7 +35,7 @@ def class_mean_loss(
 ) -> Tensor:
     """Each image must find the mean text of its class among those of all classes.
 
-    With c_k the normalised mean text vector of class k: s_ik = z_i . c_k / temperature and l_i = logsumexp_k s_ik -
+    With c_k the normalized mean text vector of class k: s_ik = z_i . c_k / temperature and l_i = logsumexp_k s_ik -
     sum_k y_ik s_ik. Classes without a text (a row of zeros) take no part, and an image of such a class has loss 0.
     Source: the class-mean target of LMM-Reg-CLIP, arXiv 2412.11663.
 

@@ -41,7 +41,7 @@ def clip_loss(
 ) -> Tensor:
     """Symmetric contrastive loss: the mean of the image-to-text and the text-to-image cross entropy.
 
-    With z and t the normalised rows, s_ij = z_i . t_j / temperature over all rows of all processes:
+    With z and t the normalized rows, s_ij = z_i . t_j / temperature over all rows of all processes:
     l_i = (logsumexp_j s_ij + logsumexp_j s_ji) / 2 - s_ii. Source: CLIP, arXiv 2103.00020, figure 3; as alignment
     loss GPT4Image, arXiv 2306.00693.
 
@@ -234,7 +234,7 @@ def soft_label_clip_loss(
         return _symmetric(image_BD, text_BD, temperature, weight_B, group, target)
 
 
-def centred_clip_loss(
+def centered_clip_loss(
     image_BD: Tensor,
     text_BD: Tensor,
     temperature: float | Tensor,
@@ -246,9 +246,9 @@ def centred_clip_loss(
 ) -> Tensor:
     """`clip_loss` of rows as long as they are, with texts less their mean.
 
-    s_ij = z_i . (t_j - m) / temperature, nothing normalised, m the weighted mean text of the global batch. A text that
+    s_ij = z_i . (t_j - m) / temperature, nothing normalized, m the weighted mean text of the global batch. A text that
     says little beyond the usual is short then, and pulls little. Source: TextTeacher, arXiv 2605.22098 (which takes the
-    mean over the data set: centre the texts first, and switch `subtract_mean` off).
+    mean over the data set: center the texts first, and switch `subtract_mean` off).
 
     Args:
         image_BD: (B, D) projected image features; a linear projection is meant.
@@ -256,7 +256,7 @@ def centred_clip_loss(
         temperature: divides the products, greater than 0; a number or a scalar tensor.
         weight_B: (B,) weight of each row, 0 = no description; None = 1 for all.
         group: the processes that share the batch; None = the default group, if there is one.
-        subtract_mean: off where the texts are centred already.
+        subtract_mean: off where the texts are centered already.
         sources: as in `clip_loss`.
 
     Returns:
@@ -393,14 +393,14 @@ class SoftLabelClipLoss(AlignmentLoss):
     needs_labels = True
 
 
-class CentredClipLoss(AlignmentLoss):
-    """Module of `centred_clip_loss`.
+class CenteredClipLoss(AlignmentLoss):
+    """Module of `centered_clip_loss`.
 
     Attributes:
-        subtract_mean: off where the texts come centred.
+        subtract_mean: off where the texts come centered.
     """
 
-    function = staticmethod(centred_clip_loss)
+    function = staticmethod(centered_clip_loss)
     takes_sources = True
     normalizes = False
     default_projector = "linear"

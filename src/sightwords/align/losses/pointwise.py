@@ -20,7 +20,7 @@ def cosine_loss(
     weight_B: Tensor | None = None,
     group: ProcessGroup | None = None,
 ) -> Tensor:
-    """Negative cosine, l_i = 2 - 2 z_i . t_i: the squared distance of the normalised rows. No negatives.
+    """Negative cosine, l_i = 2 - 2 z_i . t_i: the squared distance of the normalized rows. No negatives.
 
     Source: BYOL, arXiv 2006.07733, equation 2; called `byol` in the code of GPT4Image.
 

@@ -40,7 +40,7 @@ def sigmoid_loss(
     """Binary cross entropy of every pair, without a softmax over the batch.
 
     With x_ij = z_i . t_j / temperature + bias: l_i = sum_j softplus(x_ij) - y_ij x_ij over the rows of weight > 0, y_ij
-    = 1 for i = j, else 0. Source: SigLIP, arXiv 2303.15343, equation 1 (with temperature and bias learnt, from 0.1 and
+    = 1 for i = j, else 0. Source: SigLIP, arXiv 2303.15343, equation 1 (with temperature and bias learned, from 0.1 and
     -10).
 
     Args:
@@ -82,7 +82,7 @@ def sigmoid_loss(
 
 
 class SigmoidLoss(AlignmentLoss):
-    """Module of `sigmoid_loss`; temperature and bias are always learnt, from `temperature` and -10.
+    """Module of `sigmoid_loss`; temperature and bias are always learned, from `temperature` and -10.
 
     Args:
         temperature: greater than 0.

@@ -15,7 +15,7 @@ from sightwords.errors import ConfigError
 class _ImagesAndDescriptions:
     # a base of its own: cyclopts takes a field as positional only where no keyword-only field stands before it
     images: str | None
-    """Folder, table, or tar shards that hold the labelled images; all splits are audited."""
+    """Folder, table, or tar shards that hold the labeled images; all splits are audited."""
     descriptions: Path
     """Description set of these images."""
 
@@ -23,7 +23,7 @@ class _ImagesAndDescriptions:
 @Parameter(name="*")
 @dataclass
 class AuditConfig(ImageOptions, _ImagesAndDescriptions):
-    """Find the images whose description contradicts their label: probably labelled wrongly."""
+    """Find the images whose description contradicts their label: probably labeled wrongly."""
 
     _: KW_ONLY
     embeddings: Path
@@ -31,12 +31,12 @@ class AuditConfig(ImageOptions, _ImagesAndDescriptions):
     out: Path = Path("audit")
     """Folder for audit.csv, which has all images, and audit.html, which shows the first ones."""
     run: Path | None = None
-    """Trained run whose image features are a further witness. Labels that it was trained on and learnt by heart look
+    """Trained run whose image features are a further witness. Labels that it was trained on and learned by heart look
     right to it, so its word counts as one of three."""
     top: int = 100
     """Images that the page shows."""
     folds: int = 10
-    """Parts of the data; each is judged by what is learnt from the others."""
+    """Parts of the data; each is judged by what is learned from the others."""
     seed: int = 0
     """Seed of the parts."""
     batch_size: int = 128

@@ -1,4 +1,4 @@
-"""What an audit looks at: the labelled images that have a description, with its vector and its words.
+"""What an audit looks at: the labeled images that have a description, with its vector and its words.
 
 Shapes: N images, D width of the text vectors.
 """
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.data.catalog import Catalog
 from sightwords.data.image_set import ImageSet, locate
 from sightwords.data.key import Member
-from sightwords.errors import ArtefactError, DataError
+from sightwords.errors import ArtifactError, DataError
 from sightwords.labels import groups_of
 
 
@@ -29,8 +29,8 @@ class Evidence:
         labels: classes, int64, (N,).
         vectors: mean of the unit vectors of each image's descriptions, float32, (N, D).
         groups: the same number for images that share a text, int64, (N,).
-        num_undescribed: labelled images that have no description.
-        num_unlabelled: images without a label.
+        num_undescribed: labeled images that have no description.
+        num_unlabeled: images without a label.
     """
 
     parts: dict[str, ImageSet]
@@ -39,7 +39,7 @@ class Evidence:
     vectors: np.ndarray
     groups: np.ndarray
     num_undescribed: int
-    num_unlabelled: int
+    num_unlabeled: int
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,37 +51,37 @@ class Evidence:
 
 
 def gather(catalog: Catalog, embeddings: EmbeddingSet) -> Evidence:
-    """Return the labelled and described images of all splits.
+    """Return the labeled and described images of all splits.
 
     Raises:
-        ArtefactError: none of the images has a description in the set.
+        ArtifactError: none of the images has a description in the set.
         DataError: fewer than two classes are left.
     """
     parts: dict[str, ImageSet] = {}
-    num_images = num_unlabelled = 0
+    num_images = num_unlabeled = 0
     for name, images in catalog.splits.items():
-        labelled = images.subset(np.flatnonzero(images.first_labels() >= 0).tolist())
-        num_images, num_unlabelled = num_images + len(labelled), num_unlabelled + len(images) - len(labelled)
-        counts = embeddings.rows_of(labelled.keys()).num_texts
+        labeled = images.subset(np.flatnonzero(images.first_labels() >= 0).tolist())
+        num_images, num_unlabeled = num_images + len(labeled), num_unlabeled + len(images) - len(labeled)
+        counts = embeddings.rows_of(labeled.keys()).num_texts
         if (counts > 0).any():
-            parts[name] = labelled.subset(np.flatnonzero(counts > 0).tolist())
+            parts[name] = labeled.subset(np.flatnonzero(counts > 0).tolist())
     if not parts:
-        raise ArtefactError(
-            f"None of {num_images} labelled images has a description in {embeddings.folder}. Was it made from them?"
+        raise ArtifactError(
+            f"None of {num_images} labeled images has a description in {embeddings.folder}. Was it made from them?"
         )
     labels = np.concatenate([images.first_labels() for images in parts.values()])
     if len(np.unique(labels)) < 2:
         raise DataError("An audit needs described images of at least two classes.")
     rows = embeddings.rows_of([key for images in parts.values() for key in images.keys()])  # noqa: SIM118
     vectors, groups = embeddings.means(rows), groups_of(rows.owners, rows.rows, len(labels))
-    return Evidence(parts, catalog.class_ids, labels, vectors, groups, num_images - len(labels), num_unlabelled)
+    return Evidence(parts, catalog.class_ids, labels, vectors, groups, num_images - len(labels), num_unlabeled)
 
 
 def first_texts(descriptions: DescriptionSet, embeddings: EmbeddingSet, keys: Sequence[str]) -> list[str]:
     """Return the first description of each image, of the prompts that the embedding set was made of.
 
     Raises:
-        ArtefactError: the set describes none of the images.
+        ArtifactError: the set describes none of the images.
     """
     wanted, prompts = set(keys), set(embeddings.meta.get("prompts", []))
     found: dict[str, str] = {}
@@ -89,7 +89,7 @@ def first_texts(descriptions: DescriptionSet, embeddings: EmbeddingSet, keys: Se
         if one.key in wanted and (not prompts or one.prompt in prompts):
             found.setdefault(one.key, one.text)
     if not found:
-        raise ArtefactError(f"{descriptions.path} describes none of the images of {embeddings.folder}. Name its own.")
+        raise ArtifactError(f"{descriptions.path} describes none of the images of {embeddings.folder}. Name its own.")
     return [found.get(key, "") for key in keys]
 
 

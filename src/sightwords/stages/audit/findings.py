@@ -59,7 +59,7 @@ def find(
     """
     folds = folds_of(groups, labels, num_folds, seed)
     text = torch.from_numpy(vectors).to(device or "cpu")
-    with Progress("Auditing", len(labels) * (2 + (features is not None)), "judgements", enabled=show) as progress:
+    with Progress("Auditing", len(labels) * (2 + (features is not None)), "judgments", enabled=show) as progress:
         agreement = judged(by_centroid, text, labels, folds, num_classes, progress.advance)
         probe = judged(by_probe, text, labels, folds, num_classes, progress.advance)
         image = None

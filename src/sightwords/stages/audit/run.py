@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.backbones import choose_device
 from sightwords.data.catalog import open_catalog
 from sightwords.errors import ConfigError
@@ -31,7 +31,7 @@ class AuditResult:
 
     Attributes:
         out: folder with `audit.csv` and `audit.html`.
-        num_images: labelled images with a description.
+        num_images: labeled images with a description.
         num_suspects: those whose label is probably wrong.
         worst: (name, label, suggested class, description) of the most suspicious ones.
         notes: what to know about the figures.
@@ -61,12 +61,12 @@ class AuditResult:
 
 
 def run(config: AuditConfig) -> AuditResult:
-    """Rank labelled images by how much their descriptions contradict their labels.
+    """Rank labeled images by how much their descriptions contradict their labels.
 
     Raises:
         ConfigError: images have several labels.
         DataError: the images cannot be used.
-        ArtefactError: a set is missing, or was not made from these images.
+        ArtifactError: a set is missing, or was not made from these images.
     """
     with stopwatch() as seconds, DescriptionSet(config.descriptions) as descriptions:
         embeddings = EmbeddingSet(config.embeddings)
@@ -116,9 +116,9 @@ def _notes(evidence: Evidence, told: list[str], unreadable: list[str]) -> list[s
             "too, and an audit finds fewer of them. Describe with --prompt plain for an audit."
         )
     if evidence.num_undescribed:
-        notes.append(f"{evidence.num_undescribed} labelled images have no description and were left out.")
-    if evidence.num_unlabelled:
-        notes.append(f"{evidence.num_unlabelled} images have no label and were left out.")
+        notes.append(f"{evidence.num_undescribed} labeled images have no description and were left out.")
+    if evidence.num_unlabeled:
+        notes.append(f"{evidence.num_unlabeled} images have no label and were left out.")
     if unreadable:
         notes.append(f"{len(unreadable)} images could not be read, such as {unreadable[0]}")
     return notes

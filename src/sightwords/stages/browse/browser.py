@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from sightwords.artefacts.description import Action, Description, Review
-from sightwords.artefacts.description_index import SLOTS, DescriptionIndex
-from sightwords.artefacts.description_query import count, matching, read_page, slots
-from sightwords.artefacts.description_set import DescriptionSet
+from sightwords.artifacts.description import Action, Description, Review
+from sightwords.artifacts.description_index import SLOTS, DescriptionIndex
+from sightwords.artifacts.description_query import count, matching, read_page, slots
+from sightwords.artifacts.description_set import DescriptionSet
 from sightwords.data.catalog import open_catalog
-from sightwords.errors import ArtefactError, SightwordsError
+from sightwords.errors import ArtifactError, SightwordsError
 from sightwords.files import cache_folder
 from sightwords.stages.browse.config import BrowseConfig
 from sightwords.stages.browse.meaning import Meaning
@@ -87,7 +87,7 @@ class Browser:
         config: set, images and embeddings.
 
     Raises:
-        ArtefactError: the description set or the embedding set is missing or damaged.
+        ArtifactError: the description set or the embedding set is missing or damaged.
         DataError: the images cannot be used.
         ConfigError: the embedding set cannot be searched by meaning.
     """
@@ -125,7 +125,7 @@ class Browser:
         """Return what a view shows.
 
         Raises:
-            ArtefactError: the set or its index cannot be read.
+            ArtifactError: the set or its index cannot be read.
             ModelError: the encoder cannot be had.
             MissingExtraError: the encoder's library is not installed.
         """
@@ -159,7 +159,7 @@ class Browser:
 
         Raises:
             ConfigError: an edit has no text.
-            ArtefactError: the set cannot be written.
+            ArtifactError: the set cannot be written.
         """
         one = text.now
         with self._deciding:
@@ -215,7 +215,7 @@ class Browser:
         for found in self.store.current(row.key):
             if _slot(found) == _slot(row):
                 return found
-        raise ArtefactError("This description is gone from the set. Load the page again.")
+        raise ArtifactError("This description is gone from the set. Load the page again.")
 
     def _warm_up(self, meaning: Meaning) -> None:
         with contextlib.suppress(SightwordsError):  # a search tells it
@@ -226,7 +226,7 @@ class Browser:
         while not self._stopped.is_set():
             try:
                 more, self.trouble = self.index.sync(), ""
-            except ArtefactError as error:
+            except ArtifactError as error:
                 more, self.trouble = False, str(error)
             self._stopped.wait(0.01 if more else _PAUSE_S)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from nicegui import run, ui
 
-from sightwords.artefacts.description import Description, Review
+from sightwords.artifacts.description import Description, Review
 from sightwords.stages.browse.browser import Browser, Card
 from sightwords.stages.browse.text_block import TextBlock, button, words
 

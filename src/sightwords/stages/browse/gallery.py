@@ -8,7 +8,7 @@ from typing import Any
 
 from nicegui import run, ui
 
-from sightwords.artefacts.description_query import MOST_COUNTED, choices
+from sightwords.artifacts.description_query import MOST_COUNTED, choices
 from sightwords.errors import SightwordsError
 from sightwords.stages.browse.browser import Browser, Card, Shown
 from sightwords.stages.browse.detail import Detail
@@ -148,7 +148,7 @@ class Gallery:
             ui.run_javascript("window.scrollTo({top: 0})")
 
     async def _step(self, places: int) -> None:
-        """Show the neighbour of the image that is shown large; behind the last one the next page begins."""
+        """Show the neighbor of the image that is shown large; behind the last one the next page begins."""
         keys = [card.key for card in self._shown.cards] if self._shown else []
         place = keys.index(self._detail.key) + places if self._detail.key in keys else 0
         if not 0 <= place < len(keys):

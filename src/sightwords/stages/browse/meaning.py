@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.encoders import Encoder, open_encoder
 from sightwords.errors import ConfigError
 from sightwords.nearest import all_products
@@ -24,7 +24,7 @@ class Meaning:
         folder: the embedding set.
 
     Raises:
-        ArtefactError: it is missing or damaged.
+        ArtifactError: it is missing or damaged.
         ConfigError: its encoder cannot encode a sentence that it was not made with.
     """
 

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sightwords.artefacts.description import Action
+from sightwords.artifacts.description import Action
 from sightwords.stages.browse.config import BrowseConfig
 
 _WORDS: dict[Action, str] = {"edit": "edited", "reject": "rejected", "ask": "to be asked again", "restore": "restored"}
@@ -45,7 +45,7 @@ def run(config: BrowseConfig) -> BrowseResult:
     """Serve the page of a description set until Ctrl-C.
 
     Raises:
-        ArtefactError: the description set or the embedding set is missing or damaged.
+        ArtifactError: the description set or the embedding set is missing or damaged.
         DataError: the images cannot be used.
         ConfigError: the address cannot be had, the token is too short, or the embedding set knows no meaning.
         MissingExtraError: nicegui is not installed.

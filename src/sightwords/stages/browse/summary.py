@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sightwords.artefacts.description_index import DescriptionIndex
-from sightwords.artefacts.description_query import choices
-from sightwords.artefacts.description_stats import (
+from sightwords.artifacts.description_index import DescriptionIndex
+from sightwords.artifacts.description_query import choices
+from sightwords.artifacts.description_stats import (
     Repeated,
     Sampled,
     agreements,
@@ -70,7 +70,7 @@ class Summary:
     pairs: list[tuple[Sampled, Sampled, float]]
 
 
-def summarise(index: DescriptionIndex) -> Summary:
+def summarize(index: DescriptionIndex) -> Summary:
     """Return the summary of what is indexed; words and pairs are of a sample, all else is counted."""
     num_texts, num_images = num_descriptions(index)
     sampled = sample(index, NUM_SAMPLED)

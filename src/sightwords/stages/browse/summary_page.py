@@ -8,7 +8,7 @@ from nicegui import run, ui
 
 from sightwords.errors import SightwordsError
 from sightwords.stages.browse.browser import Browser
-from sightwords.stages.browse.summary import Bar, Summary, summarise
+from sightwords.stages.browse.summary import Bar, Summary, summarize
 from sightwords.stages.browse.text_block import words
 
 _MOST_CLASSES = 60
@@ -30,7 +30,7 @@ class SummaryPage:
     async def start(self) -> None:
         """Count, then show."""
         try:
-            summary = await run.io_bound(summarise, self._browser.index)
+            summary = await run.io_bound(summarize, self._browser.index)
         except SightwordsError as error:
             ui.notify(str(error), type="negative", position="bottom", timeout=10_000)
             return

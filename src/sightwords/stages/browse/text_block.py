@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from nicegui import run, ui
 from nicegui.elements.mixins.text_element import TextElement
 
-from sightwords.artefacts.description import Action
+from sightwords.artifacts.description import Action
 from sightwords.errors import SightwordsError
 from sightwords.stages.browse.browser import Browser, Text
 

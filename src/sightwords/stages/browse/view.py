@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 from urllib.parse import urlencode
 
-from sightwords.artefacts.description import Status
-from sightwords.artefacts.description_query import Filter, Order, Place
+from sightwords.artifacts.description import Status
+from sightwords.artifacts.description_query import Filter, Order, Place
 
 
 @dataclass(frozen=True)

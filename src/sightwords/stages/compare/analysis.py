@@ -97,7 +97,7 @@ class Analysis:
         return "\n".join(lines)
 
 
-def analyse(records: Sequence[Record]) -> Analysis:
+def analyze(records: Sequence[Record]) -> Analysis:
     """Return differences of every arm to the baseline, and to the controls, with what they show."""
     cells = _Cells(records)
     bare = Analysis([cells.tested(record) for record in records], [], [])

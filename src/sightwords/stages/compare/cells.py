@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sightwords
-from sightwords.artefacts.embedding_set import usable
+from sightwords.artifacts.embedding_set import usable
 from sightwords.backbones import build_backbone
 from sightwords.data.catalog import Catalog
 from sightwords.data.config import HARDENING

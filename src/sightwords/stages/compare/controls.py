@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 import sightwords
-from sightwords.artefacts.description import Description
-from sightwords.artefacts.description_set import DescriberInfo, DescriptionSet, Prompt
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.description import Description
+from sightwords.artifacts.description_set import DescriberInfo, DescriptionSet, Prompt
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.data.image_set import ImageSet
 from sightwords.data.randomness import derive_seed, generator
 

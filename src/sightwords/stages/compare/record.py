@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.run_folder import RunFolder
 
 BASELINE = "baseline"
 CLEAN = "clean"

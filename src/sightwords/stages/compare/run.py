@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sightwords
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.changes import changes
 from sightwords.data.catalog import Catalog, open_catalog
 from sightwords.data.config import HARDENING
@@ -19,7 +19,7 @@ from sightwords.errors import ConfigError
 from sightwords.files import lock, write_text
 from sightwords.progress import duration, stopwatch
 from sightwords.stages.compare.advice import Advice, advise, recipe_path, write_recipe
-from sightwords.stages.compare.analysis import Analysis, analyse
+from sightwords.stages.compare.analysis import Analysis, analyze
 from sightwords.stages.compare.cells import check_models, conditions_of, jobs_of, model_name, training
 from sightwords.stages.compare.config import CompareConfig
 from sightwords.stages.compare.plan import Cost, Plan, fit
@@ -90,7 +90,7 @@ def run(config: CompareConfig) -> CompareResult:
         jobs = jobs_of(config, plan, catalog)
         do_all(list(jobs.values()), places)
         records = [read_record(cell, config.out) for cell in jobs]
-        analysis = analyse(records)
+        analysis = analyze(records)
         advice = advise(analysis, config, _finished(jobs))
         recipe = write_recipe(recipe_path(config), advice)
         data = tell(config, catalog, analysis, advice, plan.notes)

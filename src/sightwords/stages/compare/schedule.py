@@ -11,8 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.errors import ArtefactError, SightwordsError
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.errors import ArtifactError, SightwordsError
 from sightwords.progress import Progress
 from sightwords.stages.compare.worker import Job, do, start_worker
 
@@ -119,7 +119,7 @@ def _error(failed: dict[Path, BaseException], num_jobs: int) -> SightwordsError:
         reason = "its process was killed (too little memory?)" if isinstance(error, BrokenProcessPool) else str(error)
         lines.append(f"  {folder}: {reason or type(error).__name__}")
     text = "\n".join(lines[:5] + ([f"  and {len(lines) - 5} more"] if len(lines) > 5 else []))
-    return ArtefactError(
+    return ArtifactError(
         f"{len(failed)} of {num_jobs} trainings failed; the others are kept. Each log.txt tells more.\n{text}\n"
         "Correct the cause, and give the same command again."
     )

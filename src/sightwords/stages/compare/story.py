@@ -1,4 +1,4 @@
-"""What the report shows beside the figures: pictures, descriptions, commands, versions, licences."""
+"""What the report shows beside the figures: pictures, descriptions, commands, versions, licenses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.data.catalog import Catalog
 from sightwords.data.image_set import ImageSet
 from sightwords.data.thumbnail import jpeg, thumbnail
@@ -51,7 +51,7 @@ def tell(config: CompareConfig, catalog: Catalog, analysis: Analysis, advice: Ad
         examples=list(_examples(catalog, texts)),
         commands=list(_commands(config)),
         environment=_environment(config, catalog),
-        licences=_licences(config),
+        licenses=_licenses(config),
         notes=notes,
     )
 
@@ -87,7 +87,7 @@ def _fixed(analysis: Analysis, catalog: Catalog, texts: dict[str, str]) -> Itera
     chosen = [r for r in analysis.records if (r.cell.condition, r.cell.model) == (condition, model)]
     base, aligned = ([r for r in chosen if r.cell.arm == wanted] for wanted in (BASELINE, arm))
     gain = np.mean([r.correct for r in aligned], 0) - np.mean([r.correct for r in base], 0)
-    near = _neighbours(aligned[0].folder)
+    near = _neighbors(aligned[0].folder)
     val = catalog.split("val")
     places = {key: index for index, key in enumerate(val.keys())}
     names = dict(zip(catalog.class_ids, catalog.class_names, strict=True))
@@ -103,12 +103,12 @@ def _fixed(analysis: Analysis, catalog: Catalog, texts: dict[str, str]) -> Itera
         yield Fixed(_thumbnail(val, places[key]), member.name, shown, names.get(said, said), found)
 
 
-def _neighbours(run: Path) -> dict[str, list[str]]:
-    path = run / "evaluation" / "neighbours.parquet"
+def _neighbors(run: Path) -> dict[str, list[str]]:
+    path = run / "evaluation" / "neighbors.parquet"
     if not path.is_file():
         return {}
     table = pq.read_table(path).to_pydict()
-    return dict(zip(table["key"], table["neighbours"], strict=True))
+    return dict(zip(table["key"], table["neighbors"], strict=True))
 
 
 def _examples(catalog: Catalog, texts: dict[str, str]) -> Iterator[Example]:
@@ -150,12 +150,12 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _licences(config: CompareConfig) -> dict[str, str]:
+def _licenses(config: CompareConfig) -> dict[str, str]:
     unknown = "not known to sightwords"
     found = {"images": unknown, "starting weights": unknown if config.weights else "none, trained from scratch"}
     for folder in config.embeddings:
         meta = EmbeddingSet(folder).meta
-        found[f"encoder {meta['encoder']}"] = str(meta.get("licence") or unknown)
+        found[f"encoder {meta['encoder']}"] = str(meta.get("license") or unknown)
         for describer in meta.get("describers", []):
             found[f"describer {describer}"] = unknown
     return found

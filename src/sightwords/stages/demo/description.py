@@ -18,10 +18,10 @@ MAX_SHORT_WORDS = 15
 
 # the first wording of each is the briefest: `short` and `attributes` use it
 BODY_WORDS = {
-    "rust": ("rust-brown", "rusty brown", "rust-coloured"),
+    "rust": ("rust-brown", "rusty brown", "rust-colored"),
     "blue": ("blue", "slate-blue", "deep blue"),
     "olive": ("olive-green", "olive", "mossy olive"),
-    "plum": ("plum-purple", "plum-coloured", "dusky plum"),
+    "plum": ("plum-purple", "plum-colored", "dusky plum"),
 }
 BEAK_WORDS = {
     "conical": ("conical", "short conical", "stubby conical"),
@@ -95,7 +95,7 @@ def _sentences(record: BirdRecord, name: str, rng: random.Random) -> str:
     trunk = _shuffled(list(phrases.values()), rng)
     verbs = rng.choice((("has", "also has"), ("shows", "has"), ("has", "also shows")))
     middle = [f"it {verb} {_listed(part)}." for verb, part in zip(verbs, _shuffled([head, trunk], rng), strict=True)]
-    return " ".join(map(_capitalised, (opening, *middle)))
+    return " ".join(map(_capitalized, (opening, *middle)))
 
 
 def _opening(record: BirdRecord, cap: str, name: str, rng: random.Random) -> str:
@@ -115,25 +115,25 @@ def _short(record: BirdRecord) -> str:
     for part in sorted(words, key=lambda part: _commonness(record.parts, part)):
         if sum(len(phrase.split()) for phrase in (*chosen, words[part])) <= MAX_SHORT_WORDS:
             chosen.append(words[part])
-    return _capitalised(", ".join(chosen)) + "."
+    return _capitalized(", ".join(chosen)) + "."
 
 
 def _commonness(parts: BirdParts, part: str) -> int:
-    """Return the number of species that share the value of a part (of a beak: its shape and colour together)."""
-    names = ("beak", "beak_colour") if part == "beak" else (part,)
+    """Return the number of species that share the value of a part (of a beak: its shape and color together)."""
+    names = ("beak", "beak_color") if part == "beak" else (part,)
     return sum(all(getattr(other, name) == getattr(parts, name) for name in names) for other in SPECIES.values())
 
 
 def _attributes(record: BirdRecord, rng: random.Random) -> str:
-    """List shape, colour, texture, parts and setting."""
+    """List shape, color, texture, parts and setting."""
     shape = rng.choice(("small round bird", "plump songbird", "round-bodied bird"))
-    colour = f"{rng.choice(BODY_WORDS[record.parts.body])} body"
+    color = f"{rng.choice(BODY_WORDS[record.parts.body])} body"
     texture = "grainy cut paper" if record.light.grain > 4 else "smooth cut paper"
     parts = _shuffled([choices[0] for choices in _part_words(record).values()], rng)
     scene = record.scene
     backdrop = f"{scene.tone} background of {BACKGROUND_WORDS[scene.background]}"
     setting = (f"on a {scene.perch}", backdrop, f"facing {record.pose.facing}", f"{_light(record)} light")
-    return ", ".join((shape, colour, texture, *parts, *setting))
+    return ", ".join((shape, color, texture, *parts, *setting))
 
 
 def _part_words(record: BirdRecord) -> dict[str, tuple[str, ...]]:
@@ -141,7 +141,7 @@ def _part_words(record: BirdRecord) -> dict[str, tuple[str, ...]]:
     parts = record.parts
     words = {
         "cap": (f"{parts.cap} cap",) if parts.cap != "plain" else ("no cap",),
-        "beak": tuple(f"{shape} {parts.beak_colour} beak" for shape in BEAK_WORDS[parts.beak]),
+        "beak": tuple(f"{shape} {parts.beak_color} beak" for shape in BEAK_WORDS[parts.beak]),
         "crest": CREST_WORDS[parts.crest],
         "eye_ring": EYE_RING_WORDS[parts.eye_ring],
         "wing_bars": WING_BAR_WORDS[parts.wing_bars],
@@ -186,5 +186,5 @@ def _with_article(phrase: str) -> str:
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
-def _capitalised(text: str) -> str:
+def _capitalized(text: str) -> str:
     return text[0].upper() + text[1:]

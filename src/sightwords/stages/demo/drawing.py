@@ -156,16 +156,16 @@ class _Bird:
         self._wing()
 
     def _legs(self) -> None:
-        colour = self.record.shades["legs"]
+        color = self.record.shades["legs"]
         hips = self.body(polygon(((-0.02, 0.30), (0.13, 0.29))))
         feet = self.upright(polygon(((0.0, FEET_Y), (0.15, FEET_Y))))
         toe = self._flip * (0.10 * self.unit, 0.0)
         width = np.array([0.028 * self.unit, 0.0])
         for hip, foot in zip(hips, feet, strict=True):
-            self.paper.sheet(np.stack([hip - width, hip + width, foot + width, foot - width]), colour, 0.006)
+            self.paper.sheet(np.stack([hip - width, hip + width, foot + width, foot - width]), color, 0.006)
             sole = np.array([0.0, 0.05 * self.unit])
             self.paper.sheet(
-                np.stack([foot - 0.5 * toe, foot + toe, foot + toe + sole, foot - 0.5 * toe + sole]), colour, 0.006
+                np.stack([foot - 0.5 * toe, foot + toe, foot + toe + sole, foot - 0.5 * toe + sole]), color, 0.006
             )
 
     def _tail(self) -> None:
@@ -181,18 +181,18 @@ class _Bird:
             self._quill(self.body(quill))
 
     def _markings(self) -> None:
-        kind, colour = self.record.parts.breast, self.record.shades["marking"]
+        kind, color = self.record.parts.breast, self.record.shades["marking"]
         if kind == "plain":
             return
         size = (0.036, 0.036) if kind == "spotted" else (0.018, 0.072)
         for x, y in MARKINGS:
-            self.paper.flat(self.body(arc(0, 0, 1.0, num_points=10) * size + (x, y)), colour)
+            self.paper.flat(self.body(arc(0, 0, 1.0, num_points=10) * size + (x, y)), color)
 
     def _head(self) -> None:
         parts, shades, paper = self.record.parts, self.record.shades, self.paper
-        crest_colour = shades["wing" if parts.cap == "plain" else "cap"]
+        crest_color = shades["wing" if parts.cap == "plain" else "cap"]
         for shape in CRESTS[parts.crest]:
-            paper.sheet(self.head(shape), crest_colour, 0.008)
+            paper.sheet(self.head(shape), crest_color, 0.008)
         paper.sheet(self.head(BEAKS[parts.beak]), shades["beak"], 0.008)
         paper.sheet(self.head(arc(0, 0, 0.27)), shades["body"], 0.012)
         if parts.cap != "plain":

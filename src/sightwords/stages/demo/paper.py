@@ -20,36 +20,36 @@ class Paper:
 
     Args:
         side: side of the picture in pixels.
-        colour: the lowest sheet's colour, `#rrggbb`.
+        color: the lowest sheet's color, `#rrggbb`.
         shadow: strength of the shadows, 0 to 1.
         shadow_angle_deg: where shadows fall; 0 is right, 90 is down.
     """
 
-    def __init__(self, side: int, colour: str, shadow: float, shadow_angle_deg: float) -> None:
+    def __init__(self, side: int, color: str, shadow: float, shadow_angle_deg: float) -> None:
         self.side, self.shadow = side, shadow
-        self.image = Image.new("RGB", (side, side), colour)
+        self.image = Image.new("RGB", (side, side), color)
         self._draw = ImageDraw.Draw(self.image, "RGBA")
         angle = math.radians(shadow_angle_deg)
         self._fall = np.array([math.cos(angle), math.sin(angle)]) * side
 
-    def sheet(self, points: Points, colour: str, lift: float = 0.012) -> None:
+    def sheet(self, points: Points, color: str, lift: float = 0.012) -> None:
         """Lay a polygon (N, 2); `lift` is its height over what is below, in sides of the picture."""
         for share, alpha in ((1.5, 26), (1.0, 34), (0.5, 46)):
             self._polygon(points + self._fall * (lift * share), (24, 16, 34, round(alpha * self.shadow)))
         self._polygon(points - self._fall * 0.0035, (255, 252, 240, 150))
-        self._polygon(points, rgb(colour))
+        self._polygon(points, rgb(color))
 
-    def flat(self, points: Points, colour: str) -> None:
+    def flat(self, points: Points, color: str) -> None:
         """Print a polygon (N, 2) on the sheet below, without edge or shadow."""
-        self._polygon(points, rgb(colour))
+        self._polygon(points, rgb(color))
 
-    def line(self, points: Points, colour: str, width: float, alpha: int = 255) -> None:
+    def line(self, points: Points, color: str, width: float, alpha: int = 255) -> None:
         """Print a line through points (N, 2); width in pixels."""
         flat = points.ravel().tolist()
-        self._draw.line(flat, fill=(*rgb(colour), alpha), width=max(1, round(width)), joint="curve")
+        self._draw.line(flat, fill=(*rgb(color), alpha), width=max(1, round(width)), joint="curve")
 
-    def _polygon(self, points: Points, colour: tuple[int, ...]) -> None:
-        self._draw.polygon(points.ravel().tolist(), fill=colour)
+    def _polygon(self, points: Points, color: tuple[int, ...]) -> None:
+        self._draw.polygon(points.ravel().tolist(), fill=color)
 
 
 @cache

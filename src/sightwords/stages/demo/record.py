@@ -13,14 +13,14 @@ import random
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sightwords.stages.demo.species import BEAK_COLOURS, BODIES, CAPS, EYE_RINGS, LEGS, SPECIES, BirdParts
+from sightwords.stages.demo.species import BEAK_COLORS, BODIES, CAPS, EYE_RINGS, LEGS, SPECIES, BirdParts
 
-# background: tone: far, middle and near colour
+# background: tone: far, middle and near color
 BACKGROUNDS: dict[str, dict[str, tuple[str, str, str]]] = {
     "sky": {
         "blue": ("#a9d3ea", "#f3f8fa", "#d5e9f2"),
         "pink": ("#f0c3bd", "#fbeee6", "#f6d9cf"),
-        "grey": ("#b3bcc4", "#e2e6e8", "#c9d0d5"),
+        "gray": ("#b3bcc4", "#e2e6e8", "#c9d0d5"),
     },
     "foliage": {
         "green": ("#5f8a55", "#87ab62", "#3f6a48"),
@@ -103,7 +103,7 @@ class BirdRecord:
     Args:
         species: folder name of the species.
         parts: the parts as drawn.
-        shades: part to the colour it has in this image, `#rrggbb`.
+        shades: part to the color it has in this image, `#rrggbb`.
         pose: how the bird stands.
         scene: what surrounds it.
         light: how it is lit.
@@ -162,11 +162,11 @@ def make_record(seed: int, species: str, split: str, index: int) -> BirdRecord:
 
 
 def shade_parts(parts: BirdParts, seed: int) -> dict[str, str]:
-    """Return the colour of every coloured part in one image; each part's jitter has a stream of its own."""
+    """Return the color of every colored part in one image; each part's jitter has a stream of its own."""
     body = _jitter(BODIES[parts.body], random.Random(f"{seed}/body"), 0.022, 0.16, 0.17)
     named = {
         "cap": CAPS[parts.cap],
-        "beak": BEAK_COLOURS[parts.beak_colour],
+        "beak": BEAK_COLORS[parts.beak_color],
         "eye_ring": EYE_RINGS[parts.eye_ring],
         "legs": LEGS[parts.legs],
         "breast": "#ecdcbf",
@@ -174,21 +174,21 @@ def shade_parts(parts: BirdParts, seed: int) -> dict[str, str]:
         "marking": "#54402f",
     }
     shades = {"body": body, "wing": _darker(body, 0.74), "tail": _darker(body, 0.62)}
-    for part, colour in named.items():
-        shades[part] = _jitter(colour, random.Random(f"{seed}/{part}"), 0.01, 0.08, 0.07) if colour else body
+    for part, color in named.items():
+        shades[part] = _jitter(color, random.Random(f"{seed}/{part}"), 0.01, 0.08, 0.07) if color else body
     return shades
 
 
-def _jitter(colour: str, rng: random.Random, hue: float, saturation: float, value: float) -> str:
-    h, s, v = colorsys.rgb_to_hsv(*(channel / 255 for channel in rgb(colour)))
+def _jitter(color: str, rng: random.Random, hue: float, saturation: float, value: float) -> str:
+    h, s, v = colorsys.rgb_to_hsv(*(channel / 255 for channel in rgb(color)))
     h = (h + rng.uniform(-hue, hue)) % 1.0
     s = min(1.0, s * (1 + rng.uniform(-saturation, saturation)))
     v = min(1.0, v * (1 + rng.uniform(-value, value)))
     return _hexadecimal(colorsys.hsv_to_rgb(h, s, v))
 
 
-def _darker(colour: str, factor: float) -> str:
-    red, green, blue = (channel / 255 * factor for channel in rgb(colour))
+def _darker(color: str, factor: float) -> str:
+    red, green, blue = (channel / 255 * factor for channel in rgb(color))
     return _hexadecimal((red, green, blue))
 
 
@@ -196,9 +196,9 @@ def _hexadecimal(channels: tuple[float, float, float]) -> str:
     return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)
 
 
-def rgb(colour: str) -> tuple[int, int, int]:
+def rgb(color: str) -> tuple[int, int, int]:
     """Return red, green and blue (0 to 255) of `#rrggbb`."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
 def _pose(rng: random.Random) -> Pose:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 import sightwords
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.description_table import export_rows
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.artifacts.description_table import export_rows
 from sightwords.data.config import AugmentConfig
 from sightwords.progress import Progress, duration, stopwatch
 from sightwords.stages.demo.config import DemoConfig

@@ -1,6 +1,6 @@
 """The species of the paper birds: invented birds that are told apart by small parts.
 
-Two families share every body colour and three species share every family and body colour, so neither the body colour
+Two families share every body color and three species share every family and body color, so neither the body color
 nor any other single part names a species: a species differs from its nearest relatives in one to three small parts.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 BODIES = {"rust": "#b4532f", "blue": "#4674a8", "olive": "#808a3c", "plum": "#87557f"}
 CAPS = {"plain": "", "black": "#2b282d", "red": "#c92f35", "white": "#f6f1e6"}
 BEAKS = ("conical", "hooked", "straight", "curved", "spoon")
-BEAK_COLOURS = {"black": "#2e2a2e", "orange": "#ee8a22", "ivory": "#efe3c2"}
+BEAK_COLORS = {"black": "#2e2a2e", "orange": "#ee8a22", "ivory": "#efe3c2"}
 CRESTS = ("none", "spike", "fan", "tuft")
 TAILS = ("forked", "fan", "pointed", "square")
 WING_BARS = (0, 1, 2)
@@ -28,7 +28,7 @@ class BirdParts:
     body: str
     cap: str
     beak: str
-    beak_colour: str
+    beak_color: str
     crest: str
     tail: str
     wing_bars: int
@@ -45,7 +45,7 @@ PART_VALUES: dict[str, tuple[Any, ...]] = {
     "body": tuple(BODIES),
     "cap": tuple(CAPS),
     "beak": BEAKS,
-    "beak_colour": tuple(BEAK_COLOURS),
+    "beak_color": tuple(BEAK_COLORS),
     "crest": CRESTS,
     "tail": TAILS,
     "wing_bars": WING_BARS,
@@ -55,7 +55,7 @@ PART_VALUES: dict[str, tuple[Any, ...]] = {
 }
 assert tuple(PART_VALUES) == tuple(field.name for field in fields(BirdParts))
 
-# folder name: body, cap, beak, beak colour, crest, tail, wing bars, eye ring, breast, legs
+# folder name: body, cap, beak, beak color, crest, tail, wing bars, eye ring, breast, legs
 SPECIES: dict[str, BirdParts] = {
     "lantern_finch": BirdParts("rust", "black", "conical", "orange", "none", "forked", 1, "none", "plain", "black"),
     "harbour_finch": BirdParts("rust", "black", "conical", "orange", "none", "forked", 1, "white", "plain", "orange"),

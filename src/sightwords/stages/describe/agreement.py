@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from sightwords.artefacts.description_set import Description, DescriptionSet
+from sightwords.artifacts.description_set import Description, DescriptionSet
 from sightwords.data.decode import decode_image
 from sightwords.errors import ConfigError, UnreadableImageError
 from sightwords.progress import Progress
@@ -28,10 +28,10 @@ class Scorer(Protocol):
     name: str
 
     def images(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Return normalised vectors, float32, shape (N, D)."""
+        """Return normalized vectors, float32, shape (N, D)."""
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Return normalised vectors, float32, shape (N, D); a text beyond the model's limit is cut there."""
+        """Return normalized vectors, float32, shape (N, D); a text beyond the model's limit is cut there."""
 
 
 def open_scorer(identifier: str, device: str) -> Scorer:

@@ -40,13 +40,13 @@ class ClipScorer:
 
     @torch.inference_mode()
     def images(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Return normalised vectors, float32, shape (N, D)."""
+        """Return normalized vectors, float32, shape (N, D)."""
         pixels = torch.stack([self._preprocess(image) for image in images]).to(self._device)
         return _numpy(self._model.encode_image(pixels, normalize=True))
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Return normalised vectors, float32, shape (N, D): the mean over sentences, since CLIP reads 77 tokens."""
+        """Return normalized vectors, float32, shape (N, D): the mean over sentences, since CLIP reads 77 tokens."""
         sentences = [_SENTENCE_END.split(text.strip()) for text in texts]
         owners = torch.tensor([i for i, parts in enumerate(sentences) for _ in parts], device=self._device)
         tokens = self._tokenizer([part for parts in sentences for part in parts]).to(self._device)

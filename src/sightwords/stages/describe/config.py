@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 from sightwords.data.config import ImagesConfig
 from sightwords.errors import ConfigError
-from sightwords.licence import Use, check_use
+from sightwords.license import Use, check_use
 
 # The smallest model of the SmolVLM2 family: 256 million weights, about 1 GB to fetch, Apache-2.0, English.
 DEFAULT_DESCRIBER = "hf:HuggingFaceTB/SmolVLM2-256M-Video-Instruct"
@@ -74,9 +74,9 @@ class DescribeConfig(ImagesConfig):
     prices: Annotated[Path | None, Parameter(group=_PAY)] = None
     """YAML file with prices: MODEL: {input: PER_MILLION_TOKENS, output: PER_MILLION_TOKENS}."""
     use: Annotated[Use | None, Parameter(group=_PAY)] = None
-    """What networks taught by the texts are for: `commercial` warns where the describer's licence is against it."""
-    licences: Annotated[Path | None, Parameter(group=_PAY)] = None
-    """Table of licences of your own, YAML, beside the one of the package."""
+    """What networks taught by the texts are for: `commercial` warns where the describer's license is against it."""
+    licenses: Annotated[Path | None, Parameter(group=_PAY)] = None
+    """Table of licenses of your own, YAML, beside the one of the package."""
     max_requests: Annotated[int | None, Parameter(group=_PAY)] = None
     """Stop at this many requests by this describer and prompt, those of earlier runs included."""
     max_tokens: Annotated[int | None, Parameter(group=_PAY)] = None
@@ -110,7 +110,7 @@ class DescribeConfig(ImagesConfig):
         self.prompt_file = Path(self.prompt_file) if self.prompt_file else None
         self.confusions = Path(self.confusions) if self.confusions else None
         self.prices = Path(self.prices) if self.prices else None
-        self.licences = Path(self.licences) if self.licences else None
+        self.licenses = Path(self.licenses) if self.licenses else None
         check_use(self.use)
         self._check_numbers()
         self._check_choices()

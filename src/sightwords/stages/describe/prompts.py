@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from sightwords.artefacts.description import Prompt
+from sightwords.artifacts.description import Prompt
 from sightwords.errors import ConfigError, UnknownNameError
 from sightwords.stages.describe.config import DescribeConfig
 
@@ -27,7 +27,7 @@ PROMPTS = {
         Prompt(
             "attributes",
             1,
-            "Describe the main object of this image: its shape, its colours, its texture, its parts, and the setting "
+            "Describe the main object of this image: its shape, its colors, its texture, its parts, and the setting "
             "that it is in.",
         ),
         Prompt(
@@ -39,7 +39,7 @@ PROMPTS = {
         Prompt(
             "class_features",
             1,
-            "Describe in three sentences what a photograph of the class {class_name} shows: shape, colours, texture, "
+            "Describe in three sentences what a photograph of the class {class_name} shows: shape, colors, texture, "
             "parts and usual setting, above all what tells it apart from similar classes.",
             per_class=True,
         ),

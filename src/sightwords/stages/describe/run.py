@@ -6,13 +6,13 @@ import os
 import time
 from collections.abc import Callable
 
-from sightwords.artefacts.description_set import DescriptionSet, Prompt
+from sightwords.artifacts.description_set import DescriptionSet, Prompt
 from sightwords.data.catalog import Catalog, open_catalog
 from sightwords.data.image_set import ImageSet
 from sightwords.data.sample import stratified
 from sightwords.errors import DataError, ModelError
 from sightwords.files import lock
-from sightwords.licence import describer_part, warn_of_use
+from sightwords.license import describer_part, warn_of_use
 from sightwords.progress import Progress
 from sightwords.stages.describe.config import DescribeConfig
 from sightwords.stages.describe.confusion import read_confusions
@@ -42,7 +42,7 @@ def run(config: DescribeConfig) -> DescribeResult:
     Raises:
         ConfigError: an option is not allowed.
         DataError: the images cannot be used, or the prompt names the class and an image has none.
-        ArtefactError: the set cannot be written, is damaged, or another process asks the same; what had arrived is
+        ArtifactError: the set cannot be written, is damaged, or another process asks the same; what had arrived is
             stored.
         ModelError: the describer cannot be had or used; what had arrived is stored.
         KeyboardInterrupt: the user stopped it; what had arrived is stored.
@@ -54,7 +54,7 @@ def run(config: DescribeConfig) -> DescribeResult:
     check_labels(parts, prompt)
     describer = make_describer(config, sees_images=not prompt.per_class)
     info = describer.info()
-    warn_of_use([describer_part(info.identifier)], config.use, config.licences)
+    warn_of_use([describer_part(info.identifier)], config.use, config.licenses)
     price = read_prices(config.prices).of(info.model) if config.prices else None
     result = DescribeResult(config.out, info.identifier, prompt.name, problems=list(catalog.problems))
     with DescriptionSet(config.out, create=True) as store:

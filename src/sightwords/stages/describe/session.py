@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from sightwords.artefacts.description_set import Description, DescriptionSet, Prompt
+from sightwords.artifacts.description_set import Description, DescriptionSet, Prompt
 from sightwords.data.catalog import Problem
 from sightwords.data.key import image_key
 from sightwords.errors import UnavailableError, UnreadableImageError

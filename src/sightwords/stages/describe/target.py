@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sightwords.artefacts.description_set import DescriptionSet, Review
+from sightwords.artifacts.description_set import DescriptionSet, Review
 from sightwords.data.image_set import ImageSet
 from sightwords.data.key import Member
 

@@ -81,7 +81,7 @@ def _parts(text: str, span: Span, end: re.Pattern[str]) -> list[Span]:
 
 
 def _pack(sizes: Sequence[int], limit: int) -> list[Span]:
-    """Return ranges of neighbours whose sizes add up to at most `limit`, each as long as it can be."""
+    """Return ranges of neighbors whose sizes add up to at most `limit`, each as long as it can be."""
     ranges: list[Span] = []
     start, total = 0, 0
     for position, size in enumerate(sizes):

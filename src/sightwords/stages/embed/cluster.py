@@ -1,6 +1,6 @@
 """`--engine ray`: batches of texts are encoded on the machines of a Ray cluster; this process plans and writes.
 
-Texts are tokenised and put into batches here, exactly as without Ray, so every vector comes out of the same batch.
+Texts are tokenized and put into batches here, exactly as without Ray, so every vector comes out of the same batch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class RayEncoders:
         encoder: the same encoder on this machine.
 
     Attributes:
-        encoder: stands for those of the workers: tokenises here, says what they are, and can be cast.
+        encoder: stands for those of the workers: tokenizes here, says what they are, and can be cast.
 
     Raises:
         MissingExtraError: ray is not installed.
@@ -199,7 +199,7 @@ class EncodeJob:
 
 
 class RemoteEncoder:
-    """Stands for the workers' encoders: tokenises with the one of this machine, and never encodes.
+    """Stands for the workers' encoders: tokenizes with the one of this machine, and never encodes.
 
     Args:
         local: the encoder of this machine.

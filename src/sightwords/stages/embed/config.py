@@ -9,7 +9,7 @@ from typing import Annotated, Literal, cast, get_args
 from cyclopts import Parameter
 
 from sightwords.errors import ConfigError
-from sightwords.licence import Use, check_use
+from sightwords.license import Use, check_use
 
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 EngineChoice = Literal["local", "ray"]
@@ -39,10 +39,10 @@ class EmbedConfig:
     """Arithmetic of the encoder; auto takes bf16 where a trial on some of the texts finds it faster and exact enough
     (cosine to fp32 at least 0.999), else fp32. Vectors are stored as fp16."""
     use: Use | None = None
-    """What networks taught by the texts are for: `commercial` warns where a licence of describer or encoder is against
+    """What networks taught by the texts are for: `commercial` warns where a license of describer or encoder is against
     it."""
-    licences: Path | None = None
-    """Table of licences of your own, YAML, beside the one of the package."""
+    licenses: Path | None = None
+    """Table of licenses of your own, YAML, beside the one of the package."""
     engine: EngineChoice = "local"
     """Where texts are encoded: in this process, or on a Ray cluster."""
     ray_address: str = "auto"
@@ -52,7 +52,7 @@ class EmbedConfig:
 
     def __post_init__(self) -> None:
         self.descriptions, self.out = Path(self.descriptions), Path(self.out)
-        self.licences = Path(self.licences) if self.licences else None
+        self.licenses = Path(self.licenses) if self.licenses else None
         check_use(self.use)
         given = cast("object", self.prompt)
         self.prompt = [given] if isinstance(given, str) else list(self.prompt)  # a lone name, from Python

@@ -22,7 +22,7 @@ class Encoded:
     """The vectors of R texts.
 
     Attributes:
-        vectors: normalised, float16, shape (R, D).
+        vectors: normalized, float16, shape (R, D).
         counts: what became of the texts.
     """
 
@@ -50,7 +50,7 @@ def encode_texts(
 
     Raises:
         ModelError: the encoder returns a vector without a direction.
-        ArtefactError: the disk is full.
+        ArtifactError: the disk is full.
     """
     rule = default_rule(encoder, batch_size)
     store = store or MemoryStore(len(texts), encoder.info.dimension)
@@ -112,7 +112,7 @@ def _in_batch(texts: Sequence[str], batch: Batch) -> int:
 
 
 def _blocks(encoder: Encoder, texts: Sequence[str], numbers: list[int], rule: BatchRule) -> Generator[Block]:
-    """Yield the blocks; the next one is tokenised meanwhile where nobody else needs the tokenizer."""
+    """Yield the blocks; the next one is tokenized meanwhile where nobody else needs the tokenizer."""
     if not isinstance(encoder, TokenEncoder):
         yield from (prepare_block(encoder, texts, number, rule) for number in numbers)
         return

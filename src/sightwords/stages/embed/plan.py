@@ -1,4 +1,4 @@
-"""Which texts are encoded together: blocks that are tokenised at once, and batches of like length within them.
+"""Which texts are encoded together: blocks that are tokenized at once, and batches of like length within them.
 
 The plan is a function of the texts, the encoder's tokens and a `BatchRule` alone. So a run that was interrupted forms
 the same batches again, and it does not matter who encodes them.
@@ -15,7 +15,7 @@ from sightwords.encoders import Encoder, TokenEncoder
 from sightwords.errors import ModelError
 from sightwords.stages.embed.chunk import split_text
 
-_TOKENISED = 2048  # texts that the tokenizer is given at once
+_TOKENIZED = 2048  # texts that the tokenizer is given at once
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class BatchRule:
     """How texts become batches.
 
     Attributes:
-        block: texts that are tokenised and sorted by length together.
+        block: texts that are tokenized and sorted by length together.
         max_tokens: tokens in a batch; a longer text is a batch of its own. None: no limit.
         max_texts: pieces of text in a batch; a text in more pieces is a batch of its own. None: no limit.
     """
@@ -54,10 +54,10 @@ class Batch:
     num_tokens: np.ndarray
 
     def pooled(self, found: np.ndarray) -> np.ndarray:
-        """Return the texts' vectors, normalised, float16, shape (T, D).
+        """Return the texts' vectors, normalized, float16, shape (T, D).
 
-        The vector of a text in pieces is the mean of the pieces' normalised vectors weighted by their numbers of
-        tokens (special ones included), normalised again.
+        The vector of a text in pieces is the mean of the pieces' normalized vectors weighted by their numbers of
+        tokens (special ones included), normalized again.
 
         Args:
             found: the pieces' vectors, shape (P, D), of any length.
@@ -65,9 +65,9 @@ class Batch:
         Raises:
             ModelError: a vector has no direction.
         """
-        vectors = _normalised(found)
+        vectors = _normalized(found)
         if len(self.owners) < len(self.pieces):
-            vectors = _normalised(np.add.reduceat(vectors * self.num_tokens[:, None], self.starts, axis=0))
+            vectors = _normalized(np.add.reduceat(vectors * self.num_tokens[:, None], self.starts, axis=0))
         return vectors.astype(np.float16)
 
 
@@ -93,7 +93,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring texts, tokenised and in batches.
+    """Neighboring texts, tokenized and in batches.
 
     Attributes:
         number: position among the blocks, from 0.
@@ -117,7 +117,7 @@ def block_rows(number: int, num_texts: int, rule: BatchRule) -> slice:
 
 
 def prepare_block(encoder: Encoder, texts: Sequence[str], number: int, rule: BatchRule) -> Block:
-    """Tokenise the texts of a block, part those beyond the encoder's limit, and form batches.
+    """Tokenize the texts of a block, part those beyond the encoder's limit, and form batches.
 
     Raises:
         ModelError: a single character has more tokens than the encoder takes.
@@ -127,8 +127,8 @@ def prepare_block(encoder: Encoder, texts: Sequence[str], number: int, rule: Bat
     tokens: list[np.ndarray] = []
     num_tokens: list[int] = []
     num_pieces: list[int] = []
-    for start in range(rows.start, rows.stop, _TOKENISED):
-        found = _pieces(encoder, texts[start : min(start + _TOKENISED, rows.stop)])
+    for start in range(rows.start, rows.stop, _TOKENIZED):
+        found = _pieces(encoder, texts[start : min(start + _TOKENIZED, rows.stop)])
         pieces += found[0]
         tokens += found[1]
         num_tokens += found[2]
@@ -146,7 +146,7 @@ def prepare_block(encoder: Encoder, texts: Sequence[str], number: int, rule: Bat
 def _pieces(encoder: Encoder, texts: Sequence[str]) -> tuple[list[str], list[np.ndarray], list[int], list[int]]:
     """Return pieces that fit the encoder, their tokens where it takes them, their sizes, and how many each text has."""
     limit = encoder.info.max_tokens
-    tokens, counts = _tokenised(encoder, texts)
+    tokens, counts = _tokenized(encoder, texts)
     pieces: list[str] = []
     kept: list[np.ndarray] = []
     sizes: list[int] = []
@@ -154,7 +154,7 @@ def _pieces(encoder: Encoder, texts: Sequence[str]) -> tuple[list[str], list[np.
     for position, (text, count) in enumerate(zip(texts, counts, strict=True)):
         parts = [text] if limit is None or count <= limit else split_text(text, limit, encoder.num_tokens)
         fitting = parts == [text]
-        found, lengths = (tokens[position : position + 1], [count]) if fitting else _tokenised(encoder, parts)
+        found, lengths = (tokens[position : position + 1], [count]) if fitting else _tokenized(encoder, parts)
         pieces += parts
         kept += found
         sizes += lengths
@@ -162,7 +162,7 @@ def _pieces(encoder: Encoder, texts: Sequence[str]) -> tuple[list[str], list[np.
     return pieces, kept, sizes, num_pieces
 
 
-def _tokenised(encoder: Encoder, texts: Sequence[str]) -> tuple[list[np.ndarray], list[int]]:
+def _tokenized(encoder: Encoder, texts: Sequence[str]) -> tuple[list[np.ndarray], list[int]]:
     """Return the tokens of texts, none where the encoder takes texts, and their numbers."""
     if isinstance(encoder, TokenEncoder):
         tokens = encoder.tokenize(texts)
@@ -211,7 +211,7 @@ def _batch(
     )
 
 
-def _normalised(vectors: np.ndarray) -> np.ndarray:
+def _normalized(vectors: np.ndarray) -> np.ndarray:
     """Return vectors of length 1, float64, shape (N, D)."""
     precise = vectors.astype(np.float64)
     lengths = np.linalg.norm(precise, axis=1, keepdims=True)

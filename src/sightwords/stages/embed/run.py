@@ -10,11 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightwords.artefacts.embedding_set import EmbeddingSet, check_replaceable
+from sightwords.artifacts.embedding_set import EmbeddingSet, check_replaceable
 from sightwords.encoders import Encoder, EncoderInfo, open_encoder
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 from sightwords.files import lock
-from sightwords.licence import text_parts, warn_of_use
+from sightwords.license import text_parts, warn_of_use
 from sightwords.progress import Progress, stopwatch
 from sightwords.stages.embed.config import EmbedConfig
 from sightwords.stages.embed.encode import encode_texts, mean_vector
@@ -36,7 +36,7 @@ def run(config: EmbedConfig) -> EmbedResult:
     was interrupted goes on where it was: finished vectors wait in a work folder beside `config.out`.
 
     Raises:
-        ArtefactError: the description set is missing or has no usable text, `config.out` is something else, or the
+        ArtifactError: the description set is missing or has no usable text, `config.out` is something else, or the
             disk is full.
         BusyError: another process makes this set.
         ConfigError: the condition of `config.where` is wrong.
@@ -53,12 +53,12 @@ def run(config: EmbedConfig) -> EmbedResult:
 def _run(config: EmbedConfig) -> EmbedResult:
     texts = read_texts(config)
     on_ray = config.engine == "ray"
-    device = "cpu" if on_ray else config.device  # where others encode, this machine only tokenises
+    device = "cpu" if on_ray else config.device  # where others encode, this machine only tokenizes
     precision = "fp32" if config.precision == "auto" else config.precision
     # no worker of a cluster has all the texts, which some encoders are made of
     encoder = open_encoder(config.encoder, device, precision, None if on_ray else texts.distinct)
-    described_by = {"describers": texts.describers, "encoder": encoder.info.identifier, "licence": encoder.info.licence}
-    warn_of_use(text_parts(described_by), config.use, config.licences)
+    described_by = {"describers": texts.describers, "encoder": encoder.info.identifier, "license": encoder.info.license}
+    warn_of_use(text_parts(described_by), config.use, config.licenses)
     existing = _existing(config.out)
     if existing is not None and _is_up_to_date(
         existing.meta, _provenance(config, texts, encoder.info), config.precision
@@ -83,7 +83,7 @@ def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEn
         cluster: who encodes in place of this process.
 
     Raises:
-        ArtefactError: the disk is full.
+        ArtifactError: the disk is full.
         ModelError: the encoder returns a vector without a direction.
     """
     work = WorkFolder(config.out)
@@ -133,7 +133,7 @@ def _provenance(config: EmbedConfig, texts: Texts, info: EncoderInfo) -> dict[st
         "encoder": info.identifier,
         "model": info.model,
         "revision": info.revision,
-        "licence": info.licence,
+        "license": info.license,
         "precision": info.precision,
         "max_tokens": info.max_tokens,
         "fingerprint": texts.fingerprint,
@@ -154,7 +154,7 @@ def _existing(out: Path) -> EmbeddingSet | None:
     """Return the embedding set at `out`, None where it is damaged or there is none."""
     try:
         return EmbeddingSet(out) if out.exists() else None
-    except (ArtefactError, KeyError, TypeError):
+    except (ArtifactError, KeyError, TypeError):
         return None
 
 

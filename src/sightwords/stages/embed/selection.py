@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sightwords.artefacts.description import Selected
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.embedding_set import INDEX_SCHEMA
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.description import Selected
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.artifacts.embedding_set import INDEX_SCHEMA
+from sightwords.errors import ArtifactError
 from sightwords.stages.embed.config import EmbedConfig
 
 _AT_ONCE = 65_536  # rows of the index that are Python objects at one time
@@ -59,7 +59,7 @@ def read_texts(config: EmbedConfig) -> Texts:
     Texts are held in memory: about 0.5 kB for each distinct one of 250 letters, and 0.1 kB for each description.
 
     Raises:
-        ArtefactError: the description set is missing, or has no such description.
+        ArtifactError: the description set is missing, or has no such description.
         ConfigError: `config.where` is wrong.
         UnknownNameError: the set has no such prompt.
     """
@@ -135,9 +135,9 @@ def _encoded(texts: dict[str, int]) -> Iterator[bytes]:
     return (text.encode("utf-8", "surrogatepass") for text in texts)
 
 
-def _nothing(config: EmbedConfig, counts: dict[str, int]) -> ArtefactError:
+def _nothing(config: EmbedConfig, counts: dict[str, int]) -> ArtifactError:
     found = ", ".join(f"{count} {status}" for status, count in counts.items()) or "it is empty"
     if counts.get("ok"):
         wanted = f"--where {config.where!r}" if config.where else f"--prompt {' '.join(config.prompt)}"
-        return ArtefactError(f"{config.descriptions} has no usable description for {wanted} ({found}). Ask for others.")
-    return ArtefactError(f"{config.descriptions} has no usable description ({found}). Describe or import first.")
+        return ArtifactError(f"{config.descriptions} has no usable description for {wanted} ({found}). Ask for others.")
+    return ArtifactError(f"{config.descriptions} has no usable description ({found}). Describe or import first.")

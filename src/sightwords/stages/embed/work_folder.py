@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 from sightwords.stages.embed.plan import BatchRule, Counts, block_rows
 
 _COMMIT_EVERY_S = 2.0
@@ -78,7 +78,7 @@ class WorkFolder:
             rule: how texts become batches.
 
         Raises:
-            ArtefactError: the disk cannot hold the vectors.
+            ArtifactError: the disk cannot hold the vectors.
         """
         self._rule = rule
         compared = {**plan, "shape": list(shape), "rule": vars(rule)}
@@ -102,7 +102,7 @@ class WorkFolder:
         """Keep the vectors of a batch.
 
         Raises:
-            ArtefactError: the disk is full.
+            ArtifactError: the disk is full.
         """
         self.vectors[rows] = vectors
         self._note({"block": block, "batch": batch, "checksum": _checksum(vectors)})
@@ -113,7 +113,7 @@ class WorkFolder:
         """Note that all batches of a block are here.
 
         Raises:
-            ArtefactError: the disk is full.
+            ArtifactError: the disk is full.
         """
         rows = block_rows(block, len(self.vectors), self._rule)
         self._note({"block": block, "counts": vars(counts), "checksum": _checksum(self.vectors[rows])})
@@ -231,12 +231,12 @@ def told(place: Path, state: str) -> Iterator[None]:
         state: what is left and what to do, in whole sentences.
 
     Raises:
-        ArtefactError: instead of an OSError.
+        ArtifactError: instead of an OSError.
     """
     try:
         yield
     except OSError as error:
-        raise ArtefactError(f"Cannot write {place}: {error.strerror or error}. {state}") from error
+        raise ArtifactError(f"Cannot write {place}: {error.strerror or error}. {state}") from error
 
 
 def _compared(plan: Mapping[str, Any]) -> dict[str, Any]:

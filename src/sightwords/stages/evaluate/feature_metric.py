@@ -1,4 +1,4 @@
-"""What needs the features of labelled training images: nearest neighbours, a linear probe, transfer to other images."""
+"""What needs the features of labeled training images: nearest neighbors, a linear probe, transfer to other images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sightwords.stages.evaluate.knn import knn_accuracy, nearest
 from sightwords.stages.evaluate.linear_probe import linear_probe_accuracy
 from sightwords.stages.evaluate.prediction import Predictions
 
-NUM_NEIGHBOURS = 5
+NUM_NEIGHBORS = 5
 Predict = Callable[[ImageSet, int, str], Predictions]  # images, number of their classes, title
 
 
@@ -39,7 +39,7 @@ class Measured:
 def feature_metrics(
     config: EvaluateConfig, catalog: Catalog, val: Measured, predict: Predict, out: Path
 ) -> dict[str, float]:
-    """Return the figures that are asked for, each in [0, 1], and write `neighbours.parquet` where kNN is among them."""
+    """Return the figures that are asked for, each in [0, 1], and write `neighbors.parquet` where kNN is among them."""
     metrics: dict[str, float] = {}
     if config.knn or config.probe:
         images = catalog.split("train")
@@ -48,7 +48,7 @@ def feature_metrics(
         four = (val.found.features, val.found.targets.argmax(1), train.features, train.targets.argmax(1))
         if config.knn:
             metrics["knn_top1"] = knn_accuracy(*four, config.knn)
-            _write_neighbours(out / "neighbours.parquet", val, Measured(images, train))
+            _write_neighbors(out / "neighbors.parquet", val, Measured(images, train))
         if config.probe:
             metrics["probe_top1"] = linear_probe_accuracy(*four)
     if config.transfer is not None:
@@ -65,13 +65,13 @@ def _transfer(config: EvaluateConfig, predict: Predict) -> float:
     return linear_probe_accuracy(*val, *train)
 
 
-def _write_neighbours(path: Path, val: Measured, train: Measured) -> None:
+def _write_neighbors(path: Path, val: Measured, train: Measured) -> None:
     """Write the key of each validation image with the keys of the training images that it is most like."""
-    _, rows = nearest(val.found.features, train.found.features, NUM_NEIGHBOURS)
+    _, rows = nearest(val.found.features, train.found.features, NUM_NEIGHBORS)
     train_keys = [train.images.key(index) for index in train.found.indices.tolist()]
     columns = {
         "key": [val.images.key(index) for index in val.found.indices.tolist()],
-        "neighbours": [[train_keys[row] for row in own] for own in rows.tolist()],
+        "neighbors": [[train_keys[row] for row in own] for own in rows.tolist()],
     }
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns), temporary)

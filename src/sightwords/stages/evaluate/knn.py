@@ -1,4 +1,4 @@
-"""Nearest-neighbour classification in the pooled features: what the features know without the classifier."""
+"""Nearest-neighbor classification in the pooled features: what the features know without the classifier."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def knn_accuracy(
         labels_N: their classes, shape (N,).
         train_MF: features of the training images, shape (M, F).
         train_labels_M: their classes, shape (M,).
-        k: number of neighbours; at most M are used.
+        k: number of neighbors; at most M are used.
         temperature: of the weights.
     """
-    similarity, neighbours = nearest(features_NF, train_MF, k)
+    similarity, neighbors = nearest(features_NF, train_MF, k)
     num_classes = int(max(labels_N.max(), train_labels_M.max())) + 1
     votes = torch.zeros(len(features_NF), num_classes, dtype=similarity.dtype)
-    votes.scatter_add_(1, train_labels_M[neighbours], (similarity / temperature).exp())
+    votes.scatter_add_(1, train_labels_M[neighbors], (similarity / temperature).exp())
     return float((votes.argmax(1) == labels_N).float().mean())
 
 

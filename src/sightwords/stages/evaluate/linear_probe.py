@@ -13,7 +13,7 @@ L2 = 1e-3
 def linear_probe_accuracy(
     features_NF: Tensor, labels_N: Tensor, train_MF: Tensor, train_labels_M: Tensor, l2: float = L2
 ) -> float:
-    """Return the top-1 accuracy of multinomial logistic regression on standardised features, fitted by L-BFGS.
+    """Return the top-1 accuracy of multinomial logistic regression on standardized features, fitted by L-BFGS.
 
     Deterministic: the loss is convex and the start is zero.
 

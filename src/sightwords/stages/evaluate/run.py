@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
+from sightwords.artifacts.run_folder import NetworkInfo, RunFolder
 from sightwords.backbones import Backbone, choose_device, normalize_images
 from sightwords.data.augment import EvalTransform, InputSize
 from sightwords.data.catalog import Catalog, open_catalog
 from sightwords.data.image_set import ImageSet
 from sightwords.data.loader import ImageBatch, eval_loader
-from sightwords.errors import ArtefactError, ConfigError
+from sightwords.errors import ArtifactError, ConfigError
 from sightwords.files import atomic_path, write_text
 from sightwords.progress import duration, stopwatch
 from sightwords.stages.evaluate.calibration import expected_calibration_error, reliability
@@ -87,7 +87,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     """Measure a run's network.
 
     Raises:
-        ArtefactError: the run is unfinished, or its classes are not those of the images.
+        ArtifactError: the run is unfinished, or its classes are not those of the images.
         DataError: the images cannot be used.
     """
     folder = RunFolder(config.run)
@@ -115,7 +115,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
 def _check(catalog: Catalog, info: NetworkInfo, config: EvaluateConfig) -> None:
     if catalog.class_ids != info.class_ids:
         extra = sorted(set(catalog.class_ids) ^ set(info.class_ids))
-        raise ArtefactError(
+        raise ArtifactError(
             f"The images have {len(catalog.class_ids)} classes and the run {config.run} has {info.num_classes}; "
             f"differing: {', '.join(extra[:5])}. Name the images that the run was trained for."
         )

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
+from sightwords.artifacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.run_folder import NetworkInfo, RunFolder
 from sightwords.data.image_set import ImageSet
 from sightwords.data.key import Member
 from sightwords.data.key_cache import image_keys
-from sightwords.errors import ArtefactError, DataError
+from sightwords.errors import ArtifactError, DataError
 from sightwords.files import atomic_path
 from sightwords.nearest import nearest_rows
 from sightwords.stages.explain.config import ExplainConfig
@@ -23,7 +23,7 @@ from sightwords.trained import Guess, Projection, Seen, TrainedNetwork, guesses,
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Neighbor:
     """A description of a training image that lies near an image.
 
     Attributes:
@@ -45,7 +45,7 @@ class Explanation:
 
     image: str
     predictions: list[Guess]
-    descriptions: list[Neighbour]
+    descriptions: list[Neighbor]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def run(config: ExplainConfig) -> ExplainResult:
     """Show what a run's network says of images.
 
     Raises:
-        ArtefactError: the run is unfinished or shares no space with text, or a set is missing or not the run's.
+        ArtifactError: the run is unfinished or shares no space with text, or a set is missing or not the run's.
         DataError: an image file cannot be read, or no image can be decoded.
     """
     folder = RunFolder(config.run)
@@ -128,7 +128,7 @@ def _images(paths: list[Path]) -> ImageSet:
 def _embeddings(config: ExplainConfig, projection: Projection) -> EmbeddingSet:
     folder = config.embeddings or Path(projection.space.embeddings)
     if not folder.exists():
-        raise ArtefactError(
+        raise ArtifactError(
             f"The run was taught by the embedding set {folder}, which is not there. Name it with --embeddings."
         )
     embeddings = EmbeddingSet(folder)
@@ -143,5 +143,5 @@ def _explain(told: _Told, images: ImageSet, seen: Seen) -> Iterator[Explanation]
     named = guesses(told.info, seen.logits, told.count)
     for place, index in enumerate(seen.indices.tolist()):
         pairs = zip(scores[place].tolist(), (texts[row] for row in rows[place].tolist()), strict=True)
-        near = [Neighbour(score, one.text, one.name, one.class_name) for score, one in pairs]
+        near = [Neighbor(score, one.text, one.name, one.class_name) for score, one in pairs]
         yield Explanation(images.member(index).name, named[place], near)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
+from sightwords.errors import ArtifactError
 
 _Place = tuple[str, str, str, int]  # key, prompt, describer, sample
 
@@ -39,23 +39,23 @@ class TextsOfRows:
         descriptions: the description set; None takes the one that the embedding set names.
 
     Raises:
-        ArtefactError: there is none at that place.
+        ArtifactError: there is none at that place.
     """
 
     def __init__(self, embeddings: EmbeddingSet, descriptions: Path | None) -> None:
         named = embeddings.meta.get("descriptions")
         if descriptions is None and named is None:
-            raise ArtefactError(f"{embeddings.folder} does not say what it was made of. Give --descriptions D.db.")
+            raise ArtifactError(f"{embeddings.folder} does not say what it was made of. Give --descriptions D.db.")
         self.path = descriptions or Path(str(named))
         if not self.path.is_file():
-            raise ArtefactError(f"There is no description set at {self.path}. Name it with --descriptions D.db.")
+            raise ArtifactError(f"There is no description set at {self.path}. Name it with --descriptions D.db.")
         self._embeddings, self._index = embeddings, embeddings.index()
 
     def find(self, rows: Sequence[int]) -> dict[int, RowText]:
         """Return the text of each row.
 
         Raises:
-            ArtefactError: a row's text is not in the description set.
+            ArtifactError: a row's text is not in the description set.
         """
         wanted = self._index.filter(pc.is_in(self._index["row"], value_set=pa.array(rows, pa.int64())))
         first = {one["row"]: one for one in reversed(wanted.to_pylist())}  # thousands of images may share a text
@@ -65,7 +65,7 @@ class TextsOfRows:
             if place in places:
                 found.setdefault(places[place], text)
         if missing := set(rows) - found.keys():
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{self.path} lacks the texts of {len(missing)} of {len(rows)} vectors of {self._embeddings.folder}. "
                 "Name the description set that it was made of with --descriptions."
             )

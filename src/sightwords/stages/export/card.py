@@ -8,9 +8,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from sightwords.artefacts.run_facts import RunFacts, licence_lines, shown_name
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.licence import read_licences
+from sightwords.artifacts.run_facts import RunFacts, license_lines, shown_name
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.license import read_licenses
 from sightwords.stages.export.certificate import Certificate
 from sightwords.stages.export.comparison import Comparison
 from sightwords.stages.export.config import ExportConfig
@@ -66,7 +66,7 @@ def _front_matter(card: CardFacts) -> ModelCardData:
         )
         results = [EvalResult(TASK, name, name, "accuracy", round(top1, 5), dataset_split="val", metric_name="top-1")]
     return ModelCardData(
-        license=card.config.licence,
+        license=card.config.license,
         library_name=_LIBRARIES[card.certificate.format],
         pipeline_tag=TASK,
         tags=list(dict.fromkeys(tags)),
@@ -88,7 +88,7 @@ def _body(card: CardFacts) -> list[str]:
         *_section("Use", ["```python", card.snippet, "```", "", _preprocessing(card)]),
         *_section("Made from", _made_from(card)),
         *_section("Figures", _figures(card)),
-        *_section("Licences", _licences(card)),
+        *_section("Licenses", _licenses(card)),
         *_section("Verified", ["```", card.certificate.text(), "```"]),
     ]
     return lines[:-1]
@@ -102,7 +102,7 @@ def _preprocessing(card: CardFacts) -> str:
     info = card.subject.info
     return (
         f"Input: RGB, shorter side resized to {max(info.image_size, round(info.image_size / info.crop_pct))} px "
-        f"({info.interpolation}), centre crop of {info.image_size} px, values from 0 to 1 less {list(info.mean)}, "
+        f"({info.interpolation}), center crop of {info.image_size} px, values from 0 to 1 less {list(info.mean)}, "
         f"divided by {list(info.std)}. Classes: {', '.join(info.class_names[:20])}"
         f"{f' and {info.num_classes - 20} more' if info.num_classes > 20 else ''}."
     )
@@ -134,14 +134,14 @@ def _figures(card: CardFacts) -> list[str]:
     return [*lines, "", *card.comparison.lines()]
 
 
-def _licences(card: CardFacts) -> list[str]:
-    given = f"The network is published under {card.config.licence}." if card.config.licence else ""
-    given = given or "No licence was given to the network by whoever exported it."
+def _licenses(card: CardFacts) -> list[str]:
+    given = f"The network is published under {card.config.license}." if card.config.license else ""
+    given = given or "No license was given to the network by whoever exported it."
     lines = [f"{given} Its parts may limit what it may be used for:", ""]
     if card.facts is None:
         return [*lines[:1], "", _UNKNOWN_PARTS]
-    table = read_licences(card.config.licences)
-    return [*lines, *licence_lines([table.find(part) for part in card.facts.parts(card.subject.info.model)])]
+    table = read_licenses(card.config.licenses)
+    return [*lines, *license_lines([table.find(part) for part in card.facts.parts(card.subject.info.model)])]
 
 
 def _top1(folder: RunFolder) -> float | None:

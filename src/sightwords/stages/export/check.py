@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 
 Answer = Callable[[Tensor], Tensor]
-"""From normalised images (B, 3, S, S) to logits (B, K)."""
+"""From normalized images (B, 3, S, S) to logits (B, K)."""
 
 LATENCY_BATCHES = (1, 8)
 
@@ -41,13 +41,13 @@ def same_graph(network: nn.Module, stock: nn.Module) -> Check:
     """Compare modules (names and kinds, in order) and tensors (names, shapes and types) with the stock network's.
 
     Raises:
-        ArtefactError: anything differs.
+        ArtifactError: anything differs.
     """
     for what, describe in (("module", _modules), ("tensor", _tensors)):
         mine, theirs = describe(network), describe(stock)
         if mine != theirs:
             odd = next(iter(set(mine) ^ set(theirs)), "their order")
-            raise ArtefactError(f"The network is not the stock one: a {what} differs, {odd}.")
+            raise ArtifactError(f"The network is not the stock one: a {what} differs, {odd}.")
     num_modules, num_parameters = len(_modules(stock)), sum(p.numel() for p in stock.parameters())
     text = f"{num_modules} modules and {num_parameters:,} parameters, names, kinds and shapes as in the stock network"
     return Check("same graph", text, {"num_modules": num_modules, "num_parameters": num_parameters})
@@ -62,11 +62,11 @@ def same_flops(counted: int | None, stock: nn.Module, image_size: int) -> Check:
         image_size: side of the input in pixels.
 
     Raises:
-        ArtefactError: they differ.
+        ArtifactError: they differ.
     """
     expected = count_flops(stock, image_size)
     if counted is not None and counted != expected:
-        raise ArtefactError(f"The exported network takes {counted:,} FLOPs for an image, the stock one {expected:,}.")
+        raise ArtifactError(f"The exported network takes {counted:,} FLOPs for an image, the stock one {expected:,}.")
     told = "as the stock network" if counted is not None else "of the stock network; the file's cannot be counted"
     return Check("same FLOPs", f"{expected:,} for an image, {told}", {"flops": counted, "stock_flops": expected})
 
@@ -87,22 +87,22 @@ def same_outputs(answer: Answer, trained: nn.Module, images_NCHW: Tensor, tolera
     Args:
         answer: the exported network.
         trained: the trained network, in eval mode.
-        images_NCHW: normalised images.
+        images_NCHW: normalized images.
         tolerance: largest difference that is allowed, as a part of the largest output (at least 1); 0: every bit.
 
     Raises:
-        ArtefactError: a shape differs, or an output by more than is allowed.
+        ArtifactError: a shape differs, or an output by more than is allowed.
     """
     sizes = sorted({min(size, len(images_NCHW)) for size in (1, 2, 5, len(images_NCHW))})
     largest, is_equal = 0.0, True
     for size in sizes:
         expected, got = trained(images_NCHW[:size]), answer(images_NCHW[:size])
         if expected.shape != got.shape:
-            raise ArtefactError(f"{size} images give outputs of shape {tuple(got.shape)}, not {tuple(expected.shape)}.")
+            raise ArtifactError(f"{size} images give outputs of shape {tuple(got.shape)}, not {tuple(expected.shape)}.")
         difference = (expected - got).abs().max().item()
         allowed = tolerance * max(1.0, expected.abs().max().item())
         if not difference <= allowed or (tolerance == 0 and not torch.equal(expected, got)):
-            raise ArtefactError(f"The exported network answers otherwise: largest difference {difference:g}.")
+            raise ArtifactError(f"The exported network answers otherwise: largest difference {difference:g}.")
         largest, is_equal = max(largest, difference), is_equal and torch.equal(expected, got)
     bound = "every bit" if tolerance == 0 else f"at most {tolerance:g} of the largest output"
     found = "equal in every bit" if is_equal else f"largest difference {largest:.2g}, allowed is {bound}"
@@ -156,10 +156,10 @@ def equal_weights(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
     """Compare the tensors that a file holds with the run's, by name and bit.
 
     Raises:
-        ArtefactError: one is missing, added or differs.
+        ArtifactError: one is missing, added or differs.
     """
     if odd := sorted(found.keys() ^ expected.keys()):
-        raise ArtefactError(f"{where} has other tensors than the run: {', '.join(odd[:3])}.")
+        raise ArtifactError(f"{where} has other tensors than the run: {', '.join(odd[:3])}.")
     if unequal := [name for name, tensor in expected.items() if not torch.equal(tensor, found[name])]:
-        raise ArtefactError(f"{where} has other weights than the run: {', '.join(unequal[:3])}.")
+        raise ArtifactError(f"{where} has other weights than the run: {', '.join(unequal[:3])}.")
     return Check("same weights", f"{len(found)} tensors, equal in every bit", {"num_tensors": len(found)})

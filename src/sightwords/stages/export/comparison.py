@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 
 FILES = ("comparison.json", "effects.parquet", "results.parquet")
 _ALL = "all models"
@@ -57,12 +57,12 @@ def find_comparison(named: Path | None, run: Path) -> Comparison | None:
     """Return the comparison that the user named, or the one that the run is part of; None where there is none.
 
     Raises:
-        ArtefactError: what the user named is no finished comparison.
+        ArtifactError: what the user named is no finished comparison.
     """
     if named is not None:
         missing = [name for name in FILES if not (named / name).is_file()]
         if missing:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{named} is no finished comparison ({missing[0]} is missing). Make one with: sightwords compare"
             )
         return _read(named)

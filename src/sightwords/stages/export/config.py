@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 from cyclopts import Group, Parameter
 
 from sightwords.errors import ConfigError
-from sightwords.licence import Use, check_use
+from sightwords.license import Use, check_use
 
 FormatName = Literal["timm", "torchvision", "onnx", "torch_export", "hub"]
 SUFFIXES = {"timm": ".safetensors", "torchvision": ".safetensors", "onnx": ".onnx", "torch_export": ".pt2"}
@@ -46,20 +46,20 @@ class ExportConfig:
     """Measurements of latency, of the stock network and of the file in turn."""
     comparison: Annotated[Path | None, Parameter(group=_CARD)] = None
     """Folder of the comparison whose arms and intervals the card shows. [default: the one that the run is part of]"""
-    licence: Annotated[str | None, Parameter(group=_CARD)] = None
-    """Licence that you give the network, as the Hugging Face hub names it (apache-2.0, cc-by-nc-4.0 ...)."""
+    license: Annotated[str | None, Parameter(group=_CARD)] = None
+    """License that you give the network, as the Hugging Face hub names it (apache-2.0, cc-by-nc-4.0 ...)."""
     dataset: Annotated[list[str], Parameter(negative="", group=_CARD)] = field(default_factory=list)
     """Data set on the Hugging Face hub that the images are; may be given several times."""
     use: Annotated[Use | None, Parameter(group=_CARD)] = None
-    """What the network is for: `commercial` warns where a licence of its parts forbids that, sets conditions or is not
+    """What the network is for: `commercial` warns where a license of its parts forbids that, sets conditions or is not
     known."""
-    licences: Annotated[Path | None, Parameter(group=_CARD)] = None
-    """Table of licences of your own, YAML, beside the one of the package."""
+    licenses: Annotated[Path | None, Parameter(group=_CARD)] = None
+    """Table of licenses of your own, YAML, beside the one of the package."""
 
     def __post_init__(self) -> None:
         self.run, self.out = Path(self.run), Path(self.out) if self.out else None
         self.comparison = Path(self.comparison) if self.comparison else None
-        self.licences = Path(self.licences) if self.licences else None
+        self.licenses = Path(self.licenses) if self.licenses else None
         check_use(self.use)
         for name, least in (("num_images", 1), ("pairs", 1)):
             if getattr(self, name) < least:

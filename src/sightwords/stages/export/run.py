@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.errors import ConfigError
 from sightwords.files import atomic_path, staged_files, write_text
-from sightwords.licence import warn_of_use
+from sightwords.license import warn_of_use
 from sightwords.stages.export.card import CardFacts, make_card
 from sightwords.stages.export.certificate import Certificate
 from sightwords.stages.export.check import latency, same_flops, same_outputs
@@ -67,7 +67,7 @@ def run(config: ExportConfig) -> ExportResult:
 
     Raises:
         ConfigError: the format is not that of the run's library, or --out cannot be replaced.
-        ArtefactError: the run is unfinished, the file does not give the trained network's outputs, or --comparison is
+        ArtifactError: the run is unfinished, the file does not give the trained network's outputs, or --comparison is
             none.
         DataError: --images has no readable image.
         MissingExtraError: a library that the format needs is not installed.
@@ -81,7 +81,7 @@ def run(config: ExportConfig) -> ExportResult:
         check_token()
     comparison = find_comparison(config.comparison, config.run)
     facts = folder.facts()
-    warnings = warn_of_use(facts.parts(subject.info.model), config.use, config.licences) if facts else []
+    warnings = warn_of_use(facts.parts(subject.info.model), config.use, config.licenses) if facts else []
     sample = open_sample(subject.info, folder.config(), config.images, config.num_images)
     with _staging(config, name) as staging:
         file = format.write(subject, staging, config.out.name if config.out else "")

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sightwords.artefacts.run_facts import shown_name
-from sightwords.artefacts.run_folder import NetworkInfo
+from sightwords.artifacts.run_facts import shown_name
+from sightwords.artifacts.run_folder import NetworkInfo
 from sightwords.backbones import normalize_images
 from sightwords.data.augment import EvalTransform, InputSize
 from sightwords.data.key import Member
@@ -27,7 +27,7 @@ class Sample:
     """Images to verify with.
 
     Attributes:
-        images: normalised, float32, shape (N, 3, S, S).
+        images: normalized, float32, shape (N, 3, S, S).
         kind: "validation images of the run", "images that were named", or "seeded noise".
         source: where they are from, or why there are none.
     """

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.run_folder import NetworkInfo, RunFolder
+from sightwords.errors import ArtifactError
 from sightwords.trained import rebuild
 
 
@@ -54,7 +54,7 @@ def open_subject(folder: RunFolder) -> Subject:
     """Return a run's network.
 
     Raises:
-        ArtefactError: the run is unfinished or damaged.
+        ArtifactError: the run is unfinished or damaged.
     """
     info, weights = folder.network(), folder.load_weights()
     return Subject(info, weights, rebuild(info, weights).network.eval())
@@ -77,9 +77,9 @@ def load_strictly(stock: nn.Module, weights: Mapping[str, Tensor], where: str) -
     """Load weights into the stock network with `strict=True`.
 
     Raises:
-        ArtefactError: a name or shape differs, or the network refuses a plain dictionary.
+        ArtifactError: a name or shape differs, or the network refuses a plain dictionary.
     """
     try:
         stock.load_state_dict(OrderedDict(weights), strict=True)
     except (RuntimeError, ValueError) as error:
-        raise ArtefactError(f"{where} does not load into the stock network: {error}") from None
+        raise ArtifactError(f"{where} does not load into the stock network: {error}") from None

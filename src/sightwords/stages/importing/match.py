@@ -1,6 +1,6 @@
 """Which image a row of a source means: by key, by path or by file name, one way for the whole source.
 
-A path that fits no image is no licence to guess by the row's file name: another split may well have a file of that
+A path that fits no image is no license to guess by the row's file name: another split may well have a file of that
 name. So the ways are tried from the strictest on, and the first that fits any row is used for all.
 """
 

@@ -13,7 +13,7 @@ from typing import Literal
 from sightwords.data.key import Member
 from sightwords.data.key_cache import KeyCache
 from sightwords.data.sources.listing import SPLIT_NAMES
-from sightwords.errors import ArtefactError, ConfigError
+from sightwords.errors import ArtifactError, ConfigError
 from sightwords.progress import Progress
 from sightwords.stages.importing.config import ImportConfig
 from sightwords.stages.importing.row import Row, Rows
@@ -27,7 +27,7 @@ def read_published(config: ImportConfig) -> Rows:
     """Read a list of strings and join it to the keys of the folder's images.
 
     Raises:
-        ArtefactError: the file holds anything but a list of strings, or as many of them as the folder has images.
+        ArtifactError: the file holds anything but a list of strings, or as many of them as the folder has images.
         ConfigError: the images are not a folder.
     """
     split: Literal["train", "val"] = "val" if config.split == "val" else "train"
@@ -35,7 +35,7 @@ def read_published(config: ImportConfig) -> Rows:
     texts = load_list(config.source)
     files = image_folder_files(folder)
     if len(texts) != len(files):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{config.source} holds {len(texts)} texts, but {folder} has {len(files)} image files. The list goes by "
             "the order of the files, so both must be equal: use the very folder that it was made for, unchanged."
         )
@@ -52,23 +52,23 @@ def load_list(source: Path) -> list[str]:
     """Return the strings of a torch file, without running any code that it might hold.
 
     Raises:
-        ArtefactError: the file is missing, damaged, or holds anything but a list of strings.
+        ArtifactError: the file is missing, damaged, or holds anything but a list of strings.
     """
     import torch
 
     if not source.is_file():
-        raise ArtefactError(f"There is no file {source}. Name the published list of descriptions.")
+        raise ArtifactError(f"There is no file {source}. Name the published list of descriptions.")
     try:
         texts = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged or hostile bytes can raise anything
         first = str(error).strip().partition("\n")[0]
-        raise ArtefactError(f"{source} cannot be loaded as a torch file of plain data: {first}") from None
+        raise ArtifactError(f"{source} cannot be loaded as a torch file of plain data: {first}") from None
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise ArtefactError(f"{source} holds {_kind(texts)}; a list of strings is expected.")
+        raise ArtifactError(f"{source} holds {_kind(texts)}; a list of strings is expected.")
     try:
         "".join(texts).encode()
     except UnicodeEncodeError as error:
-        raise ArtefactError(f"{source} holds a text that is not valid Unicode: {error}") from None
+        raise ArtifactError(f"{source} holds a text that is not valid Unicode: {error}") from None
     return texts
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sightwords.artefacts.description_set import Status
+from sightwords.artifacts.description_set import Status
 from sightwords.data.key import image_key
 from sightwords.errors import DataError
 from sightwords.stages.importing.config import ImportConfig

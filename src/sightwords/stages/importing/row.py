@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sightwords.artefacts.description_set import DescriberInfo, Prompt, Status
+from sightwords.artifacts.description_set import DescriberInfo, Prompt, Status
 
 _T = TypeVar("_T")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightwords.artefacts.description_set import Description, DescriptionSet
+from sightwords.artifacts.description_set import Description, DescriptionSet
 from sightwords.data.catalog import Catalog, Problem, open_catalog
 from sightwords.errors import DataError
 from sightwords.stages.importing.config import ImportConfig
@@ -77,7 +77,7 @@ def run(config: ImportConfig) -> ImportResult:
 
     Raises:
         DataError: the source or the images cannot be used, or no row fits an image.
-        ArtefactError: a published list does not fit the folder, or `config.out` is no description set.
+        ArtifactError: a published list does not fit the folder, or `config.out` is no description set.
     """
     source = read_published(config) if config.source.suffix.lower() in LIST_SUFFIXES else read_table(config)
     if not source.rows:

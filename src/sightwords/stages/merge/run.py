@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sightwords.artefacts.description_merge import MergeCounts, merge_into
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.artefacts.rescue import rescue
-from sightwords.errors import ArtefactError, DamagedSetError
+from sightwords.artifacts.description_merge import MergeCounts, merge_into
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.artifacts.rescue import rescue
+from sightwords.errors import ArtifactError, DamagedSetError
 from sightwords.files import atomic_path
 from sightwords.stages.merge.config import MergeConfig
 
@@ -56,12 +56,12 @@ def run(config: MergeConfig) -> MergeResult:
     """Merge the sources into `config.out`, or into the first of them.
 
     Raises:
-        ArtefactError: a source is missing or cannot be read at all, or the disk is full. A new set is written in one
+        ArtifactError: a source is missing or cannot be read at all, or the disk is full. A new set is written in one
             step; the first source takes over each of the others whole or not at all.
     """
     for source in config.sources:
         if not source.is_file():
-            raise ArtefactError(f"There is no description set at {source}.")
+            raise ArtifactError(f"There is no description set at {source}.")
     if config.out is None:
         return _merge(MergeResult(config.sources[0]), config.sources[0], config.sources[1:])
     with atomic_path(config.out) as temporary:

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from sightwords.artefacts.network_config import KEY, read_network_config
-from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
+from sightwords.artifacts.network_config import KEY, read_network_config
+from sightwords.artifacts.run_folder import NetworkInfo, RunFolder
 from sightwords.backbones import choose_device
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 from sightwords.onnx_file import OnnxNetwork
 from sightwords.trained import rebuild
 
@@ -31,7 +31,7 @@ class Model:
 
     Attributes:
         info: what it is and takes.
-        answer: from normalised images (B, 3, S, S) to logits (B, K); on `device`.
+        answer: from normalized images (B, 3, S, S) to logits (B, K); on `device`.
         device: where it takes its images.
     """
 
@@ -48,7 +48,7 @@ def open_model(path: Path, device: str) -> Model:
         device: as `--device` names it.
 
     Raises:
-        ArtefactError: there is none, it is damaged, or what belongs to it is missing.
+        ArtifactError: there is none, it is damaged, or what belongs to it is missing.
         ConfigError: the device cannot be had.
         MissingExtraError: onnxruntime is not installed.
     """
@@ -57,9 +57,9 @@ def open_model(path: Path, device: str) -> Model:
         return _folder(path, place)
     readers = {".safetensors": _weights, ".onnx": _onnx, ".pt2": _program}
     if not path.is_file():
-        raise ArtefactError(f"There is no {path}. Name {_KINDS}.")
+        raise ArtifactError(f"There is no {path}. Name {_KINDS}.")
     if path.suffix not in readers:
-        raise ArtefactError(f"{path} is of no known format. Name {_KINDS}.")
+        raise ArtifactError(f"{path} is of no known format. Name {_KINDS}.")
     return readers[path.suffix](path, place)
 
 
@@ -68,7 +68,7 @@ def _folder(path: Path, device: torch.device) -> Model:
     if run.exists():
         return _built(run.network(), run.load_weights(), path, device)
     if not (path / _CONFIG).is_file() or not (path / _WEIGHTS).is_file():
-        raise ArtefactError(f"{path} is neither a run nor a hub folder ({_CONFIG} and {_WEIGHTS}).")
+        raise ArtifactError(f"{path} is neither a run nor a hub folder ({_CONFIG} and {_WEIGHTS}).")
     info = read_network_config(_json(path / _CONFIG), path / _CONFIG)
     return _built(info, _tensors(path / _WEIGHTS), path, device)
 
@@ -76,7 +76,7 @@ def _folder(path: Path, device: torch.device) -> Model:
 def _weights(path: Path, device: torch.device) -> Model:
     sidecar = path.with_suffix(".json")
     if not sidecar.is_file():
-        raise ArtefactError(f"{sidecar} is missing: it says what network {path.name} is for. Keep the two together.")
+        raise ArtifactError(f"{sidecar} is missing: it says what network {path.name} is for. Keep the two together.")
     return _built(read_network_config(_json(sidecar), sidecar), _tensors(path), path, device)
 
 
@@ -90,7 +90,7 @@ def _program(path: Path, device: torch.device) -> Model:
     try:
         program = torch.export.load(path, extra_files=files)
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise ArtefactError(f"{path} is no program of torch.export ({type(error).__name__}).") from None
+        raise ArtifactError(f"{path} is no program of torch.export ({type(error).__name__}).") from None
     if device.type != "cpu":
         program = move_to_device_pass(program, device)
     text = files[_CONFIG]
@@ -101,15 +101,15 @@ def _program(path: Path, device: torch.device) -> Model:
 def _built(info: NetworkInfo, weights: dict[str, Tensor], path: Path, device: torch.device) -> Model:
     try:
         return Model(info, rebuild(info, weights).network.to(device).eval(), device)
-    except ArtefactError as error:
-        raise ArtefactError(f"{path}: {error}") from None
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ArtefactError(f"{path} is damaged ({error}).") from None
+        raise ArtifactError(f"{path} is damaged ({error}).") from None
     return found if isinstance(found, dict) else {}
 
 
@@ -117,4 +117,4 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError) as error:
-        raise ArtefactError(f"{path} is damaged ({error}).") from None
+        raise ArtifactError(f"{path} is damaged ({error}).") from None

@@ -69,7 +69,7 @@ def run(config: PredictConfig) -> PredictResult:
     """Predict the classes of images.
 
     Raises:
-        ArtefactError: the model is missing or damaged.
+        ArtifactError: the model is missing or damaged.
         DataError: none of the images can be read, or a folder holds none.
         MissingExtraError: a library that the format needs is not installed.
     """

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 from sightwords.files import write_text
 
 KEY_BYTES = 32
@@ -32,7 +32,7 @@ class FeatureIndex:
         identity: what the vectors depend on; an index of anything else is begun anew.
 
     Raises:
-        ArtefactError: the folder holds something else.
+        ArtifactError: the folder holds something else.
     """
 
     def __init__(self, folder: Path, dimension: int, identity: dict[str, Any]) -> None:
@@ -88,7 +88,7 @@ class FeatureIndex:
     def _begin(self, facts: dict[str, Any]) -> None:
         names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
         if foreign := names - {"vectors.npy", "keys.bin", "index.json"}:
-            raise ArtefactError(f"{self.folder} is no index of images (see {min(foreign)}). Name another with --index.")
+            raise ArtifactError(f"{self.folder} is no index of images (see {min(foreign)}). Name another with --index.")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._keys.write_bytes(b"")  # first: without keys, no vector counts
         self._vectors.write_bytes(_header(0, self.dimension))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.data.catalog import Catalog, open_catalog
 from sightwords.data.image_set import ImageSet, locate
 from sightwords.data.key import Member
@@ -113,7 +113,7 @@ def run(config: SearchConfig) -> SearchResult:
     interrupted goes on where it was.
 
     Raises:
-        ArtefactError: the run is unfinished, or keeps no projector into a space that it shares with text.
+        ArtifactError: the run is unfinished, or keeps no projector into a space that it shares with text.
         BusyError: another process computes the vectors.
         ConfigError: an option does not fit.
         DataError: the images cannot be used.

@@ -144,7 +144,7 @@ def _transform(config: AlignConfig, join: TextJoin) -> TargetTransform | None:
     if config.targets == "whitened":
         mean, matrix = fit_whitening(torch.from_numpy(vectors) for _, vectors in join.chunks())
         return TargetTransform(mean, matrix, normalize=objective.normalizes)
-    if config.targets == "centred" or config.loss == "centred_clip":
+    if config.targets == "centered" or config.loss == "centered_clip":
         return TargetTransform(torch.from_numpy(np.array(join.set.mean)), normalize=objective.normalizes)
     return None
 

@@ -39,7 +39,7 @@ class TrainBatch:
     """What a training step takes, on the device.
 
     Attributes:
-        images: normalised and mixed, float32, shape (B, C, H, W).
+        images: normalized and mixed, float32, shape (B, C, H, W).
         targets: mixed, float32, shape (B, K).
         texts: one of each embedding set; none for the baseline.
         partner: row that each image is mixed with, int64, shape (B,), or None.
@@ -56,7 +56,7 @@ class TrainBatch:
 
 
 class BatchMaker:
-    """Moves batches to the device, normalises and mixes them there.
+    """Moves batches to the device, normalizes and mixes them there.
 
     Args:
         backbone: says mean and standard deviation.
@@ -74,7 +74,7 @@ class BatchMaker:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
 
     def images(self, batch: ImageBatch) -> Tensor:
-        """Return the normalised images on the device, float32, shape (B, C, H, W)."""
+        """Return the normalized images on the device, float32, shape (B, C, H, W)."""
         images = batch.images.to(self._device, non_blocking=True).contiguous(memory_format=self._format)
         return normalize_images(images, self._spec.mean, self._spec.std)
 

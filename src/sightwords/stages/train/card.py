@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.artefacts.run_facts import RunFacts, TextFacts, licence_lines, shown_name
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.run_facts import RunFacts, TextFacts, license_lines, shown_name
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.backbones import Backbone, pretrained_source
 from sightwords.data.catalog import Catalog
 from sightwords.files import write_text
-from sightwords.licence import read_licences
+from sightwords.license import read_licenses
 from sightwords.stages.train.config import TrainConfig
 
 
@@ -26,19 +26,19 @@ def facts_of(
         texts: embedding sets, each with the number of training images that it describes; none for a baseline.
         backbone: the network.
     """
-    weights, licence = shown_name(config.weights or ""), None
+    weights, license = shown_name(config.weights or ""), None
     if weights == "pretrained":
-        weights, licence = pretrained_source(backbone)
+        weights, license = pretrained_source(backbone)
     num_train, num_val = (len(catalog.split(name)) for name in ("train", "val"))
     images = shown_name(str(config.images or config.train))
     found = [TextFacts.of(embeddings.meta, num_described) for embeddings, num_described in texts]
-    return RunFacts(images, num_train, num_val, weights, licence, found)
+    return RunFacts(images, num_train, num_val, weights, license, found)
 
 
 def write_card(folder: RunFolder, facts: RunFacts, config: TrainConfig) -> None:
-    """Write `card.md`: network, data, text with its describers and encoder, figures, and licences."""
+    """Write `card.md`: network, data, text with its describers and encoder, figures, and licenses."""
     info, metrics, values = folder.network(), folder.metrics()[-1], folder.config()
-    table = read_licences(config.licences)
+    table = read_licenses(config.licenses)
     lines = [
         f"# {info.model}, {info.num_classes} classes",
         "",
@@ -48,9 +48,9 @@ def write_card(folder: RunFolder, facts: RunFacts, config: TrainConfig) -> None:
         f"- Alignment: {values['align']}" if facts.texts else "- Text: none, this is a baseline",
         f"- Validation top-1 {_when(metrics, values)}: {metrics['val_top1']:.2%} (one run, seed {values['seed']})",
         "",
-        "The licences of these parts may limit what the network may be used for:",
+        "The licenses of these parts may limit what the network may be used for:",
         "",
-        *licence_lines([table.find(part) for part in facts.parts(info.model)]),
+        *license_lines([table.find(part) for part in facts.parts(info.model)]),
     ]
     write_text(folder.folder / "card.md", "\n".join(lines) + "\n")
 

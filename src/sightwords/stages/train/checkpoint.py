@@ -12,7 +12,7 @@ from timm.utils import ModelEmaV3
 from torch import optim
 
 from sightwords.changes import changes
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 from sightwords.stages.train.best import Best
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.task import NUM_SUMS, Task
@@ -21,7 +21,7 @@ FORMAT_VERSION = 2  # raised whenever what a checkpoint holds changes
 
 # what may differ between a run and its resumption without changing a single bit of the result
 FREE_FIELDS = {"out", "resume", "workers", "checkpoint_every", "images", "train", "val", "embeddings", "device"}
-FREE_FIELDS |= {"use", "licences"}  # what the network is for changes nothing in it
+FREE_FIELDS |= {"use", "licenses"}  # what the network is for changes nothing in it
 
 
 class TrainState:
@@ -29,7 +29,7 @@ class TrainState:
 
     Args:
         task: network and head.
-        optimizer: its optimiser.
+        optimizer: its optimizer.
         scaler: gradient scaler of fp16.
         ema: moving average of the network, or None.
         ema_heads: moving average of the heads, or None; only searching by words reads it.
@@ -72,15 +72,15 @@ class TrainState:
         """Go back to a saved state.
 
         Raises:
-            ArtefactError: it belongs to a run with other options or other images, or to another version of sightwords.
+            ArtifactError: it belongs to a run with other options or other images, or to another version of sightwords.
         """
         if state.get("format") != FORMAT_VERSION:
-            raise ArtefactError(
+            raise ArtifactError(
                 "This run was begun by another version of sightwords, whose checkpoints hold other things. "
                 "Resume it with that version, or begin anew with another --out."
             )
         if changed := changes(state["identity"], self.identity):
-            raise ArtefactError(f"This run was started otherwise: {changed}. Give the same options, or another --out.")
+            raise ArtifactError(f"This run was started otherwise: {changed}. Give the same options, or another --out.")
         self.task.load_state_dict(state["task"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

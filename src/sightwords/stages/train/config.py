@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from sightwords.data.config import AugmentConfig, ImagesConfig, default_workers
 from sightwords.errors import ConfigError
-from sightwords.licence import Use, check_use
+from sightwords.license import Use, check_use
 
 LossName = Literal[
     "clip",
@@ -23,7 +23,7 @@ LossName = Literal[
     "soft_clip",
     "label_clip",
     "soft_label_clip",
-    "centred_clip",
+    "centered_clip",
     "relational",
     "tokens",
     "class_mean",
@@ -53,7 +53,7 @@ class AlignConfig:
     """Learn the temperature, from --align.temperature on."""
     projector: Literal["linear", "mlp"] | None = None
     """Head from the pooled feature to the text's space, dropped after training. [default: what the objective takes]"""
-    targets: Literal["raw", "centred", "whitened"] = "raw"
+    targets: Literal["raw", "centered", "whitened"] = "raw"
     """Text vectors as they are, less their mean, or less their mean and with directions of equal variance."""
     descriptions: Literal["draw", "mean", "all"] = "draw"
     """Of several descriptions of an image: one drawn in each epoch, their mean, or several as equal positives."""
@@ -100,8 +100,8 @@ class TrainingOptions(ImagesConfig):
     _: KW_ONLY
     embeddings: Annotated[list[Path], Parameter(consume_multiple=True)] = field(default_factory=list)
     """Embedding sets of the training images' descriptions, each with a head of its own; none trains the baseline."""
-    unlabelled: Literal["refuse", "use"] = "refuse"
-    """Training images without a label: `use` lets the descriptions tell their classes, as classifiers of the labelled
+    unlabeled: Literal["refuse", "use"] = "refuse"
+    """Training images without a label: `use` lets the descriptions tell their classes, as classifiers of the labeled
     images' texts see it; without text, and where an image has none, they are left out."""
     model_kwargs: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Further arguments of the network's factory: --model-kwargs.drop-path-rate 0.1"""
@@ -116,11 +116,11 @@ class TrainingOptions(ImagesConfig):
     epochs: int = 100
     """Passes over the training images."""
     batch_size: int = 128
-    """Images in an optimiser step, over all processes and micro-batches."""
+    """Images in an optimizer step, over all processes and micro-batches."""
     accumulate: int = 1
     """Micro-batches in a step; contrastive objectives see one of them at a time without --align.grad-cache."""
     optimizer: str = "adamw"
-    """Optimiser, by timm's name."""
+    """Optimizer, by timm's name."""
     lr: float = 0.001
     """Highest learning rate."""
     min_lr: float = 1e-5
@@ -134,7 +134,7 @@ class TrainingOptions(ImagesConfig):
     weight_decay: float = 0.05
     """Weight decay; biases and norms have none."""
     momentum: float = 0.9
-    """Momentum of optimisers that have one."""
+    """Momentum of optimizers that have one."""
     clip_grad: float | None = None
     """Largest norm of the gradient; none does not clip."""
     label_smoothing: float = 0.1
@@ -173,7 +173,7 @@ class TrainingOptions(ImagesConfig):
     eval_every: int = 1
     """Epochs between two evaluations on the validation images; the last epoch is always evaluated."""
     checkpoint_every: int | None = None
-    """Optimiser steps between two checkpoints; none writes one at the end of every epoch."""
+    """Optimizer steps between two checkpoints; none writes one at the end of every epoch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -248,17 +248,17 @@ class TrainConfig(TrainingOptions):
     seed: int = 0
     """Seed of initial weights, order, augmentation and choice among descriptions."""
     use: Use | None = None
-    """What the network is for: `commercial` warns where a licence of describer, encoder, images or weights forbids
+    """What the network is for: `commercial` warns where a license of describer, encoder, images or weights forbids
     that, sets conditions or is not known."""
-    licences: Path | None = None
-    """Table of licences of your own, YAML, beside the one of the package."""
+    licenses: Path | None = None
+    """Table of licenses of your own, YAML, beside the one of the package."""
     resume: Annotated[bool, Parameter(negative="")] = False
     """Continue the run in --out where it stopped, if there is one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.out = Path(self.out)
-        self.licences = Path(self.licences) if self.licences else None
+        self.licenses = Path(self.licenses) if self.licenses else None
         check_use(self.use)
         if not 0 < self.train_fraction <= 1:
             raise ConfigError(f"--train-fraction is {self.train_fraction}; it must be above 0 and at most 1.")

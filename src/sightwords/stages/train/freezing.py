@@ -63,7 +63,7 @@ def check_reach(backbone: Backbone) -> None:
 
 
 def hold_still(modules: Iterable[nn.Module]) -> None:
-    """Let normalisation and dropout of frozen modules work as in evaluation; called after `train()`."""
+    """Let normalization and dropout of frozen modules work as in evaluation; called after `train()`."""
     for module in modules:
         own = [p for p in module.parameters() if p is not None]
         if own and not any(parameter.requires_grad for parameter in own):

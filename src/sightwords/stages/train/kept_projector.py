@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sightwords.align import LOSSES, AlignmentHead
-from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.artefacts.run_projector import ProjectorInfo, TextSpace, save_projectors
+from sightwords.artifacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.artifacts.run_projector import ProjectorInfo, TextSpace, save_projectors
 from sightwords.stages.train.alignment import projector_tensors
 from sightwords.stages.train.config import TrainConfig
 from sightwords.stages.train.loop import Loop
@@ -36,7 +36,7 @@ def keep_projectors(folder: RunFolder, config: TrainConfig, loop: Loop, sets: Se
 def _space(config: TrainConfig, head: AlignmentHead, embeddings: EmbeddingSet) -> TextSpace:
     meta = embeddings.meta
     transform = head.transform
-    targets = "raw" if transform is None else "centred" if transform.matrix is None else "whitened"
+    targets = "raw" if transform is None else "centered" if transform.matrix is None else "whitened"
     return TextSpace(
         str(embeddings.folder),
         str(meta.get("encoder", "")),

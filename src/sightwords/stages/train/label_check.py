@@ -1,4 +1,4 @@
-"""`--align.wrong-labels` and `--unlabelled use`: the descriptions check labels and tell those that are missing.
+"""`--align.wrong-labels` and `--unlabeled use`: the descriptions check labels and tell those that are missing.
 
 It is done once, before the training starts.
 
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sightwords.artefacts.description import Prompt
-from sightwords.artefacts.embedding_set import EmbeddingSet, TextRows
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.artefacts.run_labels import LabelShares, load_labels, save_labels
+from sightwords.artifacts.description import Prompt
+from sightwords.artifacts.embedding_set import EmbeddingSet, TextRows
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.artifacts.run_labels import LabelShares, load_labels, save_labels
 from sightwords.data.image_set import ImageSet
 from sightwords.errors import DataError
 from sightwords.labels import LabelNoise, Probe, folds_of
@@ -122,14 +122,14 @@ class _Witness:
         self._set, self._device = embeddings, device
         self._rows: TextRows = embeddings.rows_of(images.keys())
         self.described = np.flatnonzero(self._rows.num_texts > 0)
-        labelled = self.described[self.labels[self.described] >= 0]
+        labeled = self.described[self.labels[self.described] >= 0]
         self.missing = self.described[self.labels[self.described] < 0]
-        if not len(labelled):
+        if not len(labeled):
             raise DataError("No training image has both a label and a description, so no text can tell a class.")
         self._folds = np.full(len(images), -1)
         # images that share a text may be in different parts: each has a label of its own, which it does not judge
-        self._folds[labelled] = folds_of(labelled, self.labels[labelled], NUM_FOLDS, seed=0)
-        order = np.random.default_rng(0).permutation(labelled)
+        self._folds[labeled] = folds_of(labeled, self.labels[labeled], NUM_FOLDS, seed=0)
+        order = np.random.default_rng(0).permutation(labeled)
         self._fitted = np.sort(order[:MAX_FITTED])
         self._counted = np.sort(order[: max(1, MAX_LOGITS // num_classes)])
         self._seen = np.zeros((NUM_FOLDS, num_classes), bool)

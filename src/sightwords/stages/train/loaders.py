@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
-from sightwords.artefacts.run_labels import LabelShares
+from sightwords.artifacts.run_labels import LabelShares
 from sightwords.data.augment import EvalTransform, InputSize, TrainTransform
 from sightwords.data.catalog import Catalog
 from sightwords.data.loader import ImageBatch, eval_loader, train_loader

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from sightwords.align import schedule_weight
-from sightwords.artefacts.run_folder import RunFolder
+from sightwords.artifacts.run_folder import RunFolder
 from sightwords.backbones import Backbone
 from sightwords.data.loader import ImageBatch, TrainOrder
 from sightwords.progress import Progress
@@ -38,7 +38,7 @@ class Loop:
 
     Args:
         config: options.
-        state: network, optimiser and the rest of what changes.
+        state: network, optimizer and the rest of what changes.
         schedule: learning rate as a function of the step.
         order: order of the training images.
         make_batch: from loaded to ready batches.
@@ -96,7 +96,7 @@ class Loop:
         self._finish_epoch(epoch, (end - first_step) * self.order.batch_size / seconds, progress)
 
     def step(self, batches: Iterator[ImageBatch]) -> None:
-        """Take one optimiser step.
+        """Take one optimizer step.
 
         Args:
             batches: of them the next `accumulate` are the step's micro-batches.

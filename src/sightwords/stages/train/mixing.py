@@ -37,7 +37,7 @@ def draw_mix(config: AugmentConfig, seed: int, step: int, image_size: int) -> Mi
     Args:
         config: alphas of both.
         seed: seed of the run.
-        step: optimiser step.
+        step: optimizer step.
         image_size: side of the square image in pixels; the box lies on whole pixels.
     """
     if not config.mixup and not config.cutmix:
@@ -59,7 +59,7 @@ def draw_mix(config: AugmentConfig, seed: int, step: int, image_size: int) -> Mi
 def partners(positions_B: Tensor) -> Tensor:
     """Return the row of each image's partner, int64, shape (B,).
 
-    Partners are neighbours in the global batch, whose order is random: places 0 and 1, 2 and 3, ... So both are
+    Partners are neighbors in the global batch, whose order is random: places 0 and 1, 2 and 3, ... So both are
     always in the same process. An image whose partner could not be read is its own partner.
 
     Args:

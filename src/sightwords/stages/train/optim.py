@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule, both timm's."""
+"""Optimizer and learning-rate schedule, both timm's."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ BODY = "body"
 
 
 def build_optimizer(task: Task, config: TrainConfig) -> optim.Optimizer:
-    """Return timm's optimiser over what learns: no weight decay on biases, norms and what the network names.
+    """Return timm's optimizer over what learns: no weight decay on biases, norms and what the network names.
 
     Groups of the network below its classifier have `BODY` set. With layer decay the rate falls from the last layer to
     the first by a factor for each (BEiT, arXiv 2106.08254); classifier and heads have the full rate.
 
     Raises:
-        UnknownNameError: timm has no optimiser of that name.
+        UnknownNameError: timm has no optimizer of that name.
         ConfigError: layer decay of a network whose layers timm cannot tell apart.
     """
     known = list_optimizers()
@@ -49,7 +49,7 @@ def build_optimizer(task: Task, config: TrainConfig) -> optim.Optimizer:
 
 
 def _fused(name: str, device: str) -> dict[str, bool]:
-    """Return the argument that updates all parameters in one kernel, where torch has one for optimiser and device."""
+    """Return the argument that updates all parameters in one kernel, where torch has one for optimizer and device."""
     accepted = signature(get_optimizer_class(name, bind_defaults=False)).parameters
     return {"fused": True} if "fused" in accepted and device in ("cpu", "cuda") else {}
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 
-from sightwords.artefacts.embedding_set import usable
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.artefacts.run_labels import LabelShares
+from sightwords.artifacts.embedding_set import usable
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.artifacts.run_labels import LabelShares
 from sightwords.backbones import Backbone, build_backbone
 from sightwords.data.catalog import Catalog, open_catalog
 from sightwords.data.config import HARDENING
@@ -21,7 +21,7 @@ from sightwords.data.loader import TrainOrder
 from sightwords.data.randomness import torch_seeded
 from sightwords.data.sample import hold_out
 from sightwords.errors import ConfigError, DataError
-from sightwords.licence import warn_of_use
+from sightwords.license import warn_of_use
 from sightwords.progress import duration, stopwatch
 from sightwords.stages.train.alignment import Alignment, build_alignment
 from sightwords.stages.train.batches import BatchMaker
@@ -58,7 +58,7 @@ class TrainResult:
         seconds: duration of this call.
         warnings: what speaks against the use that the user declared, or against checking labels.
         wrong_labels: share of wrong labels that the descriptions found; None where they did not check.
-        num_unlabelled: training images without a label, whose class the descriptions told.
+        num_unlabeled: training images without a label, whose class the descriptions told.
         num_left_out: training images without label and description.
     """
 
@@ -73,7 +73,7 @@ class TrainResult:
     seconds: float
     warnings: list[str] = field(default_factory=list)
     wrong_labels: float | None = None
-    num_unlabelled: int = 0
+    num_unlabeled: int = 0
     num_left_out: int = 0
 
     def summary(self) -> str:
@@ -92,8 +92,8 @@ class TrainResult:
             )
         elif self.wrong_labels is not None:
             lines.append("The descriptions give no evidence of wrong labels: all counted as they are.")
-        if self.num_unlabelled:
-            told = f"{self.num_unlabelled} of {self.num_images} training images have no label"
+        if self.num_unlabeled:
+            told = f"{self.num_unlabeled} of {self.num_images} training images have no label"
             lines.append(f"{told}: their descriptions told their classes.")
         if self.num_left_out:
             lines.append(f"{self.num_left_out} images without a label were left out: no text tells their class.")
@@ -117,7 +117,7 @@ def run(config: TrainConfig) -> TrainResult:
     Raises:
         ConfigError: an option does not fit, or --out holds a run and --resume was not given.
         DataError: the images cannot be used.
-        ArtefactError: the embedding set does not fit the images, or the run cannot be resumed.
+        ArtifactError: the embedding set does not fit the images, or the run cannot be resumed.
     """
     folder = RunFolder(config.out)
     if folder.exists() and not config.resume:
@@ -133,7 +133,7 @@ def run(config: TrainConfig) -> TrainResult:
         loop, text, first_step = prepare(config, catalog, folder, group)
         backbone = loop.state.task.backbone
         facts = facts_of(config, catalog, [(join.set, join.num_described) for join in text], backbone)
-        warnings = warn_of_use(facts.parts(backbone.identifier), config.use, config.licences, group.first)
+        warnings = warn_of_use(facts.parts(backbone.identifier), config.use, config.licenses, group.first)
         if group.first:
             folder.write_facts(facts)
         labels = _checked(config, catalog, folder, text, group)
@@ -211,8 +211,8 @@ def _check(catalog: Catalog, config: TrainConfig) -> None:
         missing = int((catalog.split(name).first_labels() < 0).sum())
         if not missing or catalog.multi_label:  # in multi-label data an image may show nothing of what is looked for
             continue
-        if name == "val" or config.unlabelled == "refuse":
-            also = ", or let descriptions tell their classes with --unlabelled use" if name == "train" else ""
+        if name == "val" or config.unlabeled == "refuse":
+            also = ", or let descriptions tell their classes with --unlabeled use" if name == "train" else ""
             raise DataError(
                 f"{missing} {name} images have no label. Put them into class folders, or give a table{also}."
             )
@@ -232,11 +232,11 @@ def prepare(
         group: the processes.
 
     Returns:
-        The loop; the text of each embedding set, none for a baseline; the optimiser step to go on from.
+        The loop; the text of each embedding set, none for a baseline; the optimizer step to go on from.
 
     Raises:
         ConfigError: an option does not fit network or images.
-        ArtefactError: an embedding set describes none of the images, or the run cannot be resumed.
+        ArtifactError: an embedding set describes none of the images, or the run cannot be resumed.
     """
     images = catalog.split("train")
     order = TrainOrder(

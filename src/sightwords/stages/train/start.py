@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
+from sightwords.artifacts.run_folder import NetworkInfo, RunFolder
 from sightwords.backbones import Backbone
 from sightwords.data.catalog import Catalog
 from sightwords.stages.train.checkpoint import TrainState

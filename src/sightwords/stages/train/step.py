@@ -1,4 +1,4 @@
-"""The gradient of one optimiser step, in one or several micro-batches: that of the whole global batch, exactly.
+"""The gradient of one optimizer step, in one or several micro-batches: that of the whole global batch, exactly.
 
 Shapes: M micro-batches of a step, E embedding sets, B images of a micro-batch, F width of a feature.
 """
@@ -29,11 +29,11 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class GradientStep:
-    """Computes the gradients of optimiser steps.
+    """Computes the gradients of optimizer steps.
 
     Args:
         config: options.
-        task: what is learnt.
+        task: what is learned.
         model: the task, compiled or spread over processes.
         make_batch: from loaded to ready batches.
         scaler: gradient scaler of fp16.
@@ -63,7 +63,7 @@ class GradientStep:
 
         Args:
             loaded: the micro-batches of this process.
-            step: optimiser step, from 0.
+            step: optimizer step, from 0.
             align_weight: lambda of this step.
 
         Returns:

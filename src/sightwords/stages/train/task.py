@@ -1,4 +1,4 @@
-"""What is learnt in a step: a module whose forward returns a dict that holds `loss`; the loop knows only that.
+"""What is learned in a step: a module whose forward returns a dict that holds `loss`; the loop knows only that.
 
 Shapes: B images of this process, K classes, F width of the pooled feature, D width of the text vectors.
 """
@@ -88,7 +88,7 @@ class Task(nn.Module):
     def forward(
         self, batch: TrainBatch, weighting: Weighting, cached: CachedAlignment | None = None
     ) -> dict[str, Tensor]:
-        """Return `loss` (scalar, to be minimised) and, detached, what is to be shown.
+        """Return `loss` (scalar, to be minimized) and, detached, what is to be shown.
 
         Args:
             batch: images and targets.

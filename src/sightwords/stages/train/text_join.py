@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sightwords.artefacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.data.image_set import ImageSet
 from sightwords.data.randomness import derive_seed
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 from sightwords.stages.train.config import AlignConfig
 
 _CHUNK_ROWS = 8192
@@ -36,7 +36,7 @@ class TextJoin:
         num_texts: S, descriptions of an image in a step.
 
     Raises:
-        ArtefactError: none of the images has a description in the set, or agreement is asked for and was not scored.
+        ArtifactError: none of the images has a description in the set, or agreement is asked for and was not scored.
     """
 
     def __init__(self, embeddings: Path, images: ImageSet, seed: int, config: AlignConfig) -> None:
@@ -46,7 +46,7 @@ class TextJoin:
         self._starts, self._rows, counts = found.starts, found.rows, found.num_texts
         self.num_described = int((counts > 0).sum())
         if not self.num_described:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"None of the {len(images)} training images has a description in {embeddings}. "
                 "Was it made from these images? Describe them with: sightwords describe IMAGES"
             )
@@ -121,13 +121,13 @@ class TextJoins:
 def _agreement_weights(agreements: np.ndarray, embeddings: Path) -> np.ndarray:
     """Return a weight for each description, float32, mean 1; what was not scored weighs 1, disagreement 0."""
     if np.isnan(agreements).all():
-        raise ArtefactError(
+        raise ArtifactError(
             f"{embeddings} has no agreement scores. Describe with --agreement openclip:MODEL/PRETRAINED and embed "
             "again, or leave out --align.agreement."
         )
     positive = np.clip(agreements, 0, None)
     mean = float(np.nanmean(positive))
     if mean == 0:
-        raise ArtefactError(f"No description in {embeddings} agrees with its image. Leave out --align.agreement.")
+        raise ArtifactError(f"No description in {embeddings} agrees with its image. Leave out --align.agreement.")
     weights: np.ndarray = np.nan_to_num(positive / mean, nan=1.0).astype(np.float32)
     return weights

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL.PngImagePlugin import PngInfo
 
-from sightwords.artefacts.description_set import DescriptionSet
+from sightwords.artifacts.description_set import DescriptionSet
 from sightwords.data.key import image_key
 from sightwords.errors import ConfigError, ModelError
 from sightwords.stages.describe.config import DescribeConfig
@@ -140,7 +140,7 @@ def key_of(path: Path) -> str:
 @pytest.mark.slow
 def test_no_api_key_in_any_file_of_ray(nodes, photos, tmp_path, monkeypatch):
     monkeypatch.setenv("SIGHTWORDS_API_KEY", KEY)
-    with chat_server(lambda call: chat("A red disc lies on a grey table.")) as server:
+    with chat_server(lambda call: chat("A red disc lies on a gray table.")) as server:
         config = config_of(photos, tmp_path / "d.db", f"server:tiny@{server.url}", engine="ray")
         result = run(replace(config, ray_address=nodes.address, language="en"))
     assert result.num_ok == 5

@@ -121,7 +121,7 @@ BIRD = "A red bird sits on a branch."
         ("```text\nA red bird.\n```", "A red bird."),
         ("A [red bird](https://example.org/bird) sits.", "A red bird sits."),
         ("![a red bird](bird.png)", "a red bird"),
-        ("| Part | Colour |\n|---|---|\n| Crest | red |\n| Mask | black |", "Crest: red. Mask: black."),
+        ("| Part | Color |\n|---|---|\n| Crest | red |\n| Mask | black |", "Crest: red. Mask: black."),
         ("A red bird.\n\n---\n\nIt sits.", "A red bird. It sits."),
         ("<ul><li>red crest</li><li>black mask</li></ul>", "red crest. black mask."),
         ("A red bird <https://example.org/bird> sits.", "A red bird sits."),

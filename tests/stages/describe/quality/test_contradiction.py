@@ -16,7 +16,7 @@ OTHERS = ("blue jay", "house sparrow", "robin, American robin", "Great_Tit", "ti
     [
         ("This is not a cardinal.", "cardinal"),
         ("This is not a northern cardinal, but a finch.", "Northern Cardinal"),
-        ("A small grey bird. It is not a cardinal.", "Cardinal"),
+        ("A small gray bird. It is not a cardinal.", "Cardinal"),
         ("The bird in the image isn't a cardinal.", "cardinal"),
         ("The image does not appear to be a cardinal.", "cardinal"),
         ("This does not look like a cardinal. Cardinals are red.", "cardinal"),

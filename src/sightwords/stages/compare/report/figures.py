@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind people tell apart; the baseline is grey
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Okabe and Ito's colors, which color-blind people tell apart; the baseline is gray
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 Line = Literal["-", "--", ":"]
 LINES: tuple[Line, ...] = ("-", "--", ":")  # of the first six arms, the next six, and those after them
-GREY = "#8a8a8a"
+GRAY = "#8a8a8a"
 DPI = 180
 MAX_COLUMNS = 4
 THEMES = {"light": ("#23211e", "#d9d4cb"), "dark": ("#e7e4de", "#45474c")}
@@ -33,24 +33,24 @@ Drawing = Callable[[], "Figure"]
 class Look(NamedTuple):
     """How an arm is drawn."""
 
-    colour: str
+    color: str
     line: Line
 
     @property
     def filling(self) -> str:
-        """The colour inside of its markers: none where its colour is another arm's too."""
-        return self.colour if self.line == LINES[0] else "none"
+        """The color inside of its markers: none where its color is another arm's too."""
+        return self.color if self.line == LINES[0] else "none"
 
     def options(self) -> dict[str, Any]:
         """Return matplotlib's options for a line with markers."""
-        return {"color": self.colour, "linestyle": self.line, "markerfacecolor": self.filling}
+        return {"color": self.color, "linestyle": self.line, "markerfacecolor": self.filling}
 
 
 def looks_of(arms: Iterable[str]) -> dict[str, Look]:
     """Return the look of each arm, the same in every picture."""
-    looks = [Look(colour, line) for line in LINES for colour in COLOURS]
+    looks = [Look(color, line) for line in LINES for color in COLORS]
     others = [arm for arm in arms if arm != BASELINE]
-    return {BASELINE: Look(GREY, LINES[0])} | dict(zip(others, itertools.cycle(looks), strict=False))
+    return {BASELINE: Look(GRAY, LINES[0])} | dict(zip(others, itertools.cycle(looks), strict=False))
 
 
 def check_installed() -> None:
@@ -101,7 +101,7 @@ def interval_plot(effects: Sequence[EffectRow]) -> Figure:
     height = 0.6 + len(models) * (0.16 + 0.13 * len(arms))
     figure, axes = _axes(len(conditions), 4.2 if len(conditions) > 1 else 7.2, height, 2, sharey=True)
     for axis, condition in zip(axes, conditions, strict=True):
-        axis.axvline(0, color=GREY, linewidth=1)
+        axis.axvline(0, color=GRAY, linewidth=1)
         for effect in (e for e in effects if e.condition == condition):
             place = models.index(effect.model) + (arms.index(effect.arm) - (len(arms) - 1) / 2) * 0.8 / len(arms)
             sides = [[100 * (effect.mean - effect.low)], [100 * (effect.high - effect.mean)]]
@@ -192,11 +192,11 @@ def class_gain_plot(records: Sequence[Record], arm: str, names: dict[str, str], 
         gains = gains[: num_shown // 2] + gains[-num_shown // 2 :]
     figure, axes = _axes(1, 7.2, 0.7 + 0.19 * len(gains))
     values = [100 * gain for _, gain in gains]
-    colour = looks_of(_distinct(r.cell.arm for r in records))[arm].colour
-    axes[0].barh(range(len(gains)), values, color=[colour if value >= 0 else GREY for value in values], height=0.7)
+    color = looks_of(_distinct(r.cell.arm for r in records))[arm].color
+    axes[0].barh(range(len(gains)), values, color=[color if value >= 0 else GRAY for value in values], height=0.7)
     axes[0].set_yticks(range(len(gains)), [_short(names.get(label, label)) for label, _ in gains])
     axes[0].invert_yaxis()
-    axes[0].axvline(0, color=GREY, linewidth=1)
+    axes[0].axvline(0, color=GRAY, linewidth=1)
     axes[0].set_xlabel(f"gain of {arm}, points of the class's accuracy")
     axes[0].grid(axis="x", linewidth=0.5)
     return figure
@@ -206,7 +206,7 @@ def reliability_plot(records: Sequence[Record], num_bins: int = 10) -> Figure:
     """Draw accuracy against the network's score; on the diagonal scores are what they claim."""
     arms = _distinct(r.cell.arm for r in records)
     figure, axes = _axes(1, 4.4, 3.8)
-    axes[0].plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+    axes[0].plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":")
     for arm, look in looks_of(arms).items():
         own = [r for r in records if r.cell.arm == arm]
         scores, correct = (np.concatenate([getattr(r, name) for r in own]) for name in ("scores", "correct"))

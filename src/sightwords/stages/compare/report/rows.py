@@ -67,7 +67,7 @@ class ReportData:
         examples: training images with their descriptions.
         commands: what was run.
         environment: versions, hardware, recipe.
-        licences: of each part.
+        licenses: of each part.
         notes: what was left out, and why.
     """
 
@@ -81,5 +81,5 @@ class ReportData:
     examples: list[Example]
     commands: list[str]
     environment: dict[str, str]
-    licences: dict[str, str]
+    licenses: dict[str, str]
     notes: list[str]

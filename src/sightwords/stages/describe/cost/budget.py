@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sightwords.artefacts.description_set import Usage
+from sightwords.artifacts.description_set import Usage
 from sightwords.errors import ModelError
 from sightwords.stages.describe.cost.prices import Price
 from sightwords.stages.describe.describers.base import Answer

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from sightwords.artefacts.description import Status
+from sightwords.artifacts.description import Status
 from sightwords.stages.describe.cost.prices import Price
 
 NUM_RESAMPLES = 2000

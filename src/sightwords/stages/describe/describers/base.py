@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from sightwords.artefacts.description_set import DescriberInfo, Status
+from sightwords.artifacts.description_set import DescriberInfo, Status
 from sightwords.data.decode import decode_image
 from sightwords.data.randomness import derive_seed
 

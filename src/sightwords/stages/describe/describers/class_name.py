@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-from sightwords.artefacts.description_set import DescriberInfo
+from sightwords.artifacts.description_set import DescriberInfo
 from sightwords.stages.describe.describers.base import Answer, Request
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from sightwords.artefacts.description_set import DescriberInfo
+from sightwords.artifacts.description_set import DescriberInfo
 from sightwords.cluster import Cluster, Dispatch, Lost, WorkerPool
 from sightwords.cluster.connection import ray_library
 from sightwords.cluster.placement import Gpu, gpu_of

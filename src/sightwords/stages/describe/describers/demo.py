@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from sightwords.artefacts.description_set import DescriberInfo
+from sightwords.artifacts.description_set import DescriberInfo
 from sightwords.data.decode import decode_image
 from sightwords.stages.describe.describers.base import Answer, Request
 

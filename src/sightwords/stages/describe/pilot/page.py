@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from PIL import Image
 
-from sightwords.artefacts.description import Status
+from sightwords.artifacts.description import Status
 from sightwords.data.thumbnail import jpeg
 from sightwords.files import atomic_path
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sightwords.artefacts.description_set import Description, DescriptionSet, Prompt
+from sightwords.artifacts.description_set import Description, DescriptionSet, Prompt
 from sightwords.data.decode import decode_image
 from sightwords.errors import UnreadableImageError
 from sightwords.stages.describe.cost.extrapolate import PilotAnswer, measure_pace

@@ -119,7 +119,7 @@ def without_opening(text: str) -> str:
         if not match or not match.end():
             break
         bare = bare[match.end() :]
-    return text if bare is text else _capitalised(bare)
+    return text if bare is text else _capitalized(bare)
 
 
 def without_closing(text: str) -> str:
@@ -136,7 +136,7 @@ def without_closing(text: str) -> str:
     return text
 
 
-def _capitalised(text: str) -> str:
+def _capitalized(text: str) -> str:
     """Return a text with a capital letter first, unless its first word is written as names such as iPhone are."""
     first = text.split(maxsplit=1)[0] if text else ""
     return text[:1].upper() + text[1:] if first.islower() else text

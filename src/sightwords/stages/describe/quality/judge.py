@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from sightwords.artefacts.description_set import Status
+from sightwords.artifacts.description_set import Status
 from sightwords.errors import ConfigError
 from sightwords.stages.describe.quality.clean import clean
 from sightwords.stages.describe.quality.contradiction import contradicts_label

@@ -81,7 +81,7 @@ _HAN = re.compile("[\u3400-\u9fff]")
 _ENGLISH = frozenset({
     "the", "and", "with", "of", "from", "its", "it's", "their", "which", "that", "this", "there", "are", "behind",
     "against", "into", "above", "below", "while", "wearing", "standing", "sitting", "holding", "surrounded", "visible",
-    "white", "black", "yellow", "green", "blue", "brown", "grey", "gray", "purple", "pink", "small", "large", "bright",
+    "white", "black", "yellow", "green", "blue", "brown", "gray", "purple", "pink", "small", "large", "bright",
     "dark", "light", "left", "right", "background", "wings", "beak", "tail", "legs", "body", "head",
 })  # fmt: skip
 _MIN_ENGLISH_SHARE = 0.1

@@ -49,7 +49,7 @@ class Format(Protocol):
         """Read what `write` wrote as its users do, without anything of ours where that is possible.
 
         Raises:
-            ArtefactError: it does not load, or is not the stock network.
+            ArtifactError: it does not load, or is not the stock network.
         """
 
     def snippet(self, subject: Subject, out: str) -> str:

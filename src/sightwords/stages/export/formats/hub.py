@@ -9,8 +9,8 @@ from typing import Any
 import timm
 from safetensors.torch import load_file
 
-from sightwords.artefacts.network_config import KEY, network_config
-from sightwords.errors import ArtefactError, ConfigError
+from sightwords.artifacts.network_config import KEY, network_config
+from sightwords.errors import ArtifactError, ConfigError
 from sightwords.files import write_text
 from sightwords.stages.export.check import Check, count_flops, equal_weights, same_graph
 from sightwords.stages.export.formats.base import Loaded
@@ -78,5 +78,5 @@ def _same_preprocessing(network: Any, subject: Subject) -> Check:
     wanted = network_config(subject.info)["pretrained_cfg"]
     shown = {key: list(found[key]) if isinstance(found[key], tuple) else found[key] for key in found if key in wanted}
     if odd := sorted(key for key, value in shown.items() if value != wanted[key]):
-        raise ArtefactError(f"timm would prepare images otherwise than the training did: {', '.join(odd)}.")
+        raise ArtifactError(f"timm would prepare images otherwise than the training did: {', '.join(odd)}.")
     return Check("preprocessing", "timm resolves the run's own size, crop, interpolation, mean and deviation", shown)

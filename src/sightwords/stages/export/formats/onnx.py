@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from sightwords.artefacts.network_config import metadata_of
+from sightwords.artifacts.network_config import metadata_of
 from sightwords.onnx_file import OnnxNetwork, check_onnx, count_flops, write_onnx
 from sightwords.stages.export.check import Check, same_graph
 from sightwords.stages.export.formats.base import Loaded
@@ -41,4 +41,4 @@ class OnnxFormat:
         lines = ["import numpy, onnxruntime", f'session = onnxruntime.InferenceSession("{out}")']
         lines.append("classes = session.get_modelmeta().custom_metadata_map['label_names']")
         images = f"numpy.zeros((1, 3, {size}, {size}), numpy.float32)"
-        return "\n".join([*lines, f"(logits,) = session.run(None, {{'images': {images}}})  # normalised images"])
+        return "\n".join([*lines, f"(logits,) = session.run(None, {{'images': {images}}})  # normalized images"])

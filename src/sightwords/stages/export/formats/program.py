@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from sightwords.artefacts.network_config import network_config
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.network_config import network_config
+from sightwords.errors import ArtifactError
 from sightwords.stages.export.check import Check, count_flops, equal_weights, same_graph
 from sightwords.stages.export.formats.base import Loaded
 from sightwords.stages.export.subject import Subject, load_strictly
@@ -27,7 +27,7 @@ class ProgramFormat:
         """Write the stock network with the run's weights.
 
         Raises:
-            ArtefactError: torch.export cannot trace the network for batches of any size.
+            ArtifactError: torch.export cannot trace the network for batches of any size.
         """
         stock = subject.stock()
         load_strictly(stock, subject.weights, "the run's model.safetensors")
@@ -38,7 +38,7 @@ class ProgramFormat:
                 program = torch.export.export(stock, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
         except Exception as error:  # torch passes on whatever a network's code raises
             reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
-            raise ArtefactError(f"torch.export cannot trace {subject.info.model}: {reason}") from error
+            raise ArtifactError(f"torch.export cannot trace {subject.info.model}: {reason}") from error
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # files of this machine
         config = json.dumps(network_config(subject.info), ensure_ascii=False)
@@ -66,4 +66,4 @@ class ProgramFormat:
         lines = ["import json, torch", f'files = {{"{CONFIG_FILE}": ""}}']
         lines.append(f'network = torch.export.load("{out}", extra_files=files).module()')
         lines.append(f'classes = json.loads(files["{CONFIG_FILE}"])["label_names"]')
-        return "\n".join([*lines, f"logits = network(torch.zeros(1, 3, {size}, {size}))  # normalised images"])
+        return "\n".join([*lines, f"logits = network(torch.zeros(1, 3, {size}, {size}))  # normalized images"])

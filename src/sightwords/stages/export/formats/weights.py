@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from sightwords.artefacts.network_config import network_config
+from sightwords.artifacts.network_config import network_config
 from sightwords.errors import ConfigError
 from sightwords.files import write_text
 from sightwords.stages.export.check import Check, count_flops, same_graph

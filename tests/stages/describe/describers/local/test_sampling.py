@@ -59,9 +59,9 @@ def test_the_noise_has_the_moments_and_the_independence_of_gumbel_noise():
     assert abs(noise.mean() - 0.5772) < 5 * (1.645 / 400_000) ** 0.5
     assert abs(noise.var() - 1.6449) < 0.035
     along_rows = torch.corrcoef(noise)[~torch.eye(40, dtype=torch.bool)]
-    neighbours = torch.corrcoef(torch.stack([noise[:, 1:].flatten(), noise[:, :-1].flatten()]))[0, 1]
+    neighbors = torch.corrcoef(torch.stack([noise[:, 1:].flatten(), noise[:, :-1].flatten()]))[0, 1]
     assert along_rows.abs().max() < 0.05
-    assert abs(neighbours) < 0.01
+    assert abs(neighbors) < 0.01
 
 
 def test_the_noise_is_the_same_on_every_machine():

@@ -77,7 +77,7 @@ def openai(name: str, words: str) -> Reply:
         (reply(200, {"message": "seed unsupported"}), None),
     ],
 )
-def test_a_refused_parameter_is_recognised_by_the_servers_words(refusal, adapted):
+def test_a_refused_parameter_is_recognized_by_the_servers_words(refusal, adapted):
     assert Dialect().adapted(refusal) == adapted
 
 

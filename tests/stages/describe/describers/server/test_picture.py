@@ -90,7 +90,7 @@ def test_a_jpeg_that_was_cut_short_is_refused(end):
         encoded(noise(), "JPEG").replace(b"\xff\xc0", b"\xff\xc9"),  # arithmetic coding
         encoded(noise(), "JPEG").replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc0\x00\x11\x0c"),  # 12 bits
         encoded(noise(), "JPEG").replace(b"\xff\xc4", b"\xff\xe9"),  # no Huffman tables
-        encoded(noise(), "JPEG").replace(b"\xff\xdb", b"\xff\xe9"),  # no quantisation tables
+        encoded(noise(), "JPEG").replace(b"\xff\xdb", b"\xff\xe9"),  # no quantization tables
         encoded(noise(), "JPEG").replace(b"\xff\xc0", b"\xff\xe9"),  # no frame
         encoded(noise(), "JPEG").replace(b"\xff\xc0", b"\xff\xc0\x00\x02\xff\xc0"),  # two frames
     ],

@@ -241,7 +241,7 @@ def test_a_parameter_whose_value_does_not_fit_this_image_is_a_refusal():
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_retry_after_is_honoured_for_the_whole_server(status):
+def test_retry_after_is_honored_for_the_whole_server(status):
     times_s = []
 
     def reply(call):

@@ -1,4 +1,4 @@
-"""The pool's judgement, with a clock of the test's own."""
+"""The pool's judgment, with a clock of the test's own."""
 
 from __future__ import annotations
 

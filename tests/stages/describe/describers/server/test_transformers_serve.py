@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sightwords.artefacts.description_set import Description, DescriptionSet
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.description_set import Description, DescriptionSet
+from sightwords.errors import ArtifactError
 from sightwords.stages.describe.config import DescribeConfig
 from sightwords.stages.describe.run import run
 from support.ports import free_port
@@ -141,7 +141,7 @@ def test_a_server_that_is_killed_midway_and_started_again_loses_nothing(server, 
         num_stored = 0
         while num_stored < 8:
             time.sleep(0.02)
-            with suppress(ArtefactError):  # the set is in the making
+            with suppress(ArtifactError):  # the set is in the making
                 num_stored = len(_rows(config.out))
         server.end(signal.SIGKILL)
         killed_after.append(len(_rows(config.out)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from sightwords.artefacts.description_set import DescriberInfo
+from sightwords.artifacts.description_set import DescriberInfo
 from sightwords.errors import MissingExtraError, ModelError
 from sightwords.stages.describe.describers.base import Answer, Decoding, Request, decode_within
 from sightwords.stages.describe.describers.local.chat import bound_tiles, tokenizer_of

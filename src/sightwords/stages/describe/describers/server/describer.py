@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from sightwords.artefacts.description_set import DescriberInfo
+from sightwords.artifacts.description_set import DescriberInfo
 from sightwords.errors import UnavailableError
 from sightwords.stages.describe.describers.base import Answer, Decoding, Request
 from sightwords.stages.describe.describers.server.dispatcher import Arrived, Dispatcher

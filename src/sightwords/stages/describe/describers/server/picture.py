@@ -103,7 +103,7 @@ def is_whole_jpeg(data: bytes, max_side: int) -> bool:
 
 
 def _is_plain(frame: bytes, max_side: int) -> bool:
-    """Return whether a frame header says 8 bits, grey or three colours, and a size from 1 to `max_side`."""
+    """Return whether a frame header says 8 bits, gray or three colors, and a size from 1 to `max_side`."""
     if len(frame) < 6:
         return False
     bits, height, width = frame[0], int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")

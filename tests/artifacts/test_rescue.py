@@ -6,9 +6,9 @@ import hashlib
 
 import pytest
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.artefacts.rescue import rescue
-from sightwords.errors import ArtefactError, DamagedSetError
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.rescue import rescue
+from sightwords.errors import ArtifactError, DamagedSetError
 
 PROMPT, WHO = Prompt("p", 1, "t"), DescriberInfo("d", "m", "r", {"seed": 1})
 NUM = 3000
@@ -63,5 +63,5 @@ def test_a_whole_set_is_saved_whole(whole, tmp_path):
 
 def test_nothing_to_read_is_an_error(tmp_path):
     (tmp_path / "D.db").write_bytes(b"no database " * 1000)
-    with pytest.raises(ArtefactError, match="Nothing in .* can be read"):
+    with pytest.raises(ArtifactError, match="Nothing in .* can be read"):
         rescue(tmp_path / "D.db", tmp_path / "R.db")

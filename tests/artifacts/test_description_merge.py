@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sightwords.artefacts.description_merge import MergeCounts, merge_into
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.errors import ArtefactError, DamagedSetError
+from sightwords.artifacts.description_merge import MergeCounts, merge_into
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.errors import ArtifactError, DamagedSetError
 
 A, B, C, D = (letter * 64 for letter in "abcd")
 PLAIN, SHORT = Prompt("plain", 1, "Describe."), Prompt("short", 1, "Briefly.")
@@ -102,7 +102,7 @@ def test_scores_of_another_model_are_left_out(ours, theirs):
 
 def test_an_error_leaves_the_target_as_it_was(ours, tmp_path):
     before = rows_of(ours)
-    with pytest.raises(ArtefactError, match="no description set at"):
+    with pytest.raises(ArtifactError, match="no description set at"):
         merge_into(ours, tmp_path / "none.db")
     (tmp_path / "broken.db").write_bytes(b"broken" * 1000)
     with pytest.raises(DamagedSetError):

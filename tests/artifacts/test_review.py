@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from sightwords.artefacts.description import Review
-from sightwords.artefacts.description_merge import merge_into
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.artefacts.description_table import export_rows
-from sightwords.artefacts.rescue import rescue
+from sightwords.artifacts.description import Review
+from sightwords.artifacts.description_merge import merge_into
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.description_table import export_rows
+from sightwords.artifacts.rescue import rescue
 from sightwords.errors import ConfigError
 
 A, B = "a" * 64, "b" * 64

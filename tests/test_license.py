@@ -1,18 +1,18 @@
-"""Licences: what is known is said with its source, what is not is said to be unknown."""
+"""Licenses: what is known is said with its source, what is not is said to be unknown."""
 
 from __future__ import annotations
 
 import pytest
 
-from sightwords.artefacts.run_facts import RunFacts, TextFacts
+from sightwords.artifacts.run_facts import RunFacts, TextFacts
 from sightwords.errors import ConfigError
-from sightwords.hub import card_licence
-from sightwords.licence import (
+from sightwords.hub import card_license
+from sightwords.license import (
     NOTHING_TO_LICENSE,
     Part,
     describer_part,
     encoder_part,
-    read_licences,
+    read_licenses,
     user_table,
     warn_of_use,
 )
@@ -26,7 +26,7 @@ def own_configuration(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("part", "licence", "commercial"),
+    ("part", "license", "commercial"),
     [
         (describer_part("hf:HuggingFaceTB/SmolVLM2-256M-Video-Instruct"), "apache-2.0", "allowed"),
         (describer_part("server:Qwen/Qwen2.5-VL-3B-Instruct"), "qwen-research", "forbidden"),
@@ -40,35 +40,35 @@ def own_configuration(tmp_path, monkeypatch):
         (encoder_part("st:jinaai/jina-embeddings-v3", None), "cc-by-nc-4.0", "forbidden"),
         (encoder_part("openclip:ViT-B-32/laion2b_s34b_b79k", None), "mit", "allowed"),
         (Part("starting weights", "timm:x.y", "cc-by-nc-4.0"), "cc-by-nc-4.0", "forbidden"),
-        (Part("starting weights", "timm:x.y", "some-new-licence"), "some-new-licence", "unknown"),
+        (Part("starting weights", "timm:x.y", "some-new-license"), "some-new-license", "unknown"),
     ],
 )
-def test_the_table(part, licence, commercial):
-    found = read_licences().find(part)
-    assert (found.licence, found.commercial) == (licence, commercial)
+def test_the_table(part, license, commercial):
+    found = read_licenses().find(part)
+    assert (found.license, found.commercial) == (license, commercial)
     assert bool(found.warning()) == (commercial != "allowed")
 
 
 def test_the_users_own_tables_go_first(tmp_path):
     part = describer_part("server:Qwen/Qwen2.5-VL-3B-Instruct")
     user_table().parent.mkdir(parents=True)
-    user_table().write_text("names: {'Qwen/*': ours}\nlicences: {ours: allowed}\n")
-    assert read_licences().find(part).licence == "ours"
-    assert read_licences().find(part).commercial == "allowed"
+    user_table().write_text("names: {'Qwen/*': ours}\nlicenses: {ours: allowed}\n")
+    assert read_licenses().find(part).license == "ours"
+    assert read_licenses().find(part).commercial == "allowed"
     (tmp_path / "more.yaml").write_text("names: {Qwen/Qwen2.5-VL-3B-Instruct: cc-by-nc-4.0}\n")
-    assert read_licences(tmp_path / "more.yaml").find(part).commercial == "forbidden"
+    assert read_licenses(tmp_path / "more.yaml").find(part).commercial == "forbidden"
 
 
 def test_a_models_own_card_is_read(tmp_path):
     (tmp_path / "model").mkdir()
     card = tmp_path / "model" / "README.md"
     card.write_text("---\nlanguage: en\nlicense: mit\n---\n# Model\n")
-    found = read_licences().find(Part("describer", f"hf:{tmp_path / 'model'}"))
-    assert (found.licence, found.source) == ("mit", "its card on this machine")
+    found = read_licenses().find(Part("describer", f"hf:{tmp_path / 'model'}"))
+    assert (found.license, found.source) == ("mit", "its card on this machine")
     card.write_text("---\nlicense: other\nlicense_name: qwen-research\n---\n")
-    assert card_licence(tmp_path / "model") == "qwen-research"
+    assert card_license(tmp_path / "model") == "qwen-research"
     card.write_text("# no front matter\nlicense: mit\n---\n")
-    assert card_licence(tmp_path / "model") is None
+    assert card_license(tmp_path / "model") is None
 
 
 def test_warnings_name_what_is_wrong(capsys):
@@ -77,7 +77,7 @@ def test_warnings_name_what_is_wrong(capsys):
     found = warn_of_use(parts, "commercial")
     assert len(found) == 2
     assert "qwen-research, forbids commercial use" in found[0]
-    assert "licence of the images photos is not known" in found[1]
+    assert "license of the images photos is not known" in found[1]
     assert capsys.readouterr().err.splitlines() == found
     warn_of_use(parts, "commercial", show=False)
     assert capsys.readouterr().err == ""
@@ -88,16 +88,16 @@ def test_warnings_name_what_is_wrong(capsys):
     [
         ("names: [a]", "must hold `names:`"),
         ("models: {a: mit}", "unknown entry 'models'"),
-        ("licences: {mit: yes}", "mit is True; it must be one of"),
+        ("licenses: {mit: yes}", "mit is True; it must be one of"),
         ("names: {a", "is not YAML"),
     ],
 )
 def test_a_wrong_table_is_told(tmp_path, text, message):
     (tmp_path / "t.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_licences(tmp_path / "t.yaml")
-    with pytest.raises(ConfigError, match="Cannot read the licences"):
-        read_licences(tmp_path / "gone.yaml")
+        read_licenses(tmp_path / "t.yaml")
+    with pytest.raises(ConfigError, match="Cannot read the licenses"):
+        read_licenses(tmp_path / "gone.yaml")
 
 
 def test_facts_of_a_run_name_every_part_once():

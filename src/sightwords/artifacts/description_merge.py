@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightwords.artefacts.description_set import DescriptionSet
+from sightwords.artifacts.description_set import DescriptionSet
 
 # `there` is the attached set; prompt_of and describer_of map its row ids to ours
 _COPIED = (
@@ -74,7 +74,7 @@ def merge_into(target: DescriptionSet, source: Path) -> MergeCounts:
         source: file of a whole description set of the same version.
 
     Raises:
-        ArtefactError: the source is no description set, or the disk is full; the target is as it was.
+        ArtifactError: the source is no description set, or the disk is full; the target is as it was.
     """
     with DescriptionSet(source) as other:
         prompts = [(row, target.add_prompt(prompt)) for row, prompt in other.prompts().items()]

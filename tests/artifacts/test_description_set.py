@@ -15,9 +15,9 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt, Usage
-from sightwords.artefacts.description_table import export_rows, write_rows
-from sightwords.errors import ArtefactError, ConfigError, DamagedSetError, UnknownNameError
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt, Usage
+from sightwords.artifacts.description_table import export_rows, write_rows
+from sightwords.errors import ArtifactError, ConfigError, DamagedSetError, UnknownNameError
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 PLAIN = Prompt("plain", 1, "Describe this image.")
@@ -168,7 +168,7 @@ def test_select_takes_prompts_by_name(mixed):
 @pytest.mark.parametrize(
     "where",
     [
-        "colour = 'red'", "prompt = ", "1); DELETE FROM descriptions; --", "load_extension('x')", "prompt = 'a",
+        "color = 'red'", "prompt = ", "1); DELETE FROM descriptions; --", "load_extension('x')", "prompt = 'a",
         ") or (1", "(SELECT 1) UNION SELECT 1", "key IN (DELETE FROM images)",
     ],
 )  # fmt: skip
@@ -247,7 +247,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, content)
     path = tmp_path / "D.db"
     path.write_bytes(content)
     for create in (False, True):
-        with pytest.raises(ArtefactError, match="is damaged, or no description set"):
+        with pytest.raises(ArtifactError, match="is damaged, or no description set"):
             DescriptionSet(path, create=create)
     assert path.read_bytes() == content
 
@@ -258,7 +258,7 @@ def test_a_truncated_file_is_an_error_of_ours(store, path):
     store._connection.close()
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)
-    with pytest.raises(ArtefactError), DescriptionSet(path) as damaged:
+    with pytest.raises(ArtifactError), DescriptionSet(path) as damaged:
         list(damaged.descriptions(None))
         damaged.fingerprint()
 
@@ -269,12 +269,12 @@ def test_a_database_of_another_kind_is_refused(tmp_path):
     connection.execute("CREATE TABLE mine (a)")
     connection.commit()
     connection.close()
-    with pytest.raises(ArtefactError, match=r"not a description set of version 3 \(found 0\)"):
+    with pytest.raises(ArtifactError, match=r"not a description set of version 3 \(found 0\)"):
         DescriptionSet(path, create=True)
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
-    with pytest.raises(ArtefactError, match="sightwords describe"):
+    with pytest.raises(ArtifactError, match="sightwords describe"):
         DescriptionSet(tmp_path / "none.db")
     assert not (tmp_path / "none.db").exists()
 
@@ -289,7 +289,7 @@ def test_two_writers_wait_for_each_other(store, path):
 WRITER = """
     import sys
     from pathlib import Path
-    from sightwords.artefacts.description_set import *
+    from sightwords.artifacts.description_set import *
     with DescriptionSet(Path(sys.argv[1]), create=True) as store:
         prompt, describer = store.add_prompt(Prompt("p", 1, "")), store.add_describer(DescriberInfo("d", "d"))
         for i in range(store.counts().get("ok", 0), 100_000):
@@ -334,7 +334,7 @@ def test_export_spells_prompt_and_describer_out(store, tmp_path):
     assert pyarrow.parquet.read_table(tmp_path / "e.parquet").to_pylist() == records
     options = pyarrow.csv.ParseOptions(newlines_in_values=True)
     assert pyarrow.csv.read_csv(tmp_path / "e.csv", parse_options=options)["text"].to_pylist() == ['a "red"\nbird', ""]
-    with pytest.raises(ArtefactError, match="Allowed endings"):
+    with pytest.raises(ArtifactError, match="Allowed endings"):
         write_rows(records, tmp_path / "e.xlsx")
     assert not (tmp_path / "e.xlsx").exists()
 
@@ -345,14 +345,14 @@ def test_a_foreign_database_is_refused_and_left_as_it_was(tmp_path):
         connection.execute("CREATE TABLE mine (x)")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(ArtefactError, match="not a description set"):
+    with pytest.raises(ArtifactError, match="not a description set"):
         DescriptionSet(path, create=True)
     assert path.read_bytes() == before
 
 
 def test_an_empty_file_is_no_description_set(tmp_path):
     (tmp_path / "empty.db").touch()
-    with pytest.raises(ArtefactError, match="no description set"):
+    with pytest.raises(ArtifactError, match="no description set"):
         DescriptionSet(tmp_path / "empty.db")
 
 
@@ -365,14 +365,14 @@ def test_damage_in_the_middle_is_our_own_error(tmp_path):
     middle = len(data) // 2
     data[middle : middle + 60_000] = b"\xff" * 60_000
     path.write_bytes(data)
-    with pytest.raises(ArtefactError, match="damaged"), DescriptionSet(path) as store:
+    with pytest.raises(ArtifactError, match="damaged"), DescriptionSet(path) as store:
         list(store.descriptions())
 
 
 FILLER = """
     import resource, sys
     from pathlib import Path
-    from sightwords.artefacts.description_set import *
+    from sightwords.artifacts.description_set import *
     with DescriptionSet(Path(sys.argv[1]), create=True) as store:
         prompt, describer = store.add_prompt(Prompt("p", 1, "")), store.add_describer(DescriberInfo("d", "d"))
         start = store.counts().get("ok", 0)
@@ -388,7 +388,7 @@ FILLER = """
 def test_a_full_disk_is_told_and_costs_nothing_that_was_stored(path):
     command = [sys.executable, "-c", textwrap.dedent(FILLER), str(path)]
     told = subprocess.run([*command, "300000"], capture_output=True, text=True, check=True).stdout
-    assert told.startswith("ArtefactError: ")
+    assert told.startswith("ArtifactError: ")
     assert "cannot be written: the disk" in told
     assert "the same command goes on" in told
     with DescriptionSet(path) as store:

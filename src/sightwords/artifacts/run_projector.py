@@ -15,8 +15,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.errors import ArtifactError
 from sightwords.files import atomic_path, write_text
 
 WEIGHTS, FACTS = "projector.safetensors", "projector.json"
@@ -34,7 +34,7 @@ class TextSpace:
         norm: `batch` or `none`, inside the MLP.
         in_features: width F of the network's feature.
         out_features: width D of the text vectors.
-        targets: `raw`, `centred` or `whitened`: what was done to the text vectors; mean and matrix are in the weights.
+        targets: `raw`, `centered` or `whitened`: what was done to the text vectors; mean and matrix are in the weights.
         words: of `builtin:words` its vocabulary, as the embedding set has it.
     """
 
@@ -88,20 +88,20 @@ def load_projectors(folder: RunFolder) -> tuple[ProjectorInfo, dict[str, Tensor]
     """Return what `save_projectors` wrote.
 
     Raises:
-        ArtefactError: this is no run, it has no projector into a common space (the message says why), or a file is
+        ArtifactError: this is no run, it has no projector into a common space (the message says why), or a file is
             damaged.
     """
     if not (folder.folder / FACTS).is_file():
-        raise ArtefactError(_why_none(folder))
+        raise ArtifactError(_why_none(folder))
     try:
         values = json.loads((folder.folder / FACTS).read_text(encoding="utf-8"))
         spaces = [TextSpace(**space) for space in values.pop("spaces")]
         info = ProjectorInfo(**values, spaces=spaces)
         tensors = dict(load_file(folder.folder / WEIGHTS)) if spaces else {}
     except Exception as error:  # safetensors raises an error of its own for a damaged file
-        raise ArtefactError(f"The projector in {folder.folder} is damaged ({error}). Train again.") from None
+        raise ArtifactError(f"The projector in {folder.folder} is damaged ({error}). Train again.") from None
     if not spaces:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder.folder} was trained by the objective {info.loss}, which does not bring images and texts together "
             "in one space, so it cannot be searched by words. Train with another, such as --align.loss clip."
         )

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sightwords.artefacts.run_folder import NetworkInfo
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.run_folder import NetworkInfo
+from sightwords.errors import ArtifactError
 
 KEY = "sightwords"
 
@@ -57,19 +57,19 @@ def metadata_of(info: NetworkInfo) -> dict[str, str]:
 
 
 def read_network_config(config: Mapping[str, Any] | str | None, where: Path) -> NetworkInfo:
-    """Return what a network is, from what travelled with it.
+    """Return what a network is, from what traveled with it.
 
     Args:
         config: the object, or the text of its entry `sightwords`; None where there was nothing.
         where: the file, for the message.
 
     Raises:
-        ArtefactError: it is not what `sightwords export` writes.
+        ArtifactError: it is not what `sightwords export` writes.
     """
     try:
         values = json.loads(config) if isinstance(config, str) else (config or {})[KEY]
         return NetworkInfo(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
     except (KeyError, TypeError, ValueError):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where} does not say what network it holds and what it takes; files of `sightwords export` say so."
         ) from None

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sightwords.artefacts.embedding_set import INDEX_SCHEMA, EmbeddingSet
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.embedding_set import INDEX_SCHEMA, EmbeddingSet
+from sightwords.errors import ArtifactError
 
 A, B, C, D = "a" * 64, "b" * 64, "c" * 64, "d" * 64
 VECTORS = np.random.default_rng(0).normal(size=(4, 6))
@@ -109,7 +109,7 @@ def test_an_error_while_writing_leaves_the_old_set(tmp_path, fault):
 def test_a_folder_of_other_things_is_not_replaced(tmp_path):
     (tmp_path / "E").mkdir()
     (tmp_path / "E" / "thesis.txt").write_text("mine")
-    with pytest.raises(ArtefactError, match="no embedding set"):
+    with pytest.raises(ArtifactError, match="no embedding set"):
         _write(tmp_path / "E")
     assert (tmp_path / "E" / "thesis.txt").read_text() == "mine"
 
@@ -125,7 +125,7 @@ def test_missing_and_damaged_sets_are_errors_of_ours(tmp_path, damage):
         (folder / "meta.json").write_text("{")
     elif damage == "shape":
         np.save(folder / "vectors.npy", VECTORS[:2])
-    with pytest.raises(ArtefactError, match="sightwords embed" if damage == "missing" else "damaged"):
+    with pytest.raises(ArtifactError, match="sightwords embed" if damage == "missing" else "damaged"):
         EmbeddingSet(folder)
 
 
@@ -135,7 +135,7 @@ def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path):
     (folder / "meta.json").write_text("{}")
     (folder / "cat.jpg").write_bytes(b"precious")
     index = {"key": ["a" * 64], "prompt": ["p"], "describer": ["d"], "sample": [0], "row": [0]}
-    with pytest.raises(ArtefactError, match=r"is no embedding set \(see cat.jpg\)"):
+    with pytest.raises(ArtifactError, match=r"is no embedding set \(see cat.jpg\)"):
         EmbeddingSet.write(folder, np.ones((1, 2)), np.ones(2), index, {})
     assert (folder / "cat.jpg").read_bytes() == b"precious"
 
@@ -144,7 +144,7 @@ def test_meta_without_counts_is_damage(tmp_path):
     index = {"key": ["a" * 64], "prompt": ["p"], "describer": ["d"], "sample": [0], "row": [0]}
     EmbeddingSet.write(tmp_path / "E", np.ones((1, 2)), np.ones(2), index, {})
     (tmp_path / "E" / "meta.json").write_text("{}")
-    with pytest.raises(ArtefactError, match="is damaged"):
+    with pytest.raises(ArtifactError, match="is damaged"):
         EmbeddingSet(tmp_path / "E")
 
 

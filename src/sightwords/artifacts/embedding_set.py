@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 from sightwords.files import atomic_path, write_text
 
 FORMAT_VERSION = 1
@@ -69,13 +69,13 @@ def check_replaceable(folder: Path) -> None:
     """Refuse a place that holds anything but an embedding set: what is there is replaced as a whole.
 
     Raises:
-        ArtefactError: it is a file, or a folder with other entries.
+        ArtifactError: it is a file, or a folder with other entries.
     """
     if folder.exists() and not folder.is_dir():
-        raise ArtefactError(f"{folder} is a file. Name another place for the embedding set with --out.")
+        raise ArtifactError(f"{folder} is a file. Name another place for the embedding set with --out.")
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else ENTRIES
     if foreign := sorted(names - ENTRIES) or sorted({"meta.json"} - names):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder} exists and is no embedding set (see {', '.join(foreign[:3])}). Name another folder with --out."
         )
 
@@ -88,25 +88,25 @@ class EmbeddingSet:
 
     Attributes:
         vectors: float16, shape (R, D), memory-mapped, one row for each distinct text.
-        mean: mean of the normalised vectors over all descriptions, float32, shape (D,).
+        mean: mean of the normalized vectors over all descriptions, float32, shape (D,).
         meta: encoder, revision, dimension, counts, fingerprint of the description set.
 
     Raises:
-        ArtefactError: the folder is missing, unfinished or damaged.
+        ArtifactError: the folder is missing, unfinished or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         if not (self.folder / "meta.json").is_file():
-            raise ArtefactError(f"There is no embedding set at {folder}. Make one with: sightwords embed D.db")
+            raise ArtifactError(f"There is no embedding set at {folder}. Make one with: sightwords embed D.db")
         try:
             self.meta: dict[str, Any] = json.loads((self.folder / "meta.json").read_text(encoding="utf-8"))
             self.vectors: np.ndarray = np.load(self.folder / "vectors.npy", mmap_mode="r")
             self.mean: np.ndarray = np.load(self.folder / "mean.npy")
         except (OSError, ValueError) as error:
-            raise ArtefactError(f"The embedding set {folder} is damaged ({error}). Make it again.") from None
+            raise ArtifactError(f"The embedding set {folder} is damaged ({error}). Make it again.") from None
         if self.vectors.shape != (self.meta.get("num_vectors"), self.meta.get("dimension")):
-            raise ArtefactError(f"The embedding set {folder} is damaged: {self.vectors.shape} vectors. Make it again.")
+            raise ArtifactError(f"The embedding set {folder} is damaged: {self.vectors.shape} vectors. Make it again.")
 
     @property
     def dimension(self) -> int:
@@ -173,7 +173,7 @@ class EmbeddingSet:
 
         Args:
             folder: where; an embedding set that is there is replaced.
-            vectors: normalised vectors, shape (R, D), stored as float16; or a file of NumPy that holds them as float16,
+            vectors: normalized vectors, shape (R, D), stored as float16; or a file of NumPy that holds them as float16,
                 which becomes part of the set without being copied where the file system allows it.
             mean: shape (D,).
             index: columns key, prompt, describer, sample, row, and agreement where it was scored, equally long.

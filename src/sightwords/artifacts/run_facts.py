@@ -1,4 +1,4 @@
-"""What a run was made from, as the run's folder keeps it: for cards, and for the licences of its parts."""
+"""What a run was made from, as the run's folder keeps it: for cards, and for the licenses of its parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sightwords.licence import NOTHING_TO_LICENSE, Finding, Part, describer_part, encoder_part
+from sightwords.license import NOTHING_TO_LICENSE, Finding, Part, describer_part, encoder_part
 
 MAX_SHOWN = 300  # letters of a prompt on a card
 _FROM_SCRATCH = "none, trained from scratch"
@@ -20,7 +20,7 @@ class TextFacts:
         encoder: the encoder's ID.
         model: the encoder's own name.
         revision: commit or hash of its weights.
-        licence: of its weights, where it is known.
+        license: of its weights, where it is known.
         describers: who described: identifier, model, revision.
         prompts: what was asked: name, version, template.
         num_described: training images with a description.
@@ -29,7 +29,7 @@ class TextFacts:
     encoder: str
     model: str
     revision: str
-    licence: str | None
+    license: str | None
     describers: list[dict[str, Any]]
     prompts: list[dict[str, Any]]
     num_described: int
@@ -42,7 +42,7 @@ class TextFacts:
             meta["encoder"],
             str(meta.get("model", "unknown")),
             str(meta.get("revision", "")),
-            meta.get("licence"),
+            meta.get("license"),
             meta.get("describer_models") or names,
             meta.get("prompt_texts") or [{"name": name} for name in meta.get("prompts", [])],
             num_described,
@@ -51,9 +51,9 @@ class TextFacts:
     def lines(self) -> list[str]:
         """Return who described, what was asked, and who encoded."""
         who = ", ".join(_with_revision(one["identifier"], one.get("revision")) for one in self.describers) or "unknown"
-        licence = f", licence {self.licence}" if self.licence else ""
+        license = f", license {self.license}" if self.license else ""
         asked = [f"- Prompt `{one['name']}`{_template(one)}" for one in self.prompts]
-        encoder = f"- Encoder: {self.encoder} ({_with_revision(self.model, self.revision)}{licence})"
+        encoder = f"- Encoder: {self.encoder} ({_with_revision(self.model, self.revision)}{license})"
         return [f"- Text: {self.num_described} images described by {who}", *asked, encoder]
 
 
@@ -66,7 +66,7 @@ class RunFacts:
         num_train: training images.
         num_val: validation images.
         weights: name of the weights that it started from, empty for none.
-        weights_licence: their licence, where they carry one.
+        weights_license: their license, where they carry one.
         texts: the embedding sets; none for a baseline.
     """
 
@@ -74,7 +74,7 @@ class RunFacts:
     num_train: int
     num_val: int
     weights: str = ""
-    weights_licence: str | None = None
+    weights_license: str | None = None
     texts: list[TextFacts] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
@@ -87,23 +87,23 @@ class RunFacts:
         return cls(**{**values, "texts": [TextFacts(**text) for text in values["texts"]]})
 
     def parts(self, model: str) -> list[Part]:
-        """Return everything that may have a licence.
+        """Return everything that may have a license.
 
         Args:
-            model: `timm:NAME` or `torchvision:NAME`, whose code has a licence too.
+            model: `timm:NAME` or `torchvision:NAME`, whose code has a license too.
         """
         library = model.partition(":")[0]
         code = {"timm": "apache-2.0", "torchvision": "bsd-3-clause"}.get(library)
         found = [Part("images", self.images), Part("network code", library, code), self._weights_part()]
         for text in self.texts:
             found += [describer_part(one["identifier"]) for one in text.describers]
-            found.append(encoder_part(text.encoder, text.licence))
+            found.append(encoder_part(text.encoder, text.license))
         return list(dict.fromkeys(found))
 
     def _weights_part(self) -> Part:
         if not self.weights:
             return Part("starting weights", _FROM_SCRATCH, NOTHING_TO_LICENSE)
-        return Part("starting weights", self.weights, self.weights_licence)
+        return Part("starting weights", self.weights, self.weights_license)
 
     def lines(self) -> list[str]:
         """Return the facts as lines of a list in Markdown."""
@@ -114,10 +114,10 @@ class RunFacts:
         ]
 
 
-def licence_lines(findings: list[Finding]) -> list[str]:
-    """Return what is known of the parts' licences as a table in Markdown."""
+def license_lines(findings: list[Finding]) -> list[str]:
+    """Return what is known of the parts' licenses as a table in Markdown."""
     rows = [f"| {f.part.role} | {f.part.name} | {f.shown} | {f.commercial} | {f.source} |" for f in findings]
-    return ["| part | name | licence | commercial use | known from |", "|---|---|---|---|---|", *rows]
+    return ["| part | name | license | commercial use | known from |", "|---|---|---|---|---|", *rows]
 
 
 def shown_name(place: str) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from sightwords.artefacts.description import Status
-from sightwords.artefacts.description_index import SLOTS, DescriptionIndex, key_bytes
+from sightwords.artifacts.description import Status
+from sightwords.artifacts.description_index import SLOTS, DescriptionIndex, key_bytes
 
 MOST_COUNTED = 10_000
 _TERM = re.compile(r'(-?)(?:"([^"]*)"?|(\S+))')

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.embedding_set import EmbeddingSet
+from sightwords.errors import ArtifactError
 
 Array = np.ndarray
 
@@ -36,7 +36,7 @@ class TextVectors:
         num_described: images that have a description.
 
     Raises:
-        ArtefactError: the folder holds no embedding set, or none of the images has a description in it.
+        ArtifactError: the folder holds no embedding set, or none of the images has a description in it.
     """
 
     def __init__(self, embeddings: Path | str, keys: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ class TextVectors:
         self._rows = self._set.rows_of(keys)
         self.num_described = int((self._rows.num_texts > 0).sum())
         if not self.num_described:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"None of the {len(keys)} images has a description in {embeddings}. "
                 "Was it made from these images? Describe them with: sightwords describe IMAGES"
             )

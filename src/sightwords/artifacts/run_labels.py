@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sightwords.artefacts.run_folder import RunFolder
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.run_folder import RunFolder
+from sightwords.errors import ArtifactError
 from sightwords.files import atomic_path
 
 NAME = "labels.npz"
@@ -62,7 +62,7 @@ def load_labels(folder: RunFolder, data: str) -> LabelShares | None:
     """Return what was saved, None where there is nothing, or something that was made of other data.
 
     Raises:
-        ArtefactError: the file is damaged.
+        ArtifactError: the file is damaged.
     """
     path = folder.folder / NAME
     if not path.is_file():
@@ -73,4 +73,4 @@ def load_labels(folder: RunFolder, data: str) -> LabelShares | None:
                 return None
             return LabelShares(found["classes"], found["shares"], int(found["num_classes"]), float(found["wrong"]))
     except Exception as error:  # NumPy and zipfile raise errors of many kinds for a damaged file
-        raise ArtefactError(f"{path} is damaged ({error}). Delete it: it is made again.") from None
+        raise ArtifactError(f"{path} is damaged ({error}). Delete it: it is made again.") from None

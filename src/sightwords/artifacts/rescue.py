@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.errors import ArtifactError
 
 _TABLES = ("prompts", "describers", "meta", "images", "descriptions", "reviews")
 _PART = 200  # rows that are read at once; one bad page costs at most those between two bad ones
@@ -25,7 +25,7 @@ def rescue(damaged: Path, rescued: Path) -> int:
         rescued: the new file.
 
     Raises:
-        ArtefactError: nothing can be read.
+        ArtifactError: nothing can be read.
     """
     with DescriptionSet(rescued, create=True):
         pass  # makes the tables
@@ -39,7 +39,7 @@ def rescue(damaged: Path, rescued: Path) -> int:
             num_rows = int(target.execute("SELECT count(*) FROM descriptions").fetchone()[0])
             _complete(target)
     except sqlite3.DatabaseError as error:
-        raise ArtefactError(f"Nothing in {damaged} can be read ({error}). Go back to a copy of it.") from None
+        raise ArtifactError(f"Nothing in {damaged} can be read ({error}). Go back to a copy of it.") from None
     return num_rows
 
 

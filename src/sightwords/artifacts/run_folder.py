@@ -13,8 +13,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sightwords.artefacts.run_facts import RunFacts
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.run_facts import RunFacts
+from sightwords.errors import ArtifactError
 from sightwords.files import atomic_path, write_text
 
 
@@ -32,7 +32,7 @@ class NetworkInfo:
         multi_label: whether outputs are independent (sigmoid) instead of exclusive (softmax).
         image_size: side of the input in pixels.
         interpolation: of the resize.
-        crop_pct: share of the resized picture's side that the centre crop keeps.
+        crop_pct: share of the resized picture's side that the center crop keeps.
         mean: channel means that are subtracted, of values in [0, 1].
         std: channel standard deviations that are divided by.
     """
@@ -89,7 +89,7 @@ class RunFolder:
         """Return what the network is.
 
         Raises:
-            ArtefactError: this is no run.
+            ArtifactError: this is no run.
         """
         values = json.loads(self._read("network.json"))
         values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
@@ -138,7 +138,7 @@ class RunFolder:
         """Return the newest checkpoint on the CPU, or None where there is none.
 
         Raises:
-            ArtefactError: it is damaged.
+            ArtifactError: it is damaged.
         """
         paths = self._checkpoints()
         if not paths:
@@ -146,7 +146,7 @@ class RunFolder:
         try:
             return dict(torch.load(paths[-1], map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds for a damaged file
-            raise ArtefactError(
+            raise ArtifactError(
                 f"The checkpoint {paths[-1]} is damaged ({type(error).__name__}). "
                 "Remove it and resume from the one before."
             ) from None
@@ -161,17 +161,17 @@ class RunFolder:
         """Return the plain network's weights.
 
         Raises:
-            ArtefactError: the training did not get that far, or the file is damaged.
+            ArtifactError: the training did not get that far, or the file is damaged.
         """
         if not self.weights_path.is_file():
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{self.folder} has no {self.weights_path.name}: the training has not finished. "
                 "Finish it with: sightwords train ... --resume"
             )
         try:
             return dict(load_file(self.weights_path))
         except Exception as error:
-            raise ArtefactError(f"{self.weights_path} is damaged ({error}).") from None
+            raise ArtifactError(f"{self.weights_path} is damaged ({error}).") from None
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.folder / "checkpoints").glob("step-*.pt"))
@@ -179,5 +179,5 @@ class RunFolder:
     def _read(self, name: str) -> str:
         path = self.folder / name
         if not path.is_file():
-            raise ArtefactError(f"{self.folder} is not a run ({name} is missing). Make one with: sightwords train")
+            raise ArtifactError(f"{self.folder} is not a run ({name} is missing). Make one with: sightwords train")
         return path.read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from sightwords.errors import ArtefactError
+from sightwords.errors import ArtifactError
 
 SCHEMA_VERSION = 3
 _NO_REVIEWS = 2  # the version before people could decide about descriptions
@@ -71,7 +71,7 @@ def open_schema(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables of a new set, or those that a set of an earlier version lacks; its rows stay as they are.
 
     Raises:
-        ArtefactError: the file is no description set, or one of a later version.
+        ArtifactError: the file is no description set, or one of a later version.
     """
     version = _version(connection)
     if version == SCHEMA_VERSION:
@@ -81,7 +81,7 @@ def open_schema(connection: sqlite3.Connection, path: Path) -> None:
     elif version == _NO_REVIEWS:
         _add_reviews(connection)
     else:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} is not a description set of version {SCHEMA_VERSION} (found {version}). "
             "Name another file, or use the sightwords version that wrote it."
         )

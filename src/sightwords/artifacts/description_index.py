@@ -20,8 +20,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.errors import ArtifactError
 
 SLOTS = 65_536  # most (prompt, describer, sample) of a set that are told apart
 _VERSION = 1
@@ -93,7 +93,7 @@ class DescriptionIndex:
         folder: where indices are kept.
 
     Raises:
-        ArtefactError: there is no description set, or the disk is full.
+        ArtifactError: there is no description set, or the disk is full.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
@@ -106,7 +106,7 @@ class DescriptionIndex:
         self._writing = threading.Lock()
         self._compared_at, self._version = -1e9, -1  # when everything was compared, and the set's version then
         self._next_row: int | None = None  # where comparing goes on; None where all is compared
-        self._analysed = 0
+        self._analyzed = 0
         self._open_file()
 
     @contextmanager
@@ -114,7 +114,7 @@ class DescriptionIndex:
         """Yield this thread's connection; it sees the set as the schema `there`.
 
         Raises:
-            ArtefactError: the index or the set cannot be read.
+            ArtifactError: the index or the set cannot be read.
         """
         with self._told():
             yield self._connection()
@@ -123,7 +123,7 @@ class DescriptionIndex:
         """Take over what the set has got since the last time, at most one part of it; return whether there is more.
 
         Raises:
-            ArtefactError: the disk is full, or the set cannot be read.
+            ArtifactError: the disk is full, or the set cannot be read.
         """
         with self._told(), self._writing:
             if self._follow():
@@ -150,8 +150,8 @@ class DescriptionIndex:
                 self._take_over(connection, "c.row > ? AND c.row <= ?", (done, upto))
                 connection.execute("UPDATE state SET value = ? WHERE name = 'row'", (upto,))
             self._take_over_reviews(connection)
-        if upto == last and last > 2 * self._analysed:  # the choice among indices rests on how many rows they name
-            self._analysed = last
+        if upto == last and last > 2 * self._analyzed:  # the choice among indices rests on how many rows they name
+            self._analyzed = last
             self._connection().execute("PRAGMA analysis_limit = 1000")
             self._connection().execute("ANALYZE main")
         return upto < last
@@ -254,7 +254,7 @@ class DescriptionIndex:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"The index {self.file} of {self.path} cannot be used ({error}). It can be made again: free some space "
                 "if the disk is full, remove the file, and start again."
             ) from None

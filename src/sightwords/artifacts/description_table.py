@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sightwords.artefacts.description import Status
-from sightwords.artefacts.description_set import DescriptionSet
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.description import Status
+from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.errors import ArtifactError
 from sightwords.files import atomic_path
 
 
@@ -34,7 +34,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write records to `path` as its ending says: .parquet, .jsonl or .csv.
 
     Raises:
-        ArtefactError: the ending is none of these.
+        ArtifactError: the ending is none of these.
     """
     import pyarrow as pa
     import pyarrow.csv
@@ -50,4 +50,4 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             case ".csv":
                 pyarrow.csv.write_csv(pa.Table.from_pylist([dict(row) for row in rows]), temporary)
             case ending:
-                raise ArtefactError(f"Cannot export to {ending!r}. Allowed endings: .parquet, .jsonl, .csv.")
+                raise ArtifactError(f"Cannot export to {ending!r}. Allowed endings: .parquet, .jsonl, .csv.")

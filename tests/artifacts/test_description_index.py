@@ -8,12 +8,12 @@ import textwrap
 
 import pytest
 
-from sightwords.artefacts.description import Review
-from sightwords.artefacts.description_index import DescriptionIndex
-from sightwords.artefacts.description_query import Filter, choices, count, match_expression, matching, read_page
-from sightwords.artefacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.artefacts.description_stats import agreements, lengths, num_descriptions, repeated, sample
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.description import Review
+from sightwords.artifacts.description_index import DescriptionIndex
+from sightwords.artifacts.description_query import Filter, choices, count, match_expression, matching, read_page
+from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+from sightwords.artifacts.description_stats import agreements, lengths, num_descriptions, repeated, sample
+from sightwords.errors import ArtifactError
 
 
 def key(number: int) -> str:
@@ -144,7 +144,7 @@ def test_it_follows_answers_that_another_process_adds(store, index):
     fill(store, 2)
     sync(index)
     code = f"""
-        from sightwords.artefacts.description_set import Description, DescriptionSet
+        from sightwords.artifacts.description_set import Description, DescriptionSet
         with DescriptionSet({str(store.path)!r}) as store:
             store.put([Description("{key(7)}", 1, 1, 0, "a heron")])
             store.put([Description("{key(0)}", 1, 1, 0, "a crane", attempt=1)])
@@ -226,7 +226,7 @@ def test_the_set_is_not_touched(store, index):
 
 
 def test_what_is_no_set_is_refused(tmp_path):
-    with pytest.raises(ArtefactError, match="no description set"):
+    with pytest.raises(ArtifactError, match="no description set"):
         DescriptionIndex(tmp_path / "none.db", tmp_path / "cache")
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sightwords.artefacts.run_folder import NetworkInfo, RunFolder
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.run_folder import NetworkInfo, RunFolder
+from sightwords.errors import ArtifactError
 
 INFO = NetworkInfo("timm:resnet18", {}, {"num_classes": 2}, 2, ["a", "b"], ["A", "B"], False, 64, "bicubic", 0.9,
                    (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))  # fmt: skip
@@ -46,7 +46,7 @@ def test_a_damaged_checkpoint_is_told(run):
     run.save_checkpoint({"step": 5}, 5)
     path = next((run.folder / "checkpoints").iterdir())
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ArtefactError, match="is damaged"):
+    with pytest.raises(ArtifactError, match="is damaged"):
         run.load_checkpoint()
 
 
@@ -57,5 +57,5 @@ def test_weights_are_plain_and_shared_tensors_do_not_fail(run):
     assert torch.equal(loaded["a"], weight)
     assert torch.equal(loaded["c"], weight.t())
     run.weights_path.write_bytes(b"nothing")
-    with pytest.raises(ArtefactError, match="is damaged"):
+    with pytest.raises(ArtifactError, match="is damaged"):
         run.load_weights()

@@ -1,7 +1,7 @@
-"""Licences of what a network is made from, and whether they allow a use; what is not known is said to be unknown.
+"""Licenses of what a network is made from, and whether they allow a use; what is not known is said to be unknown.
 
-The table is `licences.yaml` beside this file. Users add to it with a file of their own in the same form, in
-`~/.config/sightwords/licences.yaml` ($XDG_CONFIG_HOME is respected) or named by an option.
+The table is `licenses.yaml` beside this file. Users add to it with a file of their own in the same form, in
+`~/.config/sightwords/licenses.yaml` ($XDG_CONFIG_HOME is respected) or named by an option.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sightwords.errors import ConfigError
-from sightwords.hub import card_licence
+from sightwords.hub import card_license
 
 Use = Literal["commercial"]
 Commercial = Literal["allowed", "forbidden", "conditions", "unknown"]
 
-OWN_TABLE = Path(__file__).with_name("licences.yaml")
+OWN_TABLE = Path(__file__).with_name("licenses.yaml")
 NOTHING_TO_LICENSE = "none needed"
-_KINDS = ("licences", "names")
+_KINDS = ("licenses", "names")
 _SAYS = {
     "forbidden": "forbids commercial use",
     "conditions": "allows commercial use under conditions: read it",
@@ -37,79 +37,79 @@ class Part:
     Attributes:
         role: what it was for: "describer", "encoder", "starting weights", "images", "network code".
         name: as a user knows it: `hf:NAME`, `timm:resnet50.a1_in1k`, a folder.
-        licence: where it is known from the part itself, `NOTHING_TO_LICENSE` where there is nothing to license.
+        license: where it is known from the part itself, `NOTHING_TO_LICENSE` where there is nothing to license.
     """
 
     role: str
     name: str
-    licence: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of a part's licence.
+    """What is known of a part's license.
 
     Attributes:
         part: the part.
-        licence: its name, empty where it is not known.
+        license: its name, empty where it is not known.
         commercial: whether it allows commercial use.
-        source: where the licence is known from.
+        source: where the license is known from.
     """
 
     part: Part
-    licence: str
+    license: str
     commercial: Commercial
     source: str
 
     @property
     def shown(self) -> str:
-        """The licence in words."""
-        return self.licence or "not known to sightwords"
+        """The license in words."""
+        return self.license or "not known to sightwords"
 
     def warning(self) -> str:
         """Return what speaks against commercial use, empty where nothing does."""
         if self.commercial == "allowed":
             return ""
         name = f"{self.part.role} {self.part.name}"
-        if not self.licence:
-            return f"the licence of the {name} is not known. Find out, and add it to a table of your own (--licences)."
-        return f"the licence of the {name}, {self.licence}, {_SAYS[self.commercial]}."
+        if not self.license:
+            return f"the license of the {name} is not known. Find out, and add it to a table of your own (--licenses)."
+        return f"the license of the {name}, {self.license}, {_SAYS[self.commercial]}."
 
 
 @dataclass(frozen=True)
-class LicenceTable:
-    """A table of licences.
+class LicenseTable:
+    """A table of licenses.
 
     Attributes:
-        licences: commercial use by licence.
-        names: licence by name or pattern of a model, in order, names in lower case.
+        licenses: commercial use by license.
+        names: license by name or pattern of a model, in order, names in lower case.
     """
 
-    licences: Mapping[str, Commercial]
+    licenses: Mapping[str, Commercial]
     names: Mapping[str, str]
 
     def find(self, part: Part) -> Finding:
         """Return what is known of a part: from the table, else from the part itself, else from its card on disk."""
-        if part.licence == NOTHING_TO_LICENSE:
+        if part.license == NOTHING_TO_LICENSE:
             return Finding(part, NOTHING_TO_LICENSE, "allowed", "there is nothing to license")
         bare = part.name.partition(":")[2] or part.name
         candidates = (
-            (self._named(part.name) or self._named(bare), "the table of licences"),
-            (part.licence, "what it carries with it"),
+            (self._named(part.name) or self._named(bare), "the table of licenses"),
+            (part.license, "what it carries with it"),
             (_of_card(bare), "its card on this machine"),
         )
-        for licence, source in candidates:
-            if licence:
-                return Finding(part, licence, self.licences.get(licence.lower(), "unknown"), source)
+        for license, source in candidates:
+            if license:
+                return Finding(part, license, self.licenses.get(license.lower(), "unknown"), source)
         return Finding(part, "", "unknown", "")
 
     def _named(self, name: str) -> str | None:
         lowered = name.lower()
-        fitting = (licence for pattern, licence in self.names.items() if fnmatchcase(lowered, pattern))
+        fitting = (license for pattern, license in self.names.items() if fnmatchcase(lowered, pattern))
         return self.names.get(lowered) or next(fitting, None)
 
 
-def read_licences(file: Path | None = None) -> LicenceTable:
+def read_licenses(file: Path | None = None) -> LicenseTable:
     """Return the package's table with the user's own on top.
 
     Args:
@@ -120,35 +120,35 @@ def read_licences(file: Path | None = None) -> LicenceTable:
     """
     own = user_table()
     paths = [path for path in (file, own if own.is_file() else None, OWN_TABLE) if path is not None]
-    licences: dict[str, Commercial] = {}
+    licenses: dict[str, Commercial] = {}
     names: dict[str, str] = {}
     for path in paths:
-        found_licences, found_names = _read(path)
-        licences = {**found_licences, **licences}
-        names = {**names, **{name: licence for name, licence in found_names.items() if name not in names}}
-    return LicenceTable(licences, names)
+        found_licenses, found_names = _read(path)
+        licenses = {**found_licenses, **licenses}
+        names = {**names, **{name: license for name, license in found_names.items() if name not in names}}
+    return LicenseTable(licenses, names)
 
 
 def user_table() -> Path:
     """Return where the user's own table lies, whether it exists or not."""
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return base / "sightwords" / "licences.yaml"
+    return base / "sightwords" / "licenses.yaml"
 
 
 def warn_of_use(parts: Iterable[Part], use: Use | None, file: Path | None = None, show: bool = True) -> list[str]:
     """Say at once what speaks against a use, before hours of work; return it too.
 
-    A sentence for each part whose licence forbids the use, sets conditions, or is not known.
+    A sentence for each part whose license forbids the use, sets conditions, or is not known.
 
     Args:
         parts: what the network is made from.
         use: what the user wants the network for; None has no warnings.
-        file: a table of the user's, see `read_licences`.
+        file: a table of the user's, see `read_licenses`.
         show: whether to print the sentences on stderr.
     """
     if use is None:
         return []
-    table = read_licences(file)
+    table = read_licenses(file)
     found = [table.find(part).warning() for part in parts]
     warnings = [f"--use {use}: {text}" for text in dict.fromkeys(found) if text]
     for text in warnings if show else []:
@@ -172,28 +172,28 @@ def describer_part(identifier: str) -> Part:
     return Part("describer", identifier, NOTHING_TO_LICENSE if free else None)
 
 
-def encoder_part(identifier: str, licence: str | None) -> Part:
+def encoder_part(identifier: str, license: str | None) -> Part:
     """Return an encoder as a part; one that counts words has no weights."""
-    return Part("encoder", identifier, NOTHING_TO_LICENSE if identifier.startswith("builtin:words") else licence)
+    return Part("encoder", identifier, NOTHING_TO_LICENSE if identifier.startswith("builtin:words") else license)
 
 
 def text_parts(meta: Mapping[str, Any]) -> list[Part]:
     """Return describers and encoder of an embedding set, of what its `meta` says."""
     describers = [describer_part(str(identifier)) for identifier in meta.get("describers", [])]
-    return [*describers, encoder_part(str(meta.get("encoder", "unknown")), meta.get("licence"))]
+    return [*describers, encoder_part(str(meta.get("encoder", "unknown")), meta.get("license"))]
 
 
 def _of_card(name: str) -> str | None:
-    """Return the licence that the card of a model on this machine names: in its folder, or in the hub's cache."""
+    """Return the license that the card of a model on this machine names: in its folder, or in the hub's cache."""
     if Path(name).is_dir():
-        return card_licence(Path(name))
+        return card_license(Path(name))
     from huggingface_hub import try_to_load_from_cache
 
     try:
         card = try_to_load_from_cache(name, "README.md")
     except ValueError:  # not of the form of a name on the hub
         return None
-    return card_licence(Path(card).parent) if isinstance(card, str) else None
+    return card_license(Path(card).parent) if isinstance(card, str) else None
 
 
 def _read(path: Path) -> tuple[dict[str, Commercial], dict[str, str]]:
@@ -202,16 +202,16 @@ def _read(path: Path) -> tuple[dict[str, Commercial], dict[str, str]]:
     try:
         table = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
     except OSError as error:
-        raise ConfigError(f"Cannot read the licences {path}: {error.strerror or error}.") from None
+        raise ConfigError(f"Cannot read the licenses {path}: {error.strerror or error}.") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is not YAML as it should be: {error}") from None
     if not isinstance(table, dict) or not all(isinstance(table.get(kind, {}), dict) for kind in _KINDS):
-        raise ConfigError(f"{path} must hold `names:` (model: licence) and perhaps `licences:` (licence: allowed).")
+        raise ConfigError(f"{path} must hold `names:` (model: license) and perhaps `licenses:` (license: allowed).")
     if unknown := [str(kind) for kind in table if kind not in _KINDS]:
         raise ConfigError(f"{path} has the unknown entry {unknown[0]!r}. Allowed are: {', '.join(_KINDS)}.")
     allowed: Sequence[str] = get_args(Commercial)
-    for licence, commercial in table.get("licences", {}).items():
+    for license, commercial in table.get("licenses", {}).items():
         if commercial not in allowed:
-            raise ConfigError(f"{path}: {licence} is {commercial!r}; it must be one of {', '.join(allowed)}.")
-    licences = {str(name).lower(): commercial for name, commercial in table.get("licences", {}).items()}
-    return licences, {str(name).lower(): str(licence) for name, licence in table.get("names", {}).items()}
+            raise ConfigError(f"{path}: {license} is {commercial!r}; it must be one of {', '.join(allowed)}.")
+    licenses = {str(name).lower(): commercial for name, commercial in table.get("licenses", {}).items()}
+    return licenses, {str(name).lower(): str(license) for name, license in table.get("names", {}).items()}

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sightwords.artefacts.description import DescriberInfo, Description, Prompt, Review, Selected, Status
-from sightwords.artefacts.description_schema import SCHEMA_VERSION, open_schema
-from sightwords.errors import ArtefactError, ConfigError, DamagedSetError, UnknownNameError
+from sightwords.artifacts.description import DescriberInfo, Description, Prompt, Review, Selected, Status
+from sightwords.artifacts.description_schema import SCHEMA_VERSION, open_schema
+from sightwords.errors import ArtifactError, ConfigError, DamagedSetError, UnknownNameError
 
 __all__ = ["SCHEMA_VERSION", "DescriberInfo", "Description", "DescriptionSet", "Prompt", "Review", "Selected", "Status"]
 
@@ -55,14 +55,14 @@ class DescriptionSet:
         create: make it where there is none.
 
     Raises:
-        ArtefactError: there is no file, it is no description set, it is damaged, or the disk is full.
+        ArtifactError: there is no file, it is no description set, it is damaged, or the disk is full.
     """
 
     def __init__(self, path: Path, create: bool = False) -> None:
         self.path = Path(path)
         exists = self.path.exists() and self.path.stat().st_size > 0
         if not exists and not create:
-            raise ArtefactError(f"There is no description set at {path}. Make one with: sightwords describe IMAGES")
+            raise ArtifactError(f"There is no description set at {path}. Make one with: sightwords describe IMAGES")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._told():
             self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
@@ -102,7 +102,7 @@ class DescriptionSet:
         """Store answers in one committed transaction; one of the same key, prompt, describer, sample and attempt goes.
 
         Raises:
-            ArtefactError: the disk is full, or the file is damaged; what was stored before is kept.
+            ArtifactError: the disk is full, or the file is damaged; what was stored before is kept.
         """
         statement = f"INSERT OR REPLACE INTO descriptions ({_COLUMNS}) VALUES ({_MARKS})"
         if isinstance(descriptions, list) and len(descriptions) == 1:
@@ -375,12 +375,12 @@ class DescriptionSet:
             raise
         except sqlite3.OperationalError as error:
             if trouble := _disk_trouble(str(error)):
-                raise ArtefactError(
+                raise ArtifactError(
                     f"{self.path} cannot be written: {trouble}. What was stored before is kept; the same command goes "
                     "on from there once that is put right."
                 ) from None
             if "unable to open" in str(error) or "readonly" in str(error):
-                raise ArtefactError(f"{self.path} cannot be opened for writing ({error}).") from None
+                raise ArtifactError(f"{self.path} cannot be opened for writing ({error}).") from None
             raise
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from None

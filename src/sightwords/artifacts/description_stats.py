@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sightwords.artefacts.description_index import SLOTS, DescriptionIndex
+from sightwords.artifacts.description_index import SLOTS, DescriptionIndex
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
-from sightwords.artefacts.embedding_set import EmbeddingSet
-from sightwords.artefacts.text_vectors import TextVectors
-from sightwords.errors import ArtefactError
+from sightwords.artifacts.embedding_set import EmbeddingSet
+from sightwords.artifacts.text_vectors import TextVectors
+from sightwords.errors import ArtifactError
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 VECTORS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
@@ -71,5 +71,5 @@ def test_a_worker_process_gets_a_small_copy(tmp_path):
 
 
 def test_images_of_another_set_are_refused(folder):
-    with pytest.raises(ArtefactError, match="None of the 1 images has a description"):
+    with pytest.raises(ArtifactError, match="None of the 1 images has a description"):
         TextVectors(folder, [C])
