@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from sightwords.align import LOSSES, build_loss
+from sightwords.align import OBJECTIVES, build_loss
 
 NUM_CLASSES = 1000
 PLAIN = "plain"
@@ -40,7 +40,7 @@ def open_loss(name: str, dimension: int, label: Tensor) -> Callable[[Tensor, Ten
     """Return the function of images and texts that is measured."""
     if name == PLAIN:
         return plain_clip
-    means = torch.randn(NUM_CLASSES, dimension) if LOSSES[name].needs_class_text else None
+    means = torch.randn(NUM_CLASSES, dimension) if OBJECTIVES[name].needs_class_text else None
     module = build_loss(name, class_text_KD=means)
     return lambda image, text: module(image, text, label=label)
 
@@ -72,8 +72,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=16384)
     parser.add_argument("--dimension", type=int, default=256)
-    parser.add_argument("--losses", nargs="+", default=["clip"], choices=[PLAIN, *LOSSES])
-    parser.add_argument("--alone", choices=[PLAIN, *LOSSES], help="measure this one in this process, print JSON")
+    parser.add_argument("--losses", nargs="+", default=["clip"], choices=[PLAIN, *OBJECTIVES])
+    parser.add_argument("--alone", choices=[PLAIN, *OBJECTIVES], help="measure this one in this process, print JSON")
     arguments = parser.parse_args()
     if arguments.alone:
         print(json.dumps(measure(arguments.alone, arguments.rows, arguments.dimension)))

@@ -70,15 +70,15 @@ class TextTask(ClassificationTask):
         label, weight, text = target[:, 0].long(), target[:, 1], target[:, 2:]
         mix: dict[str, Any] = {}
         if self.mixup > 0:  # here, not in timm's loader: that mixes the target and does not say with whom
-            share, partner = float(np.random.beta(self.mixup, self.mixup)), torch.arange(len(input)).flip(0)
+            lam, partner = float(np.random.beta(self.mixup, self.mixup)), torch.arange(len(input)).flip(0)
             input, mix = (
-                share * input + (1 - share) * input[partner],
-                {"partner_B": partner.to(input.device), "share": share},
+                lam * input + (1 - lam) * input[partner],
+                {"partner_B": partner.to(input.device), "lam": lam},
             )
         output, alignment = self.trainable_module(input, text, weight, **mix)
         loss = self.criterion(output, label)
         if mix:
-            loss = share * loss + (1 - share) * self.criterion(output, label[partner])
+            loss = lam * loss + (1 - lam) * self.criterion(output, label[partner])
         return {
             "loss": loss + self.align_weight * alignment,
             "output": output,

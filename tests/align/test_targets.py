@@ -24,55 +24,55 @@ def _case(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return text / np.linalg.norm(text, axis=1, keepdims=True), np.array([1.0, 1.0, 0.5, 0.0, 2.0, 1.0, 0.0])
 
 
-def _mix_reference(text: np.ndarray, weight: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mix_reference(text: np.ndarray, weight: np.ndarray, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mixed, mixed_weight = np.zeros_like(text), np.zeros_like(weight)
     for i, j in enumerate(PARTNER):
-        if (share[i] > 0 and weight[i] == 0) or (share[i] < 1 and weight[j] == 0):
+        if (lam[i] > 0 and weight[i] == 0) or (lam[i] < 1 and weight[j] == 0):
             continue
-        mixed[i] = share[i] * text[i] + (1 - share[i]) * text[j]
-        mixed_weight[i] = share[i] * weight[i] + (1 - share[i]) * weight[j]
+        mixed[i] = lam[i] * text[i] + (1 - lam[i]) * text[j]
+        mixed_weight[i] = lam[i] * weight[i] + (1 - lam[i]) * weight[j]
     return mixed, mixed_weight
 
 
 @pytest.mark.parametrize(
-    "share", [0.0, 0.25, 0.7, 1.0, [0.0, 1.0, 0.5, 0.2, 1.0, 0.9, 0.0], [1.0, 0.3, 0.0, 0.0, 0.0, 0.6, 1.0]]
+    "lam", [0.0, 0.25, 0.7, 1.0, [0.0, 1.0, 0.5, 0.2, 1.0, 0.9, 0.0], [1.0, 0.3, 0.0, 0.0, 0.0, 0.6, 1.0]]
 )
-def test_mixed_targets_equal_the_written_out_computation(share):
+def test_mixed_targets_equal_the_written_out_computation(lam):
     text, weight = _case()
-    expected, expected_weight = _mix_reference(text, weight, np.broadcast_to(np.asarray(share), (NUM_ROWS,)))
+    expected, expected_weight = _mix_reference(text, weight, np.broadcast_to(np.asarray(lam), (NUM_ROWS,)))
     mixed, mixed_weight = mix_targets(
         torch.from_numpy(text),
         torch.from_numpy(weight),
         torch.tensor(PARTNER),
-        torch.tensor(share, dtype=torch.float64) if isinstance(share, list) else share,
+        torch.tensor(lam, dtype=torch.float64) if isinstance(lam, list) else lam,
     )
     np.testing.assert_allclose(mixed.numpy(), expected, atol=1e-14)
     np.testing.assert_allclose(mixed_weight.numpy(), expected_weight, atol=1e-14)
 
 
-@pytest.mark.parametrize("share", [0.3, [0.0, 1.0, 0.5, 0.2, 1.0, 0.9, 0.0]])
-def test_several_texts_of_an_image_are_mixed_one_by_one(share):
+@pytest.mark.parametrize("lam", [0.3, [0.0, 1.0, 0.5, 0.2, 1.0, 0.9, 0.0]])
+def test_several_texts_of_an_image_are_mixed_one_by_one(lam):
     texts, weight = np.stack([_case(seed)[0] for seed in range(3)], axis=1), _case()[1]
     texts[3] = np.nan  # no description
-    share = torch.tensor(share, dtype=torch.float64) if isinstance(share, list) else share
-    mixed, mixed_weight = mix_targets(torch.from_numpy(texts), torch.from_numpy(weight), torch.tensor(PARTNER), share)
+    lam = torch.tensor(lam, dtype=torch.float64) if isinstance(lam, list) else lam
+    mixed, mixed_weight = mix_targets(torch.from_numpy(texts), torch.from_numpy(weight), torch.tensor(PARTNER), lam)
     assert mixed.shape == (NUM_ROWS, 3, DIM)
     for number in range(3):
         text = torch.from_numpy(texts[:, number].copy())
-        expected, expected_weight = mix_targets(text, torch.from_numpy(weight), torch.tensor(PARTNER), share)
+        expected, expected_weight = mix_targets(text, torch.from_numpy(weight), torch.tensor(PARTNER), lam)
         assert torch.equal(mixed[:, number], expected)
         assert torch.equal(mixed_weight, expected_weight)
 
 
 def test_weights_are_mixed_alike_without_the_text():
     text, weight = (torch.from_numpy(x) for x in _case())
-    share = torch.tensor([1.0, 0.3, 0.0, 0.0, 0.0, 0.6, 1.0], dtype=torch.float64)
-    _, expected = mix_targets(text, weight, torch.tensor(PARTNER), share)
-    assert torch.equal(mix_weights(weight, torch.tensor(PARTNER), share), expected)
+    lam = torch.tensor([1.0, 0.3, 0.0, 0.0, 0.0, 0.6, 1.0], dtype=torch.float64)
+    _, expected = mix_targets(text, weight, torch.tensor(PARTNER), lam)
+    assert torch.equal(mix_weights(weight, torch.tensor(PARTNER), lam), expected)
     assert mix_weights(weight.half(), torch.tensor(PARTNER), 0.5).dtype == torch.float32
 
 
-def test_a_share_of_one_leaves_a_row_as_it_is():
+def test_lam_of_one_leaves_a_row_as_it_is():
     text, weight = (torch.from_numpy(x) for x in _case())
     mixed, mixed_weight = mix_targets(text, weight, torch.tensor(PARTNER), 1.0)
     present = weight > 0
@@ -87,12 +87,12 @@ def test_one_side_without_description_leaves_none():
     assert (mixed_weight == 0).tolist() == [False, False, False, True, True, False, True]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_rows_without_description_may_hold_anything(share):
+@pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
+def test_rows_without_description_may_hold_anything(lam):
     text, weight = (torch.from_numpy(x) for x in _case())
-    clean, clean_weight = mix_targets(text, weight, torch.tensor(PARTNER), share)
+    clean, clean_weight = mix_targets(text, weight, torch.tensor(PARTNER), lam)
     text[weight == 0] = float("nan")
-    mixed, mixed_weight = mix_targets(text, weight, torch.tensor(PARTNER), share)
+    mixed, mixed_weight = mix_targets(text, weight, torch.tensor(PARTNER), lam)
     assert torch.equal(mixed, clean)
     assert torch.equal(mixed_weight, clean_weight)
 
@@ -237,9 +237,9 @@ def test_class_means_are_means_of_unit_rows(size):
 
 def test_shares_of_classes_weigh_the_class_means():
     text, _ = _case()
-    share = np.random.default_rng(3).random((NUM_ROWS, 3)) * [1, 1, 0]
-    expected = np.stack([np.average(text, axis=0, weights=share[:, k]) for k in (0, 1)])
-    found = class_means([(torch.from_numpy(text[i : i + 3]), torch.from_numpy(share[i : i + 3])) for i in (0, 3, 6)], 3)
+    lam = np.random.default_rng(3).random((NUM_ROWS, 3)) * [1, 1, 0]
+    expected = np.stack([np.average(text, axis=0, weights=lam[:, k]) for k in (0, 1)])
+    found = class_means([(torch.from_numpy(text[i : i + 3]), torch.from_numpy(lam[i : i + 3])) for i in (0, 3, 6)], 3)
     np.testing.assert_allclose(found[:2].numpy(), expected, atol=1e-6)
     assert found[2].tolist() == [0] * DIM
     with pytest.raises(ConfigError, match="no text vectors to take class means of"):

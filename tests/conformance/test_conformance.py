@@ -14,7 +14,7 @@ import timm
 import torch
 import torchvision
 
-from sightwords.align import LOSSES, AlignmentHead
+from sightwords.align import OBJECTIVES, AlignmentHead
 from sightwords.backbones import Backbone, build_backbone
 from sightwords.data.config import AugmentConfig
 from sightwords.data.loader import ImageBatch
@@ -59,7 +59,7 @@ MIXINGS = {
 
 def build_task(backbone: Backbone, loss: str) -> Task:
     torch.manual_seed(1)
-    means = torch.randn(NUM_CLASSES, DIM) if LOSSES[loss].needs_class_text else None
+    means = torch.randn(NUM_CLASSES, DIM) if OBJECTIVES[loss].needs_class_text else None
     norm = "none" if backbone.is_transformer else "batch"
     head = AlignmentHead(backbone.num_features, DIM, loss, 0.2, norm=norm, class_text_KD=means)
     return Task(deepcopy(backbone), Alignment([{POOLED: head}], [1.0], 1.0), 0.1, False, NUM_IMAGES).train()
@@ -127,7 +127,7 @@ def test_every_objective_weighting_and_mixing(name):
     backbone = build_backbone(name, NUM_CLASSES, size)
     batches = {mixing: make_batch(backbone, augment, size) for mixing, augment in MIXINGS.items()}
     failed = []
-    for loss in LOSSES:
+    for loss in OBJECTIVES:
         task = build_task(backbone, loss)
         for weighting, mixing in product(WEIGHTINGS, MIXINGS):
             if not descends(task, batches[mixing], WEIGHTINGS[weighting]):
@@ -155,7 +155,7 @@ def test_what_was_trained_is_the_stock_network(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("mixing", MIXINGS)
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", OBJECTIVES)
 def test_a_tiny_problem_is_learned(loss, weighting, mixing):
     """Twenty steps of a real optimizer: both losses fall."""
     torch.manual_seed(0)

@@ -3,90 +3,59 @@
 Stands alone: needs torch and nothing else of sightwords. Most users want `AlignmentHead`.
 """
 
-from sightwords.align.gather import gather_batch, pad_batch
-from sightwords.align.head import AlignmentHead
-from sightwords.align.losses import (
-    LOSSES,
-    AlignmentLoss,
-    CenteredClipLoss,
-    ClassMeanLoss,
-    ClipLoss,
-    ContrastiveLoss,
-    CosineLoss,
-    LabelClipLoss,
-    MseLoss,
-    RelationalLoss,
-    SigmoidLoss,
-    SoftClipLoss,
-    SoftLabelClipLoss,
-    TokensLoss,
-    build_loss,
-    centered_clip_loss,
-    class_mean_loss,
-    clip_loss,
-    contrastive_loss,
-    cosine_loss,
-    label_clip_loss,
-    mse_loss,
-    relational_loss,
-    sigmoid_loss,
-    soft_clip_loss,
-    soft_label_clip_loss,
-    tokens_loss,
-)
-from sightwords.align.projector import build_projector
-from sightwords.align.sources import Sources, batch_sources
-from sightwords.align.targets import (
-    TargetTransform,
-    class_means,
-    fit_whitening,
-    mix_targets,
-    mix_weights,
-    normalize_targets,
-)
-from sightwords.align.weighting import combine_losses, gradient_ratio, schedule_weight
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sightwords.align.contrastive import clip_loss
+    from sightwords.align.distributed import gather_batch, pad_batch
+    from sightwords.align.head import AlignmentHead, AlignmentLoss, build_loss
+    from sightwords.align.pairs import Pairs, Positives, mean_loss
+    from sightwords.align.projector import build_projector
+    from sightwords.align.registry import OBJECTIVES, Objective
+    from sightwords.align.targets import (
+        TargetTransform,
+        class_means,
+        fit_whitening,
+        mix_targets,
+        mix_weights,
+        normalize_targets,
+    )
+    from sightwords.align.weighting import combine_losses, gradient_ratio, schedule_weight
 
 __all__ = [
-    "LOSSES",
+    "OBJECTIVES",
     "AlignmentHead",
     "AlignmentLoss",
-    "CenteredClipLoss",
-    "ClassMeanLoss",
-    "ClipLoss",
-    "ContrastiveLoss",
-    "CosineLoss",
-    "LabelClipLoss",
-    "MseLoss",
-    "RelationalLoss",
-    "SigmoidLoss",
-    "SoftClipLoss",
-    "SoftLabelClipLoss",
-    "Sources",
+    "Objective",
+    "Pairs",
+    "Positives",
     "TargetTransform",
-    "TokensLoss",
-    "batch_sources",
     "build_loss",
     "build_projector",
-    "centered_clip_loss",
-    "class_mean_loss",
     "class_means",
     "clip_loss",
     "combine_losses",
-    "contrastive_loss",
-    "cosine_loss",
     "fit_whitening",
     "gather_batch",
     "gradient_ratio",
-    "label_clip_loss",
+    "mean_loss",
     "mix_targets",
     "mix_weights",
-    "mse_loss",
     "normalize_targets",
     "pad_batch",
-    "relational_loss",
     "schedule_weight",
-    "sigmoid_loss",
-    "soft_clip_loss",
-    "soft_label_clip_loss",
-    "tokens_loss",
 ]
+_MODULES = ("registry", "contrastive", "distributed", "head", "pairs", "projector", "targets", "weighting")
+
+
+def __getattr__(name: str) -> Any:
+    # imported on first use, so that the command line reads the registry without torch
+    if name in __all__:
+        for module in _MODULES:
+            found = importlib.import_module(f"{__name__}.{module}")
+            if hasattr(found, name):
+                return getattr(found, name)
+    raise AttributeError(f"sightwords.align has no {name!r}; it has: {', '.join(__all__)}")

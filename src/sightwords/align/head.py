@@ -1,29 +1,146 @@
-"""The whole method as one module, for a training loop of one's own."""
+"""The method as modules, for a training loop of one's own: the objective alone, and the whole head."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from sightwords.align.gather import pad_batch
-from sightwords.align.losses import CenteredClipLoss, build_loss
+from sightwords.align.distributed import pad_batch, world_rank
+from sightwords.align.pairs import Pairs, Positives, check_temperature, mean_loss
 from sightwords.align.projector import ProjectorKind, ProjectorNorm, build_projector
-from sightwords.align.sources import Sources, batch_sources
-from sightwords.align.targets import TargetTransform, mix_targets, normalize_targets
+from sightwords.align.registry import Objective, find_objective
+from sightwords.align.targets import TargetTransform, lam_of_rows, mix_targets, normalize_targets
 from sightwords.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
+
+MAX_SCALE = 100.0
+"""Largest 1 / temperature that is learned, as in CLIP, arXiv 2103.00020, section 2.5."""
+
+
+class AlignmentLoss(nn.Module):
+    """An objective as a module, which holds what is learned: `build_loss` makes it.
+
+    A learned temperature is the logarithm of 1 / temperature, which stays at 100 at most.
+
+    Args:
+        objective: what it computes.
+        temperature: greater than 0; objectives without a temperature do not read it.
+        learn_temperature: make it a parameter.
+        class_text_KD: (K, D) mean text vector of each class; a buffer.
+    """
+
+    class_text: Tensor | None
+
+    def __init__(
+        self,
+        objective: Objective,
+        temperature: float = 0.1,
+        learn_temperature: bool = False,
+        class_text_KD: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.objective, self._function = objective, objective.load()
+        self._fixed = None if learn_temperature else float(temperature)
+        if learn_temperature:
+            self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+        for name, start in objective.learned.items():
+            self.register_parameter(name, nn.Parameter(torch.tensor(start)))
+        self.register_buffer("class_text", None if class_text_KD is None else class_text_KD.detach().clone())
+
+    @property
+    def temperature(self) -> float | Tensor:
+        """A number, or a scalar with gradient where it is learned."""
+        if self._fixed is not None:
+            return self._fixed
+        excess = (self.log_scale.detach() - math.log(MAX_SCALE)).clamp(min=0)
+        return torch.exp(excess - self.log_scale)  # the gradient passes at the limit too, so there is a way back
+
+    def forward(
+        self,
+        image_BD: Tensor,
+        text_BD: Tensor,
+        weight_B: Tensor | None = None,
+        group: ProcessGroup | None = None,
+        *,
+        label: Tensor | None = None,
+        positives: Positives | None = None,
+    ) -> Tensor:
+        """Loss of the global batch, scalar; see `mean_loss` for it and `Pairs` for the arguments.
+
+        Raises:
+            ConfigError: if shapes do not fit, or the objective needs labels and none came.
+        """
+        if self._fixed is None:
+            with torch.no_grad():  # an optimizer's step may have gone beyond the limit; CLIP cuts it likewise
+                self.log_scale.clamp_(max=math.log(MAX_SCALE))
+        pairs = Pairs(
+            image_BD,
+            text_BD,
+            weight_B,
+            group,
+            temperature=self.temperature,
+            label=label,
+            positives=positives,
+            class_text=self.class_text,
+        )
+        learned = {name: getattr(self, name) for name in self.objective.learned}
+        return mean_loss(self._function, pairs, **self.objective.settings, **learned)
+
+    def extra_repr(self) -> str:
+        temperature = "" if self.objective.temperature == "none" else f", temperature={self._fixed or 'learned'}"
+        return f"{self.objective.path}, {dict(self.objective.settings)}{temperature}"
+
+
+def build_loss(
+    name: str,
+    temperature: float = 0.1,
+    *,
+    learn_temperature: bool = False,
+    class_text_KD: Tensor | None = None,
+    **settings: Any,
+) -> AlignmentLoss:
+    """The module of an objective.
+
+    Args:
+        name: one of `sightwords.align.OBJECTIVES`.
+        temperature: greater than 0; objectives without one do not read it.
+        learn_temperature: whether it is learned; `sigmoid` always learns it.
+        class_text_KD: (K, D) mean text vector of each class, for `class_mean` alone.
+        settings: of the objective's function, instead of those that the name stands for.
+
+    Raises:
+        UnknownNameError: if there is no such objective.
+        ConfigError: if the temperature is not allowed, there is none to learn, or class texts are missing.
+    """
+    objective = find_objective(name)
+    check_temperature(temperature)
+    if learn_temperature and objective.temperature == "none":
+        # a parameter that no loss reads would make DistributedDataParallel wait for its gradient
+        raise ConfigError(f"The objective {name} has no temperature to learn. Leave learn_temperature out.")
+    learn_temperature = learn_temperature or objective.temperature == "learned"
+    if learn_temperature and temperature < 1 / MAX_SCALE:
+        raise ConfigError(f"A learned temperature starts from {temperature}; its smallest value is {1 / MAX_SCALE}.")
+    if objective.needs_class_text and class_text_KD is None:
+        raise ConfigError(
+            f"The objective {name} needs class_text_KD, the mean text vector of each class; "
+            "sightwords.align.class_means computes it."
+        )
+    objective = replace(objective, settings={**objective.settings, **settings})
+    class_text_KD = class_text_KD if objective.needs_class_text else None
+    return AlignmentLoss(objective, temperature, learn_temperature, class_text_KD)
 
 
 class AlignmentHead(nn.Module):
     """Projector and objective: pooled image features and text vectors in, loss out. Dropped after training.
 
     Its parameters belong into the optimizer. With several processes wrap it, or the module that holds it, in
-    DistributedDataParallel; the loss is then that of the global batch (see `sightwords.align.losses`).
+    DistributedDataParallel; the loss is then that of the global batch (see `sightwords.align.pairs`).
 
     Example:
         >>> import torch
@@ -44,7 +161,7 @@ class AlignmentHead(nn.Module):
     Args:
         in_features: number of features the classifier reads.
         out_features: dimension of the text vectors.
-        loss: one of `sightwords.align.LOSSES`.
+        loss: one of `sightwords.align.OBJECTIVES`.
         temperature: of the objectives that have one, greater than 0.
         projector: "linear" or "mlp"; None = what the objective takes.
         norm: inside the MLP, "batch" for convolutional networks or "none" for transformers.
@@ -70,17 +187,17 @@ class AlignmentHead(nn.Module):
         class_text_KD: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.in_features = in_features
-        self.out_features = out_features
+        self.in_features, self.out_features, self.transform = in_features, out_features, transform
         if class_text_KD is not None and transform is not None:
-            told_K1 = class_text_KD.square().sum(dim=-1, keepdim=True) > 0  # a class without text stays without
-            class_text_KD = torch.where(told_K1, transform(class_text_KD), 0.0)
-        self.loss = build_loss(loss, temperature, learn_temperature=learn_temperature, class_text_KD=class_text_KD)
-        if isinstance(self.loss, CenteredClipLoss) and transform is not None:
-            self.loss.subtract_mean = transform.mean is None
-        self.projector_kind, self.projector_norm = projector or self.loss.default_projector, norm
+            has_text_K1 = class_text_KD.square().sum(dim=-1, keepdim=True) > 0  # a class without text stays without
+            class_text_KD = torch.where(has_text_K1, transform(class_text_KD), 0.0)
+        is_centered = transform is not None and transform.mean is not None
+        settings = {"center": False} if is_centered and "center" in find_objective(loss).settings else {}
+        self.loss = build_loss(
+            loss, temperature, learn_temperature=learn_temperature, class_text_KD=class_text_KD, **settings
+        )
+        self.projector_kind, self.projector_norm = projector or self.loss.objective.projector, norm
         self.projector = build_projector(self.projector_kind, in_features, out_features, norm)
-        self.transform = transform
 
     def forward(
         self,
@@ -90,8 +207,8 @@ class AlignmentHead(nn.Module):
         *,
         label: Tensor | None = None,
         partner_B: Tensor | None = None,
-        share: float | Tensor | None = None,
-        capacity: int | None = None,
+        lam: float | Tensor | None = None,
+        pad_to: int | None = None,
         group: ProcessGroup | None = None,
     ) -> Tensor:
         """Alignment loss of a batch, not yet multiplied by its weight in the whole loss.
@@ -101,42 +218,42 @@ class AlignmentHead(nn.Module):
             text: (B, D) text vectors, row i describes image i; or (B, S, D), S descriptions of each image, which are
                 equal positives and never negatives of one another.
             weight_B: (B,) weight of each image, 0 = no description; None = 1 for all.
-            label: (B,) integer classes or (B, K) class shares, mixed as the images are; for objectives that need them.
+            label: (B,) integer classes or (B, K) class probabilities, mixed as the images are; for objectives that
+                need them.
             partner_B: (B,) integer, the row that each image is mixed with by mixup or cutmix; the text, not yet mixed,
                 is mixed alike, and the partner is a known positive.
-            share: what each image keeps of itself, a number or (B,). All processes mix or none does.
-            capacity: with several processes and uneven local batches, the size of the largest, the same in every
+            lam: what each image keeps of itself, a number or (B,). All processes mix or none does.
+            pad_to: with several processes and uneven local batches, the size of the largest, the same in every
                 process; rows are padded to it after the projector. Then either all processes give it or none does.
             group: the processes that share the batch; None = the default group, if there is one.
 
         Returns:
-            Scalar in float32 (float64 if an input is), see `sightwords.align.losses`.
+            Scalar in float32 (float64 if an input is), see `sightwords.align.pairs`.
 
         Raises:
-            ConfigError: if shapes do not fit, labels are missing, or a partner comes without a share.
+            ConfigError: if shapes do not fit, labels are missing, or a partner comes without lam.
         """
-        if (partner_B is None) != (share is None):
-            raise ConfigError("Mixed images need partner_B and share; only one of them came.")
-        rows = self._rows(features_BF, text, weight_B, label)
+        if (partner_B is None) != (lam is None):
+            raise ConfigError("Mixed images need partner_B and lam; only one of them came.")
+        image_BD, num_texts = self.projector(features_BF), text.shape[1] if text.ndim == 3 else 1
         if self.transform is not None:
-            rows.text = self.transform(rows.text)
-        if partner_B is not None and share is not None:
-            rows.text, rows.weight = mix_targets(self.loss.target(rows.text), rows.weight, partner_B, share)
-            rows.is_weighted = True
-        num_texts = text.shape[1] if text.ndim == 3 else 1
-        if self.loss.takes_sources and (partner_B is not None or num_texts > 1):
-            rows.sources = batch_sources(rows.weight, capacity or len(rows.weight), partner_B, share, group)
-        rows.flatten(num_texts)
-        if capacity is not None:
-            rows.pad(capacity * num_texts)
-        weight = rows.weight if rows.is_weighted else None
-        loss: Tensor = self.loss(rows.image, rows.text, weight, group, label=rows.label, sources=rows.sources)
+            text = self.transform(text)
+        positives = None
+        if partner_B is not None or num_texts > 1:
+            positives = known_positives(text, pad_to or len(text), partner_B, lam, group)
+        if partner_B is not None and lam is not None:
+            power = self.loss.objective.text_norm
+            text = text if power is None else normalize_targets(text, power)
+            text, weight_B = mix_targets(text, _ones(text) if weight_B is None else weight_B, partner_B, lam)
+        pairs = Pairs(image_BD, text, weight_B, label=label, positives=positives)
+        if text.ndim == 3:
+            pairs = _for_each_text(pairs)
+        if pad_to is not None:
+            pairs = _pad(pairs, pad_to * num_texts)
+        loss: Tensor = self.loss(
+            pairs.image, pairs.text, pairs.weight, group, label=pairs.label, positives=pairs.positives
+        )
         return loss
-
-    def _rows(self, features_BF: Tensor, text: Tensor, weight_B: Tensor | None, label: Tensor | None) -> _Rows:
-        image_BD = self.projector(features_BF)
-        weight = torch.ones(len(text), device=text.device) if weight_B is None else weight_B
-        return _Rows(image_BD, text, weight, weight_B is not None, label if self.loss.needs_labels else None)
 
     def project(self, features_BF: Tensor) -> Tensor:
         """Normalized projections (B, D) in the space of the text vectors, for retrieval or inspection.
@@ -147,29 +264,42 @@ class AlignmentHead(nn.Module):
         return normalize_targets(self.projector(features_BF))
 
 
-@dataclass
-class _Rows:
-    """What goes into the objective, a row for each text of each image."""
+def known_positives(
+    text: Tensor,
+    num_rows: int,
+    partner_B: Tensor | None = None,
+    lam: float | Tensor | None = None,
+    group: ProcessGroup | None = None,
+) -> Positives:
+    """What the images of a batch are made of, as it comes from mixup or cutmix.
 
-    image: Tensor
-    text: Tensor
-    weight: Tensor
-    is_weighted: bool
-    label: Tensor | None
-    sources: Sources | None = None
+    Args:
+        text: (B, ...), gives the number of images, the device and the float type.
+        num_rows: largest number of images that a process has, the same in all.
+        partner_B: (B,) integer, the row that each image is mixed with; None = nothing is mixed.
+        lam: what each image keeps of itself, a number or (B,).
+        group: the processes that share the batch.
+    """
+    own_B, lam_B = world_rank(group) * num_rows + torch.arange(len(text), device=text.device), _ones(text)
+    if partner_B is None or lam is None:
+        return Positives(own_B[:, None], lam_B[:, None])
+    lam_B = lam_of_rows(lam, lam_B)
+    return Positives(torch.stack([own_B, own_B[partner_B]], 1), torch.stack([lam_B, 1 - lam_B], 1))
 
-    def flatten(self, num_texts: int) -> None:
-        """Make a row of each of an image's texts; together they weigh as much as the image."""
-        if self.text.ndim == 2:
-            return
-        self.text = self.text.flatten(0, 1)
-        self.image, self.weight = (x.repeat_interleave(num_texts, 0) for x in (self.image, self.weight / num_texts))
-        self.label = None if self.label is None else self.label.repeat_interleave(num_texts, 0)
-        self.sources = None if self.sources is None else self.sources.repeat(num_texts)
 
-    def pad(self, capacity: int) -> None:
-        """Append rows of weight 0."""
-        self.image, self.text, self.weight = (pad_batch(x, capacity) for x in (self.image, self.text, self.weight))
-        self.label = None if self.label is None else pad_batch(self.label, capacity)
-        self.sources = None if self.sources is None else self.sources.pad(capacity)
-        self.is_weighted = True
+def _ones(text: Tensor) -> Tensor:
+    return torch.ones(len(text), dtype=torch.promote_types(text.dtype, torch.float32), device=text.device)
+
+
+def _for_each_text(pairs: Pairs) -> Pairs:
+    """A row for each of an image's texts (B, S, D); together they weigh as much as the image."""
+    num_texts = pairs.text.shape[1]
+    weight = None if pairs.weight is None else pairs.weight / num_texts
+    rows = replace(pairs, text=pairs.text[:, 0], weight=weight).map_rows(lambda x: x.repeat_interleave(num_texts, 0))
+    return replace(rows, text=pairs.text.flatten(0, 1))
+
+
+def _pad(pairs: Pairs, num_rows: int) -> Pairs:
+    """Rows of weight 0 appended."""
+    weight = _ones(pairs.text) if pairs.weight is None else pairs.weight
+    return replace(pairs, weight=weight).map_rows(lambda x: pad_batch(x, num_rows))

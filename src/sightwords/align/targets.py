@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from sightwords.errors import ConfigError
 
 
-def normalize_targets(text_BD: Tensor) -> Tensor:
+def normalize_targets(text: Tensor, power: int = 2) -> Tensor:
     """Rows of unit length, in float32 (float64 stays float64); a row of zeros stays zeros.
 
     Args:
-        text_BD: (..., D) text vectors, any float type.
+        text: (..., D) text vectors, any float type.
+        power: 2 for Euclidean length, 1 for the sum of magnitudes.
     """
-    return F.normalize(_at_least_float32(text_BD), dim=-1)
+    return F.normalize(_at_least_float32(text), p=power, dim=-1)
 
 
 class TargetTransform(nn.Module):
@@ -106,10 +107,10 @@ def fit_whitening(vectors: Tensor | Iterable[Tensor], shrinkage: float = 0.01) -
 def class_means(chunks: Iterable[tuple[Tensor, Tensor]], num_classes: int) -> Tensor:
     """Mean text vector of each class: what its descriptions have in common.
 
-    m_k = sum_n s_nk t_n / sum_n s_nk with t_n of unit length and s_nk the share of class k in image n.
+    m_k = sum_n y_nk t_n / sum_n y_nk with t_n of unit length and y_nk the probability of class k in image n.
 
     Args:
-        chunks: pairs of (C, D) text vectors and (C,) integer classes or (C, K) shares of the classes (0 or more).
+        chunks: pairs of (C, D) text vectors and (C,) integer classes or (C, K) class probabilities.
         num_classes: K.
 
     Returns:
@@ -118,41 +119,35 @@ def class_means(chunks: Iterable[tuple[Tensor, Tensor]], num_classes: int) -> Te
     Raises:
         ConfigError: if there are no chunks.
     """
-    total_KD = share_K = None
+    total_KD = weight_K = None
     for text_CD, label in chunks:
         text_CD = normalize_targets(text_CD.double())
-        if total_KD is None or share_K is None:
-            total_KD, share_K = text_CD.new_zeros(num_classes, text_CD.shape[1]), text_CD.new_zeros(num_classes)
+        if total_KD is None or weight_K is None:
+            total_KD, weight_K = text_CD.new_zeros(num_classes, text_CD.shape[1]), text_CD.new_zeros(num_classes)
         if label.ndim == 1:
             total_KD.index_add_(0, label, text_CD)
-            share_K.index_add_(0, label, text_CD.new_ones(len(label)))
+            weight_K.index_add_(0, label, text_CD.new_ones(len(label)))
         else:
             total_KD += label.double().T @ text_CD
-            share_K += label.double().sum(dim=0)
-    if total_KD is None or share_K is None:
+            weight_K += label.double().sum(dim=0)
+    if total_KD is None or weight_K is None:
         raise ConfigError("There are no text vectors to take class means of. Does any image have a description?")
-    return (total_KD / torch.where(share_K > 0, share_K, 1.0)[:, None]).float()
+    return (total_KD / torch.where(weight_K > 0, weight_K, 1.0)[:, None]).float()
 
 
-def mix_targets(
-    text: Tensor,
-    weight_B: Tensor,
-    partner_B: Tensor,
-    share: float | Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Targets of mixed images: image i is `share` of itself and `1 - share` of its partner, and so is its text.
+def mix_targets(text: Tensor, weight_B: Tensor, partner_B: Tensor, lam: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Targets of mixed images: image i is lam of itself and 1 - lam of its partner, and so is its text.
 
-    t'_i = share_i t_i + (1 - share_i) t_partner(i), and the weights as `mix_weights` says. The mixed rows are shorter
+    t'_i = lam_i t_i + (1 - lam_i) t_partner(i), and the weights as `mix_weights` says. The mixed rows are shorter
     than unit length; objectives that compare directions normalize them. Source: mixup, arXiv 1710.09412, equation 1,
-    applied to the text; for cutmix the share is the part of the area that stays.
+    applied to the text; for cutmix lam is the part of the area that stays.
 
     Args:
         text: (B, D) text vectors, or (B, S, D): the s-th text of an image is mixed with its partner's s-th. They
-            should be of unit length if both sides are to count by their share alone. A row of weight 0 may hold
-            anything.
+            should be of unit length if both sides are to count by lam alone. A row of weight 0 may hold anything.
         weight_B: (B,) weights of the rows, 0 = no description.
         partner_B: (B,) integer, the row that each row is mixed with.
-        share: from 0 to 1, a number for all rows or (B,) one a row.
+        lam: what a row keeps of itself, from 0 to 1, a number for all rows or (B,) one a row.
 
     Returns:
         Mixed targets in the shape of `text` (zeros where the weight is 0), in float32 or float64, and (B,) their
@@ -160,36 +155,37 @@ def mix_targets(
     """
     text = _at_least_float32(text)
     one_a_row = (-1, *[1] * (text.ndim - 1))
-    mixed_weight_B = mix_weights(weight_B.to(text.dtype), partner_B, share)
-    share_rows = _share_of_rows(share, mixed_weight_B).view(one_a_row)
+    mixed_weight_B = mix_weights(weight_B.to(text.dtype), partner_B, lam)
+    lam_rows = lam_of_rows(lam, mixed_weight_B).view(one_a_row)
     text = torch.where((weight_B > 0).view(one_a_row), text, 0.0)
-    mixed = share_rows * text + (1 - share_rows) * text[partner_B]
+    mixed = lam_rows * text + (1 - lam_rows) * text[partner_B]
     return torch.where((mixed_weight_B > 0).view(one_a_row), mixed, 0.0), mixed_weight_B
 
 
-def mix_weights(weight_B: Tensor, partner_B: Tensor, share: float | Tensor) -> Tensor:
-    """Weights of mixed images: w'_i = share_i w_i + (1 - share_i) w_partner(i).
+def mix_weights(weight_B: Tensor, partner_B: Tensor, lam: float | Tensor) -> Tensor:
+    """Weights of mixed images: w'_i = lam_i w_i + (1 - lam_i) w_partner(i).
 
-    A side that takes part (its share is not 0) but has no description (its weight is 0) leaves the mixed image without
-    one: w'_i = 0. So a share of 1 leaves the row as it is, whatever the partner has.
+    A side that takes part (its lam is not 0) but has no description (its weight is 0) leaves the mixed image without
+    one: w'_i = 0. So a lam of 1 leaves the row as it is, whatever the partner has.
 
     Args:
         weight_B: (B,) weights of the rows, 0 = no description.
         partner_B: (B,) integer, the row that each row is mixed with.
-        share: from 0 to 1, a number for all rows or (B,) one a row.
+        lam: what a row keeps of itself, from 0 to 1, a number for all rows or (B,) one a row.
 
     Returns:
         (B,) weights, in float32 or float64.
     """
     weight_B = _at_least_float32(weight_B)
-    share_B, partner_weight_B = _share_of_rows(share, weight_B), weight_B[partner_B]
-    lacking_B = ((share_B > 0) & (weight_B <= 0)) | ((share_B < 1) & (partner_weight_B <= 0))
-    return (share_B * weight_B + (1 - share_B) * partner_weight_B).masked_fill(lacking_B, 0.0)
+    lam_B, partner_weight_B = lam_of_rows(lam, weight_B), weight_B[partner_B]
+    lacking_B = ((lam_B > 0) & (weight_B <= 0)) | ((lam_B < 1) & (partner_weight_B <= 0))
+    return (lam_B * weight_B + (1 - lam_B) * partner_weight_B).masked_fill(lacking_B, 0.0)
 
 
-def _share_of_rows(share: float | Tensor, like_B: Tensor) -> Tensor:
-    # torch.full, not torch.tensor: the latter would copy from the host and wait
-    return share.to(like_B.dtype) if isinstance(share, Tensor) else torch.full_like(like_B, share)
+def lam_of_rows(lam: float | Tensor, like_B: Tensor) -> Tensor:
+    """Lam of each row, (B,), in the float type of `like_B`."""
+    # no torch.tensor, which would copy from the host and wait
+    return torch.ones_like(like_B) * (lam.to(like_B.dtype) if isinstance(lam, Tensor) else lam)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sightwords.align.gather import world_size
+from sightwords.align.distributed import world_size
 from sightwords.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:

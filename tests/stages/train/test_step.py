@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sightwords.align import LOSSES, AlignmentHead
+from sightwords.align import OBJECTIVES, AlignmentHead
 from sightwords.backbones import build_backbone
 from sightwords.data.config import AugmentConfig
 from sightwords.data.loader import ImageBatch
@@ -33,7 +33,7 @@ def task():
 
     def build(loss: str) -> Task:
         torch.manual_seed(1)
-        means = torch.randn(NUM_CLASSES, DIM) if LOSSES[loss].needs_class_text else None
+        means = torch.randn(NUM_CLASSES, DIM) if OBJECTIVES[loss].needs_class_text else None
         widths = {POOLED: backbone.num_features, **backbone.layer_widths}
         heads = {
             name: AlignmentHead(width, DIM, loss, 0.2, norm="none", class_text_KD=means)
@@ -83,7 +83,7 @@ def assert_equal(found, expected):
 
 
 @pytest.mark.parametrize("mixup", [0.0, 1.0])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", OBJECTIVES)
 def test_the_gradient_cache_gives_the_gradient_of_the_whole_batch(task, loss, mixup):
     whole = gradients(task(loss), [NUM_IMAGES], mixup, loss=loss)
     cached = gradients(task(loss), [6, 4, 2], mixup, loss=loss, grad_cache=True)

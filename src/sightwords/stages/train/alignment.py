@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sightwords.align import LOSSES, AlignmentHead, TargetTransform, class_means, fit_whitening
+from sightwords.align import OBJECTIVES, AlignmentHead, TargetTransform, class_means, fit_whitening
 from sightwords.backbones import Backbone
 from sightwords.data.image_set import ImageSet
 from sightwords.errors import ConfigError
@@ -72,8 +72,8 @@ class Alignment(nn.Module):
                     text.weight,
                     label=label_BK,
                     partner_B=partner_B,
-                    share=share,
-                    capacity=capacity,
+                    lam=share,
+                    pad_to=capacity,
                 )
                 total = total + part * text.portion * loss
         return total
@@ -109,7 +109,7 @@ def build_alignment(
     heads = []
     for join in joins:
         _check_vectors(config, join)
-        means = _class_text(join, images, num_classes) if LOSSES[config.loss].needs_class_text else None
+        means = _class_text(join, images, num_classes) if OBJECTIVES[config.loss].needs_class_text else None
         heads.append(
             {
                 source: AlignmentHead(
@@ -140,12 +140,12 @@ def _check_vectors(config: AlignConfig, join: TextJoin) -> None:
 
 def _transform(config: AlignConfig, join: TextJoin) -> TargetTransform | None:
     """Return what the vectors go through before anything else."""
-    objective = LOSSES[config.loss]
+    objective = OBJECTIVES[config.loss]
     if config.targets == "whitened":
         mean, matrix = fit_whitening(torch.from_numpy(vectors) for _, vectors in join.chunks())
-        return TargetTransform(mean, matrix, normalize=objective.normalizes)
-    if config.targets == "centered" or config.loss == "centered_clip":
-        return TargetTransform(torch.from_numpy(np.array(join.set.mean)), normalize=objective.normalizes)
+        return TargetTransform(mean, matrix, normalize=objective.text_norm == 2)
+    if config.targets == "centered" or objective.settings.get("center"):
+        return TargetTransform(torch.from_numpy(np.array(join.set.mean)), normalize=objective.text_norm == 2)
     return None
 
 

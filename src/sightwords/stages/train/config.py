@@ -6,28 +6,19 @@ import math
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from sightwords.align import OBJECTIVES
 from sightwords.data.config import AugmentConfig, ImagesConfig, default_workers
 from sightwords.errors import ConfigError
 from sightwords.license import Use, check_use
 
-LossName = Literal[
-    "clip",
-    "contrastive",
-    "cosine",
-    "mse",
-    "sigmoid",
-    "soft_clip",
-    "label_clip",
-    "soft_label_clip",
-    "centered_clip",
-    "relational",
-    "tokens",
-    "class_mean",
-]
+if TYPE_CHECKING:
+    LossName = str
+else:
+    LossName = Literal[*OBJECTIVES]
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sightwords.align import LOSSES, AlignmentHead
+from sightwords.align import OBJECTIVES, AlignmentHead
 from sightwords.artifacts.embedding_set import EmbeddingSet
 from sightwords.artifacts.run_folder import RunFolder
 from sightwords.artifacts.run_projector import ProjectorInfo, TextSpace, save_projectors
@@ -28,7 +28,7 @@ def keep_projectors(folder: RunFolder, config: TrainConfig, loop: Loop, sets: Se
     chosen = best.projectors if best.patience else {}
     epoch = best.epoch if best.patience else loop.state.step // loop.order.steps_per_epoch
     spaces = [_space(config, head, one) for head, one in zip(heads.pooled_heads(), sets, strict=True)]
-    kept = spaces if LOSSES[config.align.loss].shares_space else []
+    kept = spaces if OBJECTIVES[config.align.loss].searchable else []
     info = ProjectorInfo(config.align.loss, config.features, epoch, bool(config.ema), kept)
     save_projectors(folder, info, chosen or projector_tensors(heads))
 

@@ -50,7 +50,7 @@ def gather_batch(x: Tensor, group: ProcessGroup | None = None) -> Tensor:
     return gathered
 
 
-def pad_batch(x: Tensor, capacity: int) -> Tensor:
+def pad_batch(x: Tensor, pad_to: int) -> Tensor:
     """Appends rows of zeros, so that uneven local batches can be gathered.
 
     Pad the weights likewise (a padded row then has weight 0 and takes no part). Pad after the projector: rows of
@@ -58,17 +58,17 @@ def pad_batch(x: Tensor, capacity: int) -> Tensor:
 
     Args:
         x: (B, ...) local rows.
-        capacity: number of rows wanted, the same in every process, at least B.
+        pad_to: number of rows wanted, the same in every process, at least B.
 
     Returns:
-        (capacity, ...), differentiable with respect to `x`.
+        (pad_to, ...), differentiable with respect to `x`.
 
     Raises:
-        ConfigError: if there are more rows than `capacity`.
+        ConfigError: if there are more rows than `pad_to`.
     """
-    num_missing = capacity - x.shape[0]
+    num_missing = pad_to - x.shape[0]
     if num_missing < 0:
-        raise ConfigError(f"A batch of {x.shape[0]} rows does not fit a capacity of {capacity}. Give a larger one.")
+        raise ConfigError(f"A batch of {x.shape[0]} rows does not fit a pad_to of {pad_to}. Give a larger one.")
     return x if num_missing == 0 else torch.cat([x, x.new_zeros((num_missing, *x.shape[1:]))])
 
 

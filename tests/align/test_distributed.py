@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sightwords.align import OBJECTIVES, gather_batch, gradient_ratio, pad_batch
+from sightwords.errors import ConfigError
+from support import align_worker
+
+
+@pytest.fixture(scope="module", params=[1, 2, 4], ids=["W1", "W2", "W4"])
+def ranks(request, tmp_path_factory):
+    """What each of several gloo processes computed."""
+    world_size = request.param
+    folder = tmp_path_factory.mktemp(f"gloo{world_size}")
+    torch.multiprocessing.spawn(align_worker.main, (world_size, folder), nprocs=world_size)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world_size)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case_name", align_worker.make_cases(1))
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_loss_and_gradient_equal_those_of_one_process(ranks, name, case_name):
+    case = align_worker.make_cases(len(ranks))[case_name]
+    loss, *gradients = align_worker.head_result(name, align_worker.whole(case))
+    exact = loss.dtype == torch.float64
+    results = [rank["heads"][case_name, name] for rank in ranks]
+    mean = torch.stack([result[0] for result in results]).mean()
+    torch.testing.assert_close(mean, loss, rtol=0, atol=1e-10 if exact else 1e-5)
+    for result in results:
+        torch.testing.assert_close(result[1:], gradients, rtol=0 if exact else 1e-5, atol=1e-10 if exact else 1e-5)
+    without_text = case_name == "no_text_at_all" or (len(ranks) == 1 and case_name in ("no_text_on_one", "empty_shard"))
+    assert without_text == all(gradient.count_nonzero() == 0 for gradient in gradients)
+
+
+@pytest.mark.slow
+def test_gathers_in_order_and_returns_all_gradients(ranks):
+    results = [rank["gather"] for rank in ranks]
+    expected = torch.cat([torch.arange(6.0).view(2, 3) + 10 * rank for rank in range(len(ranks))]).double()
+    coefficient = sum(result["coefficient"] for result in results)
+    for rank, result in enumerate(results):
+        assert torch.equal(result["gathered"], expected)
+        assert torch.equal(result["gradient"], coefficient[2 * rank : 2 * rank + 2])
+
+
+@pytest.mark.slow
+def test_the_ratio_of_gradients_is_that_of_one_process(ranks):
+    case = align_worker.make_cases(len(ranks))["even_gaps"]
+    features, classification, alignment = align_worker.two_losses(case, 4 * len(ranks))
+    expected = gradient_ratio(classification, alignment, features)
+    for rank in ranks:
+        torch.testing.assert_close(rank["ratios"], [expected, expected], rtol=1e-12, atol=0)
+    (classification + alignment).backward()
+    gathered = torch.cat([rank["gradient"] for rank in ranks]) / len(ranks)  # W times this process's part
+    torch.testing.assert_close(gathered, features.grad, rtol=0, atol=1e-12)
+
+
+def test_one_process_gathers_nothing():
+    x = torch.randn(3, 2)
+    assert gather_batch(x) is x
+
+
+def test_padding_appends_zeros_and_passes_the_gradient():
+    x = torch.randn(3, 2, requires_grad=True)
+    padded = pad_batch(x, 5)
+    assert torch.equal(padded, torch.cat([x, torch.zeros(2, 2)]))
+    (padded * torch.arange(5.0)[:, None]).sum().backward()
+    assert torch.equal(x.grad, torch.arange(3.0)[:, None].expand(3, 2))
+    assert pad_batch(x, 3) is x
+    with pytest.raises(ConfigError, match="4 rows"):
+        pad_batch(torch.ones(4), 3)
