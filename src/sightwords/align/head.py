@@ -139,7 +139,7 @@ def build_loss(
 class AlignmentHead(nn.Module):
     """Projector and objective: pooled image features and text vectors in, loss out. Dropped after training.
 
-    Its parameters belong into the optimizer. With several processes wrap it, or the module that holds it, in
+    Its parameters belong in the optimizer. With several processes wrap it, or the module that holds it, in
     DistributedDataParallel; the loss is then that of the global batch (see `sightwords.align.pairs`).
 
     Example:
@@ -240,7 +240,7 @@ class AlignmentHead(nn.Module):
             text = self.transform(text)
         positives = None
         if partner_B is not None or num_texts > 1:
-            positives = known_positives(text, pad_to or len(text), partner_B, lam, group)
+            positives = _known_positives(text, pad_to or len(text), partner_B, lam, group)
         if partner_B is not None and lam is not None:
             power = self.loss.objective.text_norm
             text = text if power is None else normalize_targets(text, power)
@@ -264,22 +264,10 @@ class AlignmentHead(nn.Module):
         return normalize_targets(self.projector(features_BF))
 
 
-def known_positives(
-    text: Tensor,
-    num_rows: int,
-    partner_B: Tensor | None = None,
-    lam: float | Tensor | None = None,
-    group: ProcessGroup | None = None,
+def _known_positives(
+    text: Tensor, num_rows: int, partner_B: Tensor | None, lam: float | Tensor | None, group: ProcessGroup | None
 ) -> Positives:
-    """What the images of a batch are made of, as it comes from mixup or cutmix.
-
-    Args:
-        text: (B, ...), gives the number of images, the device and the float type.
-        num_rows: largest number of images that a process has, the same in all.
-        partner_B: (B,) integer, the row that each image is mixed with; None = nothing is mixed.
-        lam: what each image keeps of itself, a number or (B,).
-        group: the processes that share the batch.
-    """
+    """What the images of a batch are made of, as it comes from mixup or cutmix; no process has more than `num_rows`."""
     own_B, lam_B = world_rank(group) * num_rows + torch.arange(len(text), device=text.device), _ones(text)
     if partner_B is None or lam is None:
         return Positives(own_B[:, None], lam_B[:, None])

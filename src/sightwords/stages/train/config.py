@@ -26,7 +26,7 @@ class AlignConfig:
     """How image features are aligned to the text vectors; it matters only with --embeddings."""
 
     loss: LossName = "clip"
-    """Objective; docs/losses has a page for each."""
+    """Objective; docs/objectives.md says what each asks and when to use it."""
     weight: float = 1.0
     """Share of the alignment loss beside the classification loss (lambda), at the start of the schedule."""
     weighting: Literal["fixed", "gradient_balanced"] = "fixed"
