@@ -23,10 +23,10 @@ import torch
 import sightwords
 from pairs import machine, table
 from photos import write_photos
-from sightwords.data.catalog import open_catalog
-from sightwords.stages.train.loaders import training_batches
-from sightwords.stages.train.process import processes
-from sightwords.stages.train.run import prepare
+from sightwords.images.dataset import open_dataset
+from sightwords.training.data import training_batches
+from sightwords.training.distributed import processes
+from sightwords.training.run import prepare
 
 CASES = [("resnet50", 224, 8), ("vit_small_patch16_224", 224, 8), ("resnet18", 64, 64)]
 WAYS = {
@@ -53,9 +53,9 @@ def write_text(folder: Path, photos: Path) -> Path:
 def step_of(config: sightwords.TrainConfig) -> Callable[[], None]:
     """Return one optimizer step of a training, on a batch that lies ready."""
     with processes(config.device) as group:
-        catalog = open_catalog(config, show=False)
-        loop, text, first = prepare(config, catalog, sightwords.RunFolder(config.out), group)
-        batch = next(training_batches(config, catalog, loop, text, first, group))
+        dataset = open_dataset(config, show=False)
+        loop, text, first = prepare(config, dataset, sightwords.RunFolder(config.out), group)
+        batch = next(training_batches(config, dataset, loop, text, first, group))
 
     def step() -> None:
         loop.step(iter([batch]))

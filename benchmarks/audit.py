@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student_t
 
-from sightwords.artifacts.embedding_set import EmbeddingSet
-from sightwords.data.catalog import open_catalog
-from sightwords.data.config import ImagesConfig
-from sightwords.stages.audit.config import AuditConfig
-from sightwords.stages.audit.evidence import Evidence, gather
-from sightwords.stages.audit.findings import Findings, find
-from sightwords.stages.audit.run import image_features
+from sightwords.images.config import ImagesConfig
+from sightwords.images.dataset import open_dataset
+from sightwords.labels.audit import image_features
+from sightwords.labels.audit_report import Evidence, gather
+from sightwords.labels.config import AuditConfig
+from sightwords.labels.findings import Findings, find
+from sightwords.text.embedding_set import EmbeddingSet
 
 
 def swapped(labels: np.ndarray, num_classes: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,8 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, help="a run whose image features are a witness too")
     parser.add_argument("--one-a-text", action="store_true", help="take one image of those that share a text")
     options = parser.parse_args(arguments)
-    catalog = open_catalog(ImagesConfig(options.images), show=False)
-    evidence, features = gather(catalog, EmbeddingSet(options.embeddings)), None
+    dataset = open_dataset(ImagesConfig(options.images), show=False)
+    evidence, features = gather(dataset, EmbeddingSet(options.embeddings)), None
     if options.run:
         config = AuditConfig(options.images, Path(), embeddings=options.embeddings, run=options.run, workers=0)
         features, _ = image_features(config, evidence)

@@ -48,7 +48,8 @@ def texts(count: int, seed: int) -> list[str]:
 
 def write_set(path: Path, rows: int, classes: int) -> None:
     """Write the description set."""
-    from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+    from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+    from sightwords.descriptions.store import DescriptionSet
 
     def part(start: int) -> Iterator[Description]:
         generator = np.random.default_rng(start + 1)
@@ -95,9 +96,9 @@ def questions(rows: int) -> dict[str, dict[str, object]]:
 
 def ask(set_path: Path, folder: Path, rows: int, fields: dict[str, object]) -> tuple[float, float]:
     """Return the seconds of one question with connections of its own, and those of the processor for it."""
-    from sightwords.artifacts.description_index import DescriptionIndex
-    from sightwords.artifacts.description_query import Filter, count, read_page
-    from sightwords.artifacts.description_set import DescriptionSet
+    from sightwords.browsing.index import DescriptionIndex
+    from sightwords.browsing.query import Filter, count, read_page
+    from sightwords.descriptions.store import DescriptionSet
 
     index, fields = DescriptionIndex(set_path, folder), dict(fields)
     begin = fields.pop("from", None)
@@ -134,7 +135,7 @@ def main() -> None:
 
 def run(folder: Path, options: argparse.Namespace) -> None:
     """Make what is missing, then print the table."""
-    from sightwords.artifacts.description_index import DescriptionIndex
+    from sightwords.browsing.index import DescriptionIndex
 
     path = folder / f"{options.rows}.db"
     if not path.exists():
@@ -166,8 +167,8 @@ def show(name: str, first: float, middle: float, cpu: float) -> None:
 
 def search_by_meaning(folder: Path, options: argparse.Namespace) -> None:
     """Time the 24 images nearest to a sentence among random vectors of builtin:minilm's width, each sentence new."""
-    from sightwords.artifacts.embedding_set import EmbeddingSet
-    from sightwords.stages.browse.meaning import Meaning
+    from sightwords.browsing.meaning import Meaning
+    from sightwords.text.embedding_set import EmbeddingSet
 
     vectors = folder / "vectors"
     if not vectors.exists():
@@ -189,7 +190,7 @@ def write_vectors(folder: Path, rows: int) -> None:
     """Write an embedding set with a vector for each image."""
     import pyarrow as pa
 
-    from sightwords.artifacts.embedding_set import EmbeddingSet
+    from sightwords.text.embedding_set import EmbeddingSet
 
     generator = np.random.default_rng(0)
     file = folder.with_suffix(".npy")

@@ -40,12 +40,11 @@ sys.path.insert(0, str(ROOT / "tests"))  # the models and pictures are those of 
 import torch  # noqa: E402
 
 import sightwords  # noqa: E402
-from sightwords.stages.describe.config import DescribeConfig  # noqa: E402
-from sightwords.stages.describe.describers.base import Decoding, Request, decode_within  # noqa: E402
-from sightwords.stages.describe.describers.local.batching import BatchQueue  # noqa: E402
-from sightwords.stages.describe.describers.local.engine import WINDOW  # noqa: E402
-from sightwords.stages.describe.describers.local.generation import LoadedModel  # noqa: E402
-from sightwords.stages.describe.describers.local.hf import HFDescriber  # noqa: E402
+from sightwords.descriptions.config import DescribeConfig  # noqa: E402
+from sightwords.descriptions.describers.base import Decoding, Request, decode_within  # noqa: E402
+from sightwords.descriptions.describers.hf import HFDescriber  # noqa: E402
+from sightwords.descriptions.describers.hf_engine import WINDOW, BatchQueue  # noqa: E402
+from sightwords.descriptions.describers.hf_generation import LoadedModel  # noqa: E402
 from support.images import CLASSES, draw  # noqa: E402
 from support.tiny_vlm import build_smolvlm  # noqa: E402
 

@@ -171,7 +171,7 @@ def spliced_body(picture: str) -> dict[str, Any]:
 def describe(folder: Path, url: str, num_samples: int, concurrency: int) -> Timing:
     """Time `sightwords.describe`; when answers arrived is read from the set that it wrote."""
     import sightwords
-    from sightwords.artifacts.description_set import DescriptionSet
+    from sightwords.descriptions.store import DescriptionSet
 
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "d.db"

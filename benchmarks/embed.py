@@ -30,14 +30,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sightwords.artifacts.description import DescriberInfo, Description, Prompt
-from sightwords.artifacts.description_set import DescriptionSet
-from sightwords.artifacts.embedding_set import EmbeddingSet
-from sightwords.encoders import open_encoder
-from sightwords.encoders.minilm import model_folder
-from sightwords.stages.embed.config import EmbedConfig
-from sightwords.stages.embed.run import make_set
-from sightwords.stages.embed.selection import read_texts
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.text.config import EmbedConfig
+from sightwords.text.embed import make_set
+from sightwords.text.embedding_set import EmbeddingSet
+from sightwords.text.encoders import open_encoder
+from sightwords.text.encoders.st import model_folder
+from sightwords.text.selection import read_texts
 
 SHORTEST, MEDIAN, LONGEST, SPREAD = 10, 40, 130, 0.55  # tokens; spread of their logarithm
 SPECIAL = 2  # tokens that the encoder adds to each text, and the full stop is another

@@ -23,13 +23,13 @@ from torch import Tensor
 
 from pairs import in_turn, machine, ratio, table
 from photos import write_photos
-from sightwords.backbones import build_backbone, normalize_images
-from sightwords.data.augment import EvalTransform, InputSize
-from sightwords.data.catalog import open_catalog
-from sightwords.data.config import ImagesConfig
-from sightwords.data.loader import eval_loader
-from sightwords.stages.evaluate.prediction import predict
-from sightwords.stages.evaluate.single_label import single_label_metrics
+from sightwords.evaluation.feature_metrics import predict
+from sightwords.evaluation.metrics import single_label_metrics
+from sightwords.images.config import ImagesConfig
+from sightwords.images.dataset import open_dataset
+from sightwords.images.loader import eval_loader
+from sightwords.images.transforms import EvalTransform, InputSize
+from sightwords.models import build_backbone, normalize_images
 
 BATCH = 64
 Ways = dict[str, Callable[[], object]]
@@ -40,7 +40,7 @@ def ways_of(folder: Path, model: str, image_size: int) -> Ways:
     backbone = build_backbone(model, 8, image_size, None)
     backbone.eval()
     spec, device = backbone.input_spec, torch.device("cpu")
-    images = open_catalog(ImagesConfig(str(folder)), show=False).split("val")
+    images = open_dataset(ImagesConfig(str(folder)), show=False).split("val")
     transform = EvalTransform(InputSize(image_size, "bicubic", 0.875))
 
     def timm_batches() -> Iterable[tuple[Tensor, Tensor]]:

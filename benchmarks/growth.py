@@ -100,18 +100,18 @@ def fresh(file: Path) -> Path:
 
 
 def list_images(folder: Path, size: int) -> Callable[[], object]:
-    from sightwords.data.catalog import open_catalog
-    from sightwords.data.config import ImagesConfig
+    from sightwords.images.config import ImagesConfig
+    from sightwords.images.dataset import open_dataset
 
     fresh(Path(os.environ["SIGHTWORDS_CACHE"]) / "key.sqlite")
-    return lambda: open_catalog(ImagesConfig(str(folder / f"images{size}")), show=False)
+    return lambda: open_dataset(ImagesConfig(str(folder / f"images{size}")), show=False)
 
 
 def list_again(folder: Path, size: int) -> Callable[[], object]:
-    from sightwords.data.catalog import open_catalog
-    from sightwords.data.config import ImagesConfig
+    from sightwords.images.config import ImagesConfig
+    from sightwords.images.dataset import open_dataset
 
-    return lambda: open_catalog(ImagesConfig(str(folder / f"images{size}")), show=False)
+    return lambda: open_dataset(ImagesConfig(str(folder / f"images{size}")), show=False)
 
 
 def bare_list(folder: Path, size: int) -> Callable[[], object]:
@@ -125,15 +125,16 @@ def bare_list(folder: Path, size: int) -> Callable[[], object]:
 
 
 def import_all(folder: Path, size: int) -> Callable[[], object]:
-    from sightwords.stages.importing.config import ImportConfig
-    from sightwords.stages.importing.run import run
+    from sightwords.descriptions.config import ImportConfig
+    from sightwords.descriptions.import_ import import_descriptions as run
 
     out = fresh(folder / "imported.db")
     return lambda: run(ImportConfig(folder / f"images{size}.jsonl", images=str(folder / f"images{size}"), out=out))
 
 
 def insert(folder: Path, size: int) -> Callable[[], object]:
-    from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
+    from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+    from sightwords.descriptions.store import DescriptionSet
 
     def rows(place: tuple[int, int]) -> Iterator[Description]:
         for number in range(size):
@@ -160,7 +161,7 @@ def bare_insert(folder: Path, size: int) -> Callable[[], object]:
 
 
 def iterate(folder: Path, size: int) -> Callable[[], object]:
-    from sightwords.artifacts.description_set import DescriptionSet
+    from sightwords.descriptions.store import DescriptionSet
 
     def work() -> None:
         with DescriptionSet(folder / f"{size}.db") as store:
@@ -178,9 +179,9 @@ def bare_iterate(folder: Path, size: int) -> Callable[[], object]:
 
 
 def index(folder: Path, size: int) -> Callable[[], object]:
-    from sightwords.artifacts.embedding_set import EmbeddingSet
-    from sightwords.stages.embed.config import EmbedConfig
-    from sightwords.stages.embed.selection import read_texts
+    from sightwords.text.config import EmbedConfig
+    from sightwords.text.embedding_set import EmbeddingSet
+    from sightwords.text.selection import read_texts
 
     config = EmbedConfig(folder / f"{size}.db", out=folder / f"set{size}")
 
@@ -192,7 +193,7 @@ def index(folder: Path, size: int) -> Callable[[], object]:
 
 
 def join(folder: Path, size: int) -> Callable[[], object]:
-    from sightwords.artifacts.embedding_set import EmbeddingSet
+    from sightwords.text.embedding_set import EmbeddingSet
 
     keys = [key_of(number) for number in range(size)]
 

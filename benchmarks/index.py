@@ -6,8 +6,8 @@ Files of 20 bytes, train/CLASS/*.jpg, all different; nothing decodes them. Each 
 imports left out, and the ways take turns, so that a busy machine is as busy for all of them; medians.
 
 - `hash`: open and read every file and take its SHA-256, in one loop: what the first time cannot do without
-- `first`: `open_catalog` with an empty cache
-- `second`: `open_catalog` again: it looks at every file (size, time of change) and reads none
+- `first`: `open_dataset` with an empty cache
+- `second`: `open_dataset` again: it looks at every file (size, time of change) and reads none
 - `walk`: `os.walk`, names alone
 - `ImageFolder`: torchvision's, names and classes; no key, and a changed file goes unnoticed
 
@@ -76,10 +76,10 @@ def image_folder(folder: Path) -> int:
 
 def ours(folder: Path) -> int:
     """Index the folder."""
-    from sightwords.data.catalog import open_catalog
-    from sightwords.data.config import ImagesConfig
+    from sightwords.images.config import ImagesConfig
+    from sightwords.images.dataset import open_dataset
 
-    return len(open_catalog(ImagesConfig(str(folder)), ("train",), show=False).split("train"))
+    return len(open_dataset(ImagesConfig(str(folder)), ("train",), show=False).split("train"))
 
 
 WAYS: dict[str, Callable[[Path], int]] = {
@@ -91,7 +91,7 @@ def measure(way: str, folder: Path) -> dict[str, float]:
     """Return seconds, processor seconds (helpers included), the growth of memory in MiB, and the number of files."""
     import torchvision.datasets  # noqa: F401 (imports are left out of the time)
 
-    import sightwords.data.catalog  # noqa: F401
+    import sightwords.images.dataset  # noqa: F401
 
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start_s, start_cpu_s = time.perf_counter(), cpu_s()

@@ -66,22 +66,22 @@ def torchvision_way(folder: Path, image_size: int) -> Way:
 
 def own_way(folder: Path, image_size: int, cache_gb: float) -> Way:
     """Return a pass by the loader of `sightwords train`."""
-    from sightwords.backbones import normalize_images
-    from sightwords.data.augment import InputSize, TrainTransform
-    from sightwords.data.catalog import open_catalog
-    from sightwords.data.config import AugmentConfig, ImagesConfig
-    from sightwords.data.loader import TrainOrder, train_loader
-    from sightwords.data.pixel_cache import plan_cache
+    from sightwords.images.cache import plan_cache
+    from sightwords.images.config import AugmentConfig, ImagesConfig
+    from sightwords.images.dataset import open_dataset
+    from sightwords.images.loader import TrainOrder, train_loader
+    from sightwords.images.transforms import InputSize, TrainTransform
+    from sightwords.models import normalize_images
 
-    catalog = open_catalog(ImagesConfig(str(folder)), show=False)
-    images = catalog.split("train")
+    dataset = open_dataset(ImagesConfig(str(folder)), show=False)
+    images = dataset.split("train")
     transform = TrainTransform(AugmentConfig(), InputSize(image_size), seed=0)
     order = TrainOrder(len(images), BATCH, seed=0)
     shorter = int(1.5 * image_size)
     cache = plan_cache(str(folder), len(images), cache_gb, shorter, "bicubic") if cache_gb else None
 
     def epoch() -> None:
-        loader = train_loader(images, len(catalog.class_ids), transform, order, 0, order.steps_per_epoch, cache=cache)
+        loader = train_loader(images, len(dataset.class_ids), transform, order, 0, order.steps_per_epoch, cache=cache)
         consume(normalize_images(batch.images, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD) for batch in loader)
 
     return epoch

@@ -31,15 +31,16 @@ from typing import Any
 
 import numpy as np
 
-from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.artifacts.embedding_set import EmbeddingSet
-from sightwords.data.catalog import open_catalog
-from sightwords.data.config import ImagesConfig
-from sightwords.encoders import open_encoder
-from sightwords.stages.describe.target import Target, Wanted, questions
-from sightwords.stages.embed.plan import BatchRule, prepare_block
-from sightwords.stages.merge.config import MergeConfig
-from sightwords.stages.merge.run import run as merge
+from sightwords.descriptions.config import MergeConfig
+from sightwords.descriptions.merge import merge
+from sightwords.descriptions.questions import Target, Wanted, questions
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.images.config import ImagesConfig
+from sightwords.images.dataset import open_dataset
+from sightwords.text.embedding_set import EmbeddingSet
+from sightwords.text.encoders import open_encoder
+from sightwords.text.plan import BatchRule, prepare_block
 
 WORDS = "a small bird with red wings stands on the long branch beside an old stone wall in front of water".split()  # noqa: SIM905
 IMAGE_BYTES = 110_000
@@ -154,9 +155,9 @@ def images(folder: Path, num_files: int) -> None:
 def listing(folder: Path) -> None:
     """Print the time and the growth of resident memory of listing a folder."""
     before, start_s = resident_bytes(), time.perf_counter()
-    catalog = open_catalog(ImagesConfig(str(folder)), ("train",))
+    dataset = open_dataset(ImagesConfig(str(folder)), ("train",))
     print(time.perf_counter() - start_s, resident_bytes() - before)
-    assert len(catalog.split("train"))
+    assert len(dataset.split("train"))
 
 
 def resident_bytes() -> int:

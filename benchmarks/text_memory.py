@@ -55,7 +55,7 @@ def key_of(number: int) -> str:
 
 def write_set(folder: Path, rows: int, dimension: int) -> None:
     """Write the embedding set; its vectors are one block of normalized rows, again and again."""
-    from sightwords.artifacts.embedding_set import EmbeddingSet
+    from sightwords.text.embedding_set import EmbeddingSet
 
     block = np.random.default_rng(0).standard_normal((min(BLOCK_ROWS, rows), dimension), np.float32)
     block = (block / np.linalg.norm(block, axis=1, keepdims=True)).astype(np.float16)
@@ -82,12 +82,12 @@ def write_peer(file: Path, rows: int, dimension: int) -> None:
     torch.save(torch.full((rows, dimension), 0.5), file)
 
 
-def image_set(folder: Path, count: int) -> Any:
+def split(folder: Path, count: int) -> Any:
     """Return the training images: one file under many keys."""
     from PIL import Image
 
-    from sightwords.data.image_set import ImageSet
-    from sightwords.data.key import Member
+    from sightwords.images.dataset import Split
+    from sightwords.images.member import Member
 
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16), "white").save(buffer, "PNG")
@@ -95,15 +95,15 @@ def image_set(folder: Path, count: int) -> Any:
     if not file.is_file():
         file.write_bytes(buffer.getvalue())
     member = Member(str(file), "image.png")
-    return ImageSet([member] * count, [key_of(number) for number in range(count)], [[0]] * count)
+    return Split([member] * count, [key_of(number) for number in range(count)], [[0]] * count)
 
 
 def text_of(arm: str, folder: Path, images: Any) -> Any:
     """Return what the loader calls for the text of a batch, None without text."""
     import torch
 
-    from sightwords.stages.train.config import AlignConfig
-    from sightwords.stages.train.text_join import TextJoin, TextJoins
+    from sightwords.training.batches import TextJoin, TextJoins
+    from sightwords.training.config import AlignConfig
 
     if arm == "without":
         return None
@@ -117,11 +117,11 @@ def watch(arm: str, folder: Path, options: argparse.Namespace) -> Iterator[dict[
     """Train in this process, without a network, and yield what it holds after each epoch's steps."""
     import pyarrow as pa
 
-    from sightwords.data.augment import InputSize, TrainTransform
-    from sightwords.data.config import AugmentConfig
-    from sightwords.data.loader import TrainOrder, train_loader
+    from sightwords.images.config import AugmentConfig
+    from sightwords.images.loader import TrainOrder, train_loader
+    from sightwords.images.transforms import InputSize, TrainTransform
 
-    images = image_set(folder, options.rows)
+    images = split(folder, options.rows)
     pa.default_memory_pool().release_unused()  # of making the images; else what the text adds would hide in it
     join = text_of(arm, folder, images)
     order = TrainOrder(len(images), min(BATCH_SIZE, len(images)), 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sightwords.changes import changes
+from sightwords.files import changes
 
 
 def test_what_differs_is_named():

@@ -49,7 +49,7 @@ def text_of(name: str, images: Path, out: Path) -> tuple[Path, Path]:
 
 def draw_birds(folder: Path) -> None:
     """Draw 24 species, 24 training and 60 validation images of each."""
-    from sightwords.stages.demo.dataset import write_birds
+    from sightwords.demonstration.dataset import write_birds
 
     write_birds(folder, num_train=24, num_val=60, image_size=64)
 

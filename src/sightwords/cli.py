@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable
@@ -93,7 +92,6 @@ def __getattr__(name: str) -> Callable[..., Result]:
 
     def run(config: Any = None) -> Result:
         stage: Callable[[Any], Result] = getattr(sightwords, function)
-        gc.freeze()  # what was loaded stays: no later search for garbage reads it, nor copies its pages in a fork
         return stage(config or kind())
 
     if needs_options:

@@ -6,9 +6,10 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sightwords.errors import BusyError
 
@@ -116,3 +117,26 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return each option that differs, as `align.weight was 0.3, is 0.5; ...`, empty where none does.
+
+    Options that were not saved are of a later version and leave what was begun as it was.
+
+    Args:
+        before: as they were saved; values may be mappings themselves.
+        now: as they are given.
+    """
+    old, new = _flat(before), _flat(now)
+    return "; ".join(f"{name} was {old[name]!r}, is {new.get(name)!r}" for name in old if new.get(name) != old[name])
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested options by dotted names; an empty mapping stays a value."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        found |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {f"{prefix}{name}": value}
+        )
+    return found

@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sightwords.align import (
-    TargetTransform,
-    class_means,
-    fit_whitening,
-    mix_targets,
-    mix_weights,
-    normalize_targets,
-)
+from sightwords.align import TargetTransform, class_means, fit_whitening, mix_targets, mix_weights, normalize_targets
 from sightwords.errors import ConfigError
 
 NUM_ROWS, DIM = 7, 4

@@ -19,7 +19,7 @@ spec.loader.exec_module(benchmark)
 
 
 def test_texts_have_realistic_lengths_and_a_third_is_repeated():
-    from sightwords.encoders import open_encoder
+    from sightwords.text.encoders import open_encoder
 
     texts = benchmark.make_texts(600)
     assert len(texts) == 600

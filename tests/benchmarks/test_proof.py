@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import sightwords
-from sightwords.backbones import build_backbone
-from sightwords.stages.compare.arms import with_arm
-from sightwords.stages.compare.cells import training
+from sightwords.comparison.arms import with_arm
+from sightwords.comparison.cells import training
+from sightwords.models import build_backbone
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "proof"
 MODELS = sorted((FOLDER / "models").glob("*.yaml"))

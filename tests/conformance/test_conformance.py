@@ -15,12 +15,12 @@ import torch
 import torchvision
 
 from sightwords.align import OBJECTIVES, AlignmentHead
-from sightwords.backbones import Backbone, build_backbone
-from sightwords.data.config import AugmentConfig
-from sightwords.data.loader import ImageBatch
-from sightwords.stages.train.alignment import POOLED, Alignment
-from sightwords.stages.train.batches import BatchMaker, TrainBatch
-from sightwords.stages.train.task import Task, Weighting
+from sightwords.images.config import AugmentConfig
+from sightwords.images.loader import ImageBatch
+from sightwords.models import Backbone, build_backbone
+from sightwords.training.alignment import POOLED, Alignment
+from sightwords.training.batches import BatchMaker, TrainBatch
+from sightwords.training.task import Task, Weighting
 
 NUM_IMAGES, NUM_CLASSES, DIM = 6, 3, 8
 FAMILIES = {

@@ -145,8 +145,8 @@ def test_the_options_named_in_docs_exist():
 
 
 NOT_RUN_HERE = {
-    "sightwords browse": "a server that ends with Ctrl-C: tests/stages/browse/test_page.py runs it",
-    "HF_TOKEN=... sightwords export": "an upload to the hub: tests/stages/export/test_upload.py has a server for it",
+    "sightwords browse": "a server that ends with Ctrl-C: tests/browsing/test_page.py runs it",
+    "HF_TOKEN=... sightwords export": "an upload to the hub: tests/exporting/test_upload.py has a server for it",
     "pip install": "tests/packaging/test_wheel.py installs",
 }
 FILES = {

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightwords.artifacts.description_set import DescriptionSet
-from sightwords.data.key import image_key
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.images.member import image_key
 from support.chat_server import Call, chat, chat_server
 
 NUM_KILLS = int(os.environ.get("SIGHTWORDS_KILLS", "10"))  # 50 take four minutes

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sightwords.artifacts.run_folder import RunFolder
-from sightwords.data.catalog import open_catalog
-from sightwords.data.config import AugmentConfig, ImagesConfig
-from sightwords.stages.train.config import AlignConfig, TrainConfig
+from sightwords.images.config import AugmentConfig, ImagesConfig
+from sightwords.images.dataset import open_dataset
+from sightwords.models.run_folder import RunFolder
+from sightwords.training.config import AlignConfig, TrainConfig
 from support.texts import write_vectors
 from support.trainings import Trainings
 
@@ -25,7 +25,7 @@ NUM_KILLS = 20
 @pytest.fixture
 def config(images, tmp_path) -> TrainConfig:
     """A training with everything that has a state or draws random numbers."""
-    train_set = open_catalog(ImagesConfig(str(images)), show=False).split("train")
+    train_set = open_dataset(ImagesConfig(str(images)), show=False).split("train")
     return TrainConfig(
         str(images),
         out=tmp_path / "whole",

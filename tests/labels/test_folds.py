@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sightwords.labels import folds_of, groups_of
+from sightwords.labels.noise import folds_of, groups_of
 
 
 def test_images_that_share_a_text_are_one_group():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sightwords.labels import LabelNoise
+from sightwords.labels.noise import LabelNoise
 
 
 def labeled(share, num_images=4000, num_classes=6, clarity=3.0, flat=0.4, seed=0):

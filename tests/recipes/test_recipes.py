@@ -11,11 +11,11 @@ import timm
 import torch
 import yaml
 
-from sightwords.artifacts.run_folder import RunFolder
-from sightwords.data.catalog import open_catalog
-from sightwords.data.config import AugmentConfig, ImagesConfig
-from sightwords.stages.train.config import AlignConfig, TrainConfig
-from sightwords.stages.train.run import run
+from sightwords.images.config import AugmentConfig, ImagesConfig
+from sightwords.images.dataset import open_dataset
+from sightwords.models.run_folder import RunFolder
+from sightwords.training.config import AlignConfig, TrainConfig
+from sightwords.training.run import train as run
 from support.texts import write_vectors
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -50,7 +50,7 @@ def test_two_steps_at_small_size(name, images, tmp_path):
         out=tmp_path / "run",
         **{**values, "align": AlignConfig(**values["align"]), "augment": AugmentConfig(**values["augment"])},
     )
-    train_set = open_catalog(ImagesConfig(str(images)), show=False).split("train")
+    train_set = open_dataset(ImagesConfig(str(images)), show=False).split("train")
     config.embeddings = [write_vectors(tmp_path / "E", train_set, per_image=2)]
     for field, value in SMALL[config.model].items():
         setattr(config, field, value)

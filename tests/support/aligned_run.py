@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightwords.artifacts.description_set import DescriberInfo, Description, DescriptionSet, Prompt
-from sightwords.data.key_cache import image_keys
-from sightwords.stages.embed.config import EmbedConfig
-from sightwords.stages.embed.run import run as embed
-from sightwords.stages.train.config import AlignConfig, TrainConfig
-from sightwords.stages.train.run import run as train
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.images.keys import image_keys
+from sightwords.text.config import EmbedConfig
+from sightwords.text.embed import embed
+from sightwords.training.config import AlignConfig, TrainConfig
+from sightwords.training.run import train
 from support.images import write_class_folders
 
 TEXTS = {"disc": "a round red stone", "square": "a green leaf on water", "bar": "a long blue tail"}

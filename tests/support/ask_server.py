@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from sightwords.stages.describe.describers.base import Answer, Decoding, Request
-from sightwords.stages.describe.describers.server.describer import ServerDescriber
+from sightwords.descriptions.describers.base import Answer, Decoding, Request
+from sightwords.descriptions.describers.server.describer import ServerDescriber
 from support.images import draw
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sightwords.artifacts.embedding_set import EmbeddingSet
-from sightwords.data.image_set import ImageSet
+from sightwords.images.dataset import Split
+from sightwords.text.embedding_set import EmbeddingSet
 
 
-def write_vectors(folder: Path, images: ImageSet, dimension: int = 8, leave_out: int = 0, per_image: int = 1) -> Path:
+def write_vectors(folder: Path, images: Split, dimension: int = 8, leave_out: int = 0, per_image: int = 1) -> Path:
     """Write an embedding set in which images of a class have similar vectors; the first `leave_out` have none."""
     random = np.random.default_rng(0)
     centers = random.normal(size=(10, dimension))

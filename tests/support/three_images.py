@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sightwords.artifacts.description import DescriberInfo, Description, Prompt
-from sightwords.artifacts.description_set import DescriptionSet
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+from sightwords.descriptions.store import DescriptionSet
 
 
 def write_three_images(path: Path) -> Path:

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from sightwords.artifacts.run_facts import RunFacts
-from sightwords.artifacts.run_folder import NetworkInfo, RunFolder
-from sightwords.backbones import build_backbone
+from sightwords.models import build_backbone
+from sightwords.models.run_facts import RunFacts
+from sightwords.models.run_folder import NetworkInfo, RunFolder
 
 
 def trained_run(

@@ -9,8 +9,8 @@ from pathlib import Path
 import timm  # noqa: F401
 import torch
 
-from sightwords.stages.train.config import TrainConfig
-from sightwords.stages.train.run import run
+from sightwords.training.config import TrainConfig
+from sightwords.training.run import train as run
 from support.forks import Forks
 from support.ports import free_port
 

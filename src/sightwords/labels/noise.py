@@ -19,8 +19,44 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.optimize import minimize
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
+
+
+def groups_of(owners: np.ndarray, rows: np.ndarray, num_images: int) -> np.ndarray:
+    """Return a number for each image, the same for images that share a text, int64, (N,).
+
+    Images with one text must be judged together: else the text would vouch for itself.
+
+    Args:
+        owners: image of each description, (R,).
+        rows: text of each description, (R,).
+        num_images: N.
+    """
+    texts = rows.astype(np.int64) + num_images
+    size = int(texts.max(initial=num_images)) + 1
+    graph = coo_array((np.ones(len(owners), np.int8), (owners, texts)), shape=(size, size))
+    return np.asarray(connected_components(graph, directed=False)[1][:num_images], np.int64)
+
+
+def folds_of(groups: np.ndarray, labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:
+    """Return the part of each image, int64, (N,): groups stay together, and each class is spread evenly.
+
+    Args:
+        groups: see `groups_of`.
+        labels: classes; a group counts as the class of its first image.
+        num_folds: parts; at most as many as there are groups.
+        seed: of the order within a class.
+    """
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.lexsort((np.random.default_rng(seed).permutation(len(first)), labels[first]))
+    fold = np.empty(len(first), np.int64)
+    fold[order] = np.arange(len(first)) % min(num_folds, len(first))
+    return np.asarray(fold[group])
+
 
 SIGNIFICANT = 10.83  # of chi-squared with one degree of freedom: once in a thousand by chance
 _LEAST_SHARE = 1e-6  # stands for none
@@ -94,3 +130,69 @@ def _sigmoid(x: float) -> float:
 
 def _exp(x: float) -> float:
     return math.exp(min(max(x, -20.0), 20.0))
+
+
+def fit_logistic(
+    vectors_NF: Tensor, labels_N: Tensor, num_classes: int, l2: float, max_steps: int
+) -> tuple[Tensor, Tensor]:
+    """Return weight (K, F) and bias (K,) of the classifier, fitted by L-BFGS.
+
+    Args:
+        vectors_NF: training vectors, shape (N, F), float.
+        labels_N: their classes, 0 to K - 1, shape (N,).
+        num_classes: K.
+        l2: factor of the squared weights, beside the mean cross-entropy.
+        max_steps: most steps of L-BFGS.
+    """
+    weight = vectors_NF.new_zeros(num_classes, vectors_NF.shape[1]).requires_grad_()
+    bias = vectors_NF.new_zeros(num_classes).requires_grad_()
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=max_steps, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(vectors_NF @ weight.T + bias, labels_N) + l2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return weight.detach(), bias.detach()
+
+
+NUM_STEPS = 60
+L2 = 1e-4
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Multinomial logistic regression on vectors that are standardized and given unit length.
+
+    So one penalty suits text vectors and image features alike.
+
+    Attributes:
+        mean: of the known vectors, (D,).
+        std: their standard deviation, (D,).
+        weight: (K, D).
+        bias: (K,).
+    """
+
+    mean: Tensor
+    std: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def fit(cls, known_ND: Tensor, labels_N: Tensor, num_classes: int) -> Probe:
+        """Fit by L-BFGS.
+
+        Args:
+            known_ND: float32.
+            labels_N: their classes, int64.
+            num_classes: K.
+        """
+        mean, std = known_ND.mean(0), known_ND.std(0).clamp(min=1e-6)
+        known = F.normalize((known_ND - mean) / std, dim=1)
+        return cls(mean, std, *fit_logistic(known, labels_N, num_classes, L2, NUM_STEPS))
+
+    def logits(self, others_MD: Tensor) -> Tensor:
+        """Return the logits of each class, (M, K)."""
+        return F.normalize((others_MD - self.mean) / self.std, dim=1) @ self.weight.T + self.bias

@@ -1,0 +1,82 @@
+"""Options of `sightwords browse`."""
+
+from __future__ import annotations
+
+import getpass
+import ipaddress
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+
+from cyclopts import Parameter
+
+from sightwords.errors import ConfigError
+from sightwords.images.config import ImageOptions
+
+TOKEN_VARIABLE = "SIGHTWORDS_BROWSE_TOKEN"
+
+
+@dataclass
+class _Set:
+    # a base of its own: cyclopts takes a field as positional only where no keyword-only field stands before it
+    descriptions: Path
+    """Description set, as `sightwords describe` or `sightwords import` writes it."""
+
+
+@Parameter(name="*")
+@dataclass
+class BrowseConfig(ImageOptions, _Set):
+    """Look at a description set in the browser: search, filter, edit, reject, ask again."""
+
+    _: KW_ONLY
+    images: str | None = None
+    """Folder, CSV or Parquet table, or tar shards that hold the images; without it texts are shown alone."""
+    embeddings: Path | None = None
+    """Embedding set of these descriptions, for searching by meaning."""
+    host: str = "127.0.0.1"
+    """Address to listen at. Any other than this machine's own asks visitors for a token: that of the environment
+    variable SIGHTWORDS_BROWSE_TOKEN, or one that is made and printed once."""
+    port: int = 8080
+    """Port to listen at; 0 takes a free one."""
+    name: str | None = None
+    """Your name as it is stored with what you decide (human:NAME). [default: your user name]"""
+    thumbnail_mb: int = 512
+    """Most room that kept thumbnails may take on the disk, in megabytes."""
+
+    def __post_init__(self) -> None:
+        self.descriptions = Path(self.descriptions)
+        self.embeddings = Path(self.embeddings) if self.embeddings else None
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"--port is {self.port}; it must be from 0 (a free one) to 65535.")
+        if self.thumbnail_mb < 1:
+            raise ConfigError(f"--thumbnail-mb is {self.thumbnail_mb}; it must be at least 1.")
+        if self.name is not None and not self.name.strip():
+            raise ConfigError("--name is empty. Give your name, or leave it out.")
+        if self.has_images:
+            super().__post_init__()
+
+    @property
+    def has_images(self) -> bool:
+        """Whether a source of images is named."""
+        return any(source is not None for source in (self.images, self.train, self.val))
+
+    @property
+    def author(self) -> str:
+        """Who decides, as the set stores it."""
+        return f"human:{(self.name or _user_name()).strip()}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the page."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        return "someone"

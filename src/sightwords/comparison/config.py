@@ -1,0 +1,105 @@
+"""Options of `sightwords compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+import sightwords
+from sightwords.comparison.arms import check_arm
+from sightwords.errors import ConfigError
+from sightwords.images.config import HARDENING
+
+# cyclopts reads the inherited options' types by the names that this module knows
+__all__ = ["AlignConfig", "AugmentConfig", "CompareConfig", "Literal"]
+AlignConfig, AugmentConfig = sightwords.AlignConfig, sightwords.AugmentConfig
+
+DEFAULT_ARMS = ("baseline", "aligned", "class_name", "shuffled")
+
+
+@Parameter(name="*")
+@dataclass
+class CompareConfig(sightwords.TrainingOptions):
+    """Does the text help, by how much, and is it the meaning? Trains arms x models x seeds and says so."""
+
+    _: KW_ONLY
+    out: Path
+    """Folder of everything; the same command goes on there, and further arms, models or seeds are added."""
+    models: Annotated[list[str], Parameter(consume_multiple=True)] = field(default_factory=lambda: ["resnet50"])
+    """Networks, or YAML files of training options that differ for a network (`model: NAME` and the rest): A,B,C"""
+    arms: Annotated[list[str], Parameter(consume_multiple=True)] = field(default_factory=lambda: list(DEFAULT_ARMS))
+    """baseline, aligned, aligned:LOSS, class_name, shuffled, shuffled_within_class, random_vectors, or FILE.yaml."""
+    seeds: int = 3
+    """Trainings of every arm with every network; differing in initial weights, order and augmentation."""
+    train_fraction: Annotated[list[float], Parameter(consume_multiple=True)] = field(default_factory=list)
+    """Also with these shares of the training images."""
+    long_tail: Annotated[list[float], Parameter(consume_multiple=True)] = field(default_factory=list)
+    """Also with classes thinned out until the first has this many times the images of the last."""
+    label_noise: Annotated[list[float], Parameter(consume_multiple=True)] = field(default_factory=list)
+    """Also with these shares of wrong labels."""
+    label_fraction: Annotated[list[float], Parameter(consume_multiple=True)] = field(default_factory=list)
+    """Also with the labels of these shares of the training images alone; what uses fewer images then goes over them
+    more often, so that all trainings take as many steps."""
+    clean: bool = True
+    """Compare with the training set as it is; --no-clean leaves that out."""
+    knn: int = 20
+    """Also classify by this many nearest training images in the pooled features; 0 does not."""
+    probe: bool = True
+    """Also fit a linear classifier to the pooled features."""
+    corruptions: Annotated[bool, Parameter(negative="")] = False
+    """Also measure accuracy under eight corruptions at five severities."""
+    transfer: str | None = None
+    """Also measure a linear classifier of the features on this second data set."""
+    descriptions: Path | None = None
+    """Description set, to show descriptions in the report."""
+    hours: float | None = None
+    """Time that there is: seeds, epochs and networks are planned to fit."""
+    parallel: int = 0
+    """Trainings at once. [default: one for each GPU, or one]"""
+    write_recipe: Path | None = None
+    """YAML file for the training options that follow from the figures, for `sightwords --config`. [default:
+    OUT/recipe.yaml]"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.out = Path(self.out)
+        self.descriptions = Path(self.descriptions) if self.descriptions else None
+        self.write_recipe = Path(self.write_recipe) if self.write_recipe else None
+        self.models, self.arms = _split(self.models), _split(self.arms)
+        for arm in self.arms:
+            check_arm(arm)
+        self._check()
+
+    def _check(self) -> None:
+        if "baseline" not in self.arms:
+            self.arms.insert(0, "baseline")  # every figure is a difference to it
+        if not self.models:
+            raise ConfigError("--models is empty; name at least one network, such as resnet18.")
+        if len(self.arms) > 1 and not self.embeddings:
+            raise ConfigError(f"The arms {', '.join(self.arms[1:])} need text. Name an embedding set: --embeddings E")
+        if self.seeds < 1:
+            raise ConfigError(f"--seeds is {self.seeds}; it must be at least 1.")
+        if self.hours is not None and not self.hours > 0:
+            raise ConfigError(f"--hours is {self.hours}; it must be above 0.")
+        if self.knn < 0 or self.parallel < 0:
+            raise ConfigError("--knn and --parallel must not be negative.")
+        limits = {name: (1, float("inf")) if name == "long_tail" else (0, 1) for name in HARDENING}
+        for name, (low, high) in limits.items():
+            if any(not low < value <= high for value in getattr(self, name)):
+                allowed = f"above {low} and at most {high:g}" if high < float("inf") else f"above {low}"
+                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; each must be {allowed}.")
+        if not (self.clean or any(getattr(self, name) for name in limits)):
+            raise ConfigError(
+                "--no-clean leaves nothing to compare. Add --label-noise, --label-fraction, --train-fraction or "
+                "--long-tail."
+            )
+
+
+def _split(given: str | Sequence[str]) -> list[str]:
+    """Return names that came as a list, or joined by commas; each once."""
+    names = [given] if isinstance(given, str) else list(given)
+    return list(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))

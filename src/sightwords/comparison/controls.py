@@ -1,0 +1,125 @@
+"""The text of the controls: sets of vectors that lack one thing that the descriptions have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+import sightwords
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.images.dataset import Split
+from sightwords.images.seeds import derive_seed, generator
+from sightwords.text.embedding_set import EmbeddingSet
+
+WORDS_ENCODER = "builtin:words"
+
+
+def control_text(arm: str, sources: list[Path], images: Split, class_names: list[str], folder: Path) -> list[Path]:
+    """Make the embedding sets of an arm's text, unless they are there, and return their folders.
+
+    Args:
+        arm: `baseline` (none), a control, or anything else: the sources themselves.
+        sources: embedding sets of the descriptions.
+        images: training images, with the labels that the network is trained with.
+        class_names: readable names, by class index.
+        folder: where the sets go.
+    """
+    if arm == "baseline":
+        return []
+    if arm not in MAKERS:
+        return sources
+    made = []
+    for number, source in enumerate(sources):
+        out = folder / f"{arm}-{number}"
+        if not out.exists():
+            MAKERS[arm](EmbeddingSet(source), images, class_names, out)
+        made.append(out)
+    return made
+
+
+def write_shuffled(source: EmbeddingSet, images: Split, class_names: list[str], out: Path) -> None:
+    """Give every described training image the descriptions of another, drawn from all."""
+    _write_moved(source, images, np.zeros(len(images), np.int64), out)
+
+
+def write_shuffled_within_class(source: EmbeddingSet, images: Split, class_names: list[str], out: Path) -> None:
+    """Give every described training image the descriptions of another one of its (first) class."""
+    _write_moved(source, images, images.first_labels(), out)
+
+
+def write_random(source: EmbeddingSet, images: Split, class_names: list[str], out: Path) -> None:
+    """Replace every distinct text's vector by a random one of unit length."""
+    vectors = generator("random vectors", source.meta["fingerprint"]).standard_normal(source.vectors.shape, np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    table = source.index()
+    mean = vectors[table["row"].to_numpy()].mean(0)
+    EmbeddingSet.write(out, vectors, mean, table, _meta(source, "random_vectors"))
+
+
+def write_class_names(source: EmbeddingSet, images: Split, class_names: list[str], out: Path) -> None:
+    """Embed the names of each training image's classes, by the encoder of the source.
+
+    Counted words have nothing to count in names that share none, so there each class is a word of its own.
+    """
+    if str(source.meta["encoder"]).startswith(WORDS_ENCODER):
+        _write_class_words(source, images, len(class_names), out)
+        return
+    database = out.with_suffix(".db")
+    database.unlink(missing_ok=True)
+    with DescriptionSet(database, create=True) as descriptions:
+        prompt = descriptions.add_prompt(Prompt("class_name", 1, "The label's name as the only text."))
+        describer = descriptions.add_describer(DescriberInfo("class_name", "class_name"))
+        descriptions.add_images((images.key(i), images.member(i).name, "") for i in range(len(images)))
+        descriptions.put(
+            Description(images.key(i), prompt, describer, 0, ", ".join(class_names[c] for c in images.labels(i)))
+            for i in images.distinct_indices().tolist()
+            if len(images.labels(i))
+        )
+    sightwords.embed(sightwords.EmbedConfig(database, encoder=source.meta["encoder"], out=out))
+
+
+def _write_class_words(source: EmbeddingSet, images: Split, num_classes: int, out: Path) -> None:
+    places = [(images.key(i), int(label)) for i in images.distinct_indices().tolist() for label in images.labels(i)]
+    count = len(places)
+    rows = [row for _, row in places]
+    columns = {"key": [key for key, _ in places], "row": rows, "sample": [0] * count}
+    names = {"prompt": ["class_name"] * count, "describer": ["class_name"] * count}
+    vectors = np.eye(num_classes, dtype=np.float32)
+    EmbeddingSet.write(out, vectors, vectors[rows].mean(0), {**columns, **names}, _meta(source, "class_name"))
+
+
+MAKERS: dict[str, Callable[[EmbeddingSet, Split, list[str], Path], None]] = {
+    "class_name": write_class_names,
+    "shuffled": write_shuffled,
+    "shuffled_within_class": write_shuffled_within_class,
+    "random_vectors": write_random,
+}
+
+
+def _write_moved(source: EmbeddingSet, images: Split, groups: np.ndarray, out: Path) -> None:
+    """Write the source with the texts of training images moved on within each group, one place along a random circle.
+
+    So no image keeps its own text, as it may under a random permutation, unless it is alone in its group.
+    """
+    table = source.index()
+    described = set(table["key"].to_pylist())
+    keys = images.keys()
+    members: dict[int, list[str]] = {}
+    for index in images.distinct_indices().tolist():
+        if keys[index] in described:
+            members.setdefault(int(groups[index]), []).append(keys[index])
+    receiver: dict[str, str] = {}
+    for group, own in members.items():
+        circle = sorted(own, key=lambda key: derive_seed("shuffled", group, key))
+        receiver.update(zip(circle, circle[1:] + circle[:1], strict=True))
+    moved = pa.array([receiver.get(key, key) for key in table["key"].to_pylist()], pa.string())
+    table = table.set_column(table.schema.get_field_index("key"), table.schema.field("key"), moved)
+    EmbeddingSet.write(out, np.asarray(source.vectors), source.mean, table, _meta(source, out.name))
+
+
+def _meta(source: EmbeddingSet, control: str) -> dict[str, object]:
+    return {**source.meta, "control": control}

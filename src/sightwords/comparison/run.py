@@ -1,0 +1,171 @@
+"""`sightwords compare`: does the text help, by how much, and is it the meaning?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import sightwords
+from sightwords.comparison.advice import Advice, advise, recipe_path, write_recipe
+from sightwords.comparison.analysis import Analysis, analyze
+from sightwords.comparison.cells import check_models, conditions_of, jobs_of, model_name, training
+from sightwords.comparison.config import CompareConfig
+from sightwords.comparison.plan import Cost, Plan, fit
+from sightwords.comparison.record import Cell, read_record
+from sightwords.comparison.report.figures import check_installed
+from sightwords.comparison.report.page import write_report, write_tables
+from sightwords.comparison.report.story import tell
+from sightwords.comparison.schedule import Job, devices, do_all
+from sightwords.errors import ConfigError
+from sightwords.files import changes, lock, write_text
+from sightwords.images.config import HARDENING
+from sightwords.images.dataset import Dataset, open_dataset
+from sightwords.progress import duration, stopwatch
+from sightwords.text.embedding_set import EmbeddingSet
+
+TRIAL_STEPS = 12
+
+# what may differ when a comparison goes on: further arms, networks, seeds and conditions are added to what is there
+FREE = {"out", "models", "arms", "seeds", "clean", "hours", "parallel", "write_recipe", *HARDENING}
+FREE |= {"descriptions", "workers", "device", "images", "train", "val", "embeddings"}
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """What a comparison found.
+
+    Attributes:
+        out: its folder.
+        report: the page.
+        analysis: every figure.
+        advice: what follows from them.
+        notes: what was planned and left out.
+        recipe: file of the recommended options.
+        seconds: duration of this call.
+    """
+
+    out: Path
+    report: Path
+    analysis: Analysis
+    advice: Advice
+    notes: list[str]
+    recipe: Path
+    seconds: float
+
+    def summary(self) -> str:
+        """Return table, verdict and advice."""
+        lines = [self.analysis.table(), "", *self.analysis.verdicts, "", self.advice.text, *self.notes]
+        lines.append(f"Wrote {self.recipe}.")
+        return "\n".join([*lines, f"Took {duration(self.seconds)}; wrote {self.out}. Look at {self.report}"])
+
+    @property
+    def next_command(self) -> str:
+        """What to run next."""
+        return self.advice.command
+
+
+def compare(config: CompareConfig) -> CompareResult:
+    """Train every arm with every network and seed, measure, and say what the figures show.
+
+    Raises:
+        ConfigError: an option does not fit, or --out holds a comparison with other options.
+        DataError: the images cannot be used.
+        MissingExtraError: the report's pictures cannot be drawn.
+        SightwordsError: trainings failed; the others are kept.
+    """
+    check_installed()
+    with stopwatch() as seconds, _only_one(config.out):
+        dataset = open_dataset(config)
+        _claim(config, dataset)
+        check_models(config, dataset)
+        places = devices(config.device, config.parallel)
+        plan = _plan(config, dataset, len(places))
+        jobs = jobs_of(config, plan, dataset)
+        do_all(list(jobs.values()), places)
+        records = [read_record(cell, config.out) for cell in jobs]
+        analysis = analyze(records)
+        advice = advise(analysis, config, _finished(jobs))
+        recipe = write_recipe(recipe_path(config), advice)
+        data = tell(config, dataset, analysis, advice, plan.notes)
+        report = write_report(config.out, data)
+        write_tables(config.out, data)
+    return CompareResult(config.out, report, analysis, advice, plan.notes, recipe, seconds[0])
+
+
+@contextmanager
+def _only_one(out: Path) -> Iterator[None]:
+    with lock(str(out.resolve()), f"Another comparison is at work in {out}. Wait for it, or name another --out."):
+        yield
+
+
+def _finished(jobs: dict[Cell, Job]) -> dict[tuple[str, str], sightwords.TrainConfig]:
+    """Return the options by network and arm, of the first seed and condition."""
+    options: dict[tuple[str, str], sightwords.TrainConfig] = {}
+    for cell, job in jobs.items():
+        options.setdefault((cell.model, cell.arm), job.train)
+    return options
+
+
+def _claim(config: CompareConfig, dataset: Dataset) -> None:
+    """Mark the folder with what all its trainings share, or check that it is the same.
+
+    Images and vectors count by their content, wherever they lie.
+    """
+    path = config.out / "comparison.json"
+    shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in FREE}
+    values = json.loads(json.dumps(shared, default=_plain))
+    for name in ("train", "val"):
+        values[f"{name} images"] = hashlib.sha256("\n".join(dataset.split(name).keys()).encode()).hexdigest()
+    metas = [EmbeddingSet(folder).meta for folder in config.embeddings]
+    values["embedding sets"] = [[meta["encoder"], meta["fingerprint"]] for meta in metas]
+    if not path.exists():
+        if config.out.exists() and any(config.out.iterdir()):
+            raise ConfigError(f"{config.out} holds something that is no comparison. Name another --out.")
+        write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if changed := changes(before, values):
+        raise ConfigError(
+            f"{config.out} was begun otherwise: {changed}. Give the same options and images, or name another --out."
+        )
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)
+
+
+def _plan(config: CompareConfig, dataset: Dataset, num_processes: int) -> Plan:
+    """Return what is trained: all that was asked for, or what fits into --hours."""
+    wanted = Plan(config.models, config.seeds, config.epochs, [])
+    if config.hours is None:
+        return wanted
+    path = config.out / "plan.json"
+    if path.exists():  # the time was planned when the comparison began
+        return Plan.load(path)
+    costs = {
+        model: _cost(config, model, len(dataset.split("train")), len(dataset.split("val"))) for model in config.models
+    }
+    num_cells = len(config.arms) * sum(condition.share for condition in conditions_of(config))
+    plan = fit(wanted, costs, num_cells, num_processes, 3600 * config.hours)
+    plan.save(path)
+    print("\n".join(plan.notes))
+    return plan
+
+
+def _cost(config: CompareConfig, model: str, num_train: int, num_val: int) -> Cost:
+    """Measure what a network takes, by a short training of it."""
+    trial = training(config, model)
+    limit = min(num_train, TRIAL_STEPS * trial.batch_size)
+    folder = config.out / "trials" / model_name(model)
+    with stopwatch() as seconds:
+        result = sightwords.train(
+            replace(trial, epochs=1, limit=limit, out=folder, train_fraction=1.0, eval_every=1, warmup_epochs=0.0)
+        )
+    rate = result.metrics["images_per_second"]
+    measuring_s = max(0.0, seconds[0] - limit / rate) * num_val / max(1, min(limit, num_val))
+    return Cost(num_train / rate, measuring_s)

@@ -1,0 +1,322 @@
+"""Take over descriptions that exist already into a description set."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sightwords.descriptions.config import ImportConfig
+from sightwords.descriptions.import_readers import LIST_SUFFIXES, Row, Rows, read_published, read_table
+from sightwords.descriptions.schema import Description
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.errors import DataError
+from sightwords.images.dataset import Dataset, Problem, open_dataset
+from sightwords.images.readers.listing import SPLIT_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that descriptions may belong to.
+
+    Attributes:
+        key: its key.
+        name: its name as the dataset shows it.
+        file: path of its file; empty where it lies inside a table or shard.
+        split: `train` or `val`.
+        class_name: readable names of its classes.
+    """
+
+    key: str
+    name: str
+    file: str
+    split: str
+    class_name: str
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The join of a source's rows to images.
+
+    Attributes:
+        way: how they were joined, in words.
+        keys: key of each row's image, None where there is none.
+    """
+
+    way: str
+    keys: list[str | None]
+
+
+def match_images(references: Sequence[str], images: Sequence[Image], bases: Sequence[Path]) -> Matching:
+    """Join the rows of a source to images.
+
+    Args:
+        references: the image of each row as the source names it.
+        images: all images.
+        bases: folders that relative paths may start from.
+
+    Raises:
+        DataError: no row fits any image, or a name fits several.
+    """
+    ways: tuple[tuple[str, Callable[[], list[str | None]]], ...] = (
+        ("key", lambda: _by_key(references, images)),
+        ("path", lambda: _by_path(references, images, bases)),
+        ("the end of the path", lambda: _by_tail(references, images)),
+        ("file name", lambda: _by_name(references, images)),
+    )
+    for way, find in ways:
+        keys = find()
+        if any(key is not None for key in keys):
+            return Matching(way, keys)
+    row = next((reference for reference in references if reference), "(no row names an image)")
+    raise DataError(
+        f"No description fits an image. The source names, for example, {row!r}; the images are, for example, "
+        f"{images[0].name!r} with the key {images[0].key}. Give keys, paths below the images' folder or file names, "
+        "or name another column with --source-column."
+    )
+
+
+class _Lookup:
+    """Name -> image; a name that several different images bear is an error once it is asked for."""
+
+    def __init__(self) -> None:
+        self._images: dict[str, Image] = {}
+        self._others: dict[str, Image] = {}
+
+    def add(self, name: str, image: Image) -> None:
+        first = self._images.setdefault(name, image)
+        if first.key != image.key:
+            self._others[name] = image
+
+    def find(self, name: str) -> Image | None:
+        if name in self._others:
+            first, other = self._images[name], self._others[name]
+            raise DataError(
+                f"{name!r} is ambiguous: it fits the images {first.name} ({first.split}) and {other.name} "
+                f"({other.split}). Give keys or whole paths in the source, or take one split with --split."
+            )
+        return self._images.get(name)
+
+
+def _by_key(references: Sequence[str], images: Sequence[Image]) -> list[str | None]:
+    known = {image.key for image in images}
+    lower = (reference.lower() for reference in references)
+    return [reference if reference in known else None for reference in lower]
+
+
+def _by_path(references: Sequence[str], images: Sequence[Image], bases: Sequence[Path]) -> list[str | None]:
+    files, names = _Lookup(), _Lookup()
+    for image in images:
+        names.add(_plain(_own_path(image.name)), image)
+        names.add(_plain(image.name), image)
+        if image.file:
+            files.add(_plain(os.path.abspath(image.file)), image)  # noqa: PTH100 (a million times)
+    starts = [os.path.abspath(base) for base in bases]  # noqa: PTH100
+
+    def find(reference: str) -> str | None:
+        path = _plain(reference)
+        whole = [path] if path.startswith("/") else [_plain(f"{start}/{path}") for start in starts]
+        # a file that stands where the path says goes before a name that may occur in two folders
+        image = next(filter(None, map(files.find, whole)), None) or names.find(path)
+        return image.key if image else None
+
+    return [find(reference) if reference else None for reference in references]
+
+
+def _by_tail(references: Sequence[str], images: Sequence[Image]) -> list[str | None]:
+    """Join paths of another machine: without some of their first folders they are an image's name, folders and all."""
+    names = _Lookup()
+    for image in images:
+        path = _plain(_own_path(image.name))
+        if "/" in path:
+            names.add(path, image)
+
+    def find(reference: str) -> str | None:
+        head, path = "", _plain(reference)
+        while "/" in path:
+            image = names.find(path)
+            if image:
+                return None if _of_other_split(head, image) else image.key
+            folder, _, path = path.partition("/")
+            head = f"{head}/{folder}"
+        return None
+
+    return [find(reference) for reference in references]
+
+
+def _by_name(references: Sequence[str], images: Sequence[Image]) -> list[str | None]:
+    names = _Lookup()
+    for image in images:
+        names.add(_plain(_own_path(image.name)).rpartition("/")[2], image)
+
+    def find(reference: str) -> str | None:
+        head, _, name = _plain(reference).rpartition("/")
+        image = names.find(name)
+        return None if image is None or _of_other_split(head, image) else image.key
+
+    return [find(reference) if reference else None for reference in references]
+
+
+def _plain(path: str) -> str:
+    """Return a path in one spelling: `/` between folders, no `.` or `..`, composed characters (macOS splits them)."""
+    return os.path.normpath(unicodedata.normalize("NFC", path.replace("\\", "/")))
+
+
+def _own_path(name: str) -> str:
+    """Return the path that a Parquet table keeps beside an image's bytes, or the name itself."""
+    inside = re.search(r"\[\d+\] \((.+)\)$", name)
+    return inside.group(1) if inside else name
+
+
+def _of_other_split(folders: str, image: Image) -> bool:
+    """Return whether folders name the split that the image is not in; test counts as val."""
+    named = {SPLIT_NAMES[part] == "train" for part in folders.lower().split("/") if part in SPLIT_NAMES}
+    return bool(named) and (image.split == "train") not in named
+
+
+NUM_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What an import took over, and what it left out.
+
+    Attributes:
+        out: the description set.
+        way: how rows were joined to images, in words.
+        num_matched: rows that belong to an image and were stored.
+        num_described: images that they belong to.
+        num_empty: rows left out because their text is empty.
+        num_unmatched: rows left out because they belong to no image.
+        unmatched: some of these rows' images as the source names them.
+        num_undescribed: images without a description from this source.
+        undescribed: some of these images' names.
+        problems: images that cannot be read.
+    """
+
+    out: Path
+    way: str
+    num_matched: int
+    num_described: int
+    num_empty: int
+    num_unmatched: int
+    unmatched: list[str]
+    num_undescribed: int
+    undescribed: list[str]
+    problems: list[Problem]
+
+    @property
+    def next_command(self) -> str:
+        """The command to run next."""
+        folder = self.out.with_name(f"{self.out.stem}-embeddings")
+        return shlex.join(["sightwords", "embed", str(self.out), "--encoder", "builtin:minilm", "--out", str(folder)])
+
+    def summary(self) -> str:
+        """Return what was taken over and left out, as lines of text."""
+        counts = f"{self.num_matched} descriptions of {self.num_described} images"
+        lines = [f"Wrote {counts}, joined by {self.way}, to {self.out}"]
+        if self.num_unmatched:
+            lines.append(f"  rows without an image: {self.num_unmatched}, e.g. {', '.join(self.unmatched)}")
+        if self.num_undescribed:
+            lines.append(f"  images without a description: {self.num_undescribed}, e.g. {', '.join(self.undescribed)}")
+        if self.num_empty:
+            lines.append(f"  rows with an empty text: {self.num_empty}")
+        if self.problems:
+            first = self.problems[0]
+            lines.append(f"  unreadable images: {len(self.problems)}, e.g. {first.name} ({first.reason})")
+        return "\n".join(lines)
+
+
+def import_descriptions(config: ImportConfig) -> ImportResult:
+    """Join the descriptions of `config.source` to images and store them in one transaction.
+
+    A second import of the same source replaces its rows by equal ones.
+
+    Raises:
+        DataError: the source or the images cannot be used, or no row fits an image.
+        ArtifactError: a published list does not fit the folder, or `config.out` is no description set.
+    """
+    source = read_published(config) if config.source.suffix.lower() in LIST_SUFFIXES else read_table(config)
+    if not source.rows:
+        raise DataError(f"{config.source} has no description ({source.num_empty} rows have an empty text).")
+    dataset = open_dataset(config, ("train", "val") if config.split == "all" else (config.split,))
+    images = list(_images(dataset))
+    bases = [Path(config.images)] if config.images else []
+    references = [row.reference for row in source.rows]
+    matching = match_images(references, images, [*bases, config.source.parent, Path()])
+    samples = _samples(config.source, source.rows, matching.keys)
+    _store(config.out, source, matching.keys, samples, images)
+    return _result(config.out, source, matching, images, dataset.problems)
+
+
+def _images(dataset: Dataset) -> Iterator[Image]:
+    for split, members in dataset.splits.items():
+        for index in range(len(members)):
+            member = members.member(index)
+            classes = ", ".join(dataset.class_names[label] for label in members.labels(index))
+            yield Image(members.key(index), member.name, member.file if member.size < 0 else "", split, classes)
+
+
+def _samples(source: Path, rows: Sequence[Row], keys: Sequence[str | None]) -> list[int]:
+    """Return the sample number of each row: its own, or its position among the rows of its image."""
+    counts: dict[tuple[str | None, int, int], int] = {}
+    taken: dict[tuple[str | None, int, int, int], str] = {}
+    samples: list[int] = []
+    for row, key in zip(rows, keys, strict=True):
+        group = (key, row.prompt, row.describer)
+        if row.sample is None:
+            counts[group] = counts.get(group, -1) + 1
+        elif key is not None and taken.setdefault((*group, row.sample), row.text) != row.text:
+            raise DataError(
+                f"{source} has two texts for sample {row.sample} of the image {key} by the same prompt and describer. "
+                "Remove one of them, or number them apart."
+            )
+        samples.append(counts[group] if row.sample is None else row.sample)
+    return samples
+
+
+def _store(
+    out: Path, source: Rows, keys: Sequence[str | None], samples: Sequence[int], images: Sequence[Image]
+) -> None:
+    matched, now = set(keys), time.time()
+    places = enumerate(zip(keys, samples, strict=True))
+    # by key, so that SQLite's index grows at its end and not all over
+    order = sorted((key, sample, place) for place, (key, sample) in places if key is not None)
+    with DescriptionSet(out, create=True) as store:
+        prompts = [store.add_prompt(prompt) for prompt in source.prompts]
+        describers = [store.add_describer(describer) for describer in source.describers]
+        store.add_images((image.key, image.name, image.class_name) for image in images if image.key in matched)
+        # one transaction for all rows: a kill leaves the descriptions as they were
+        found = ((key, sample, source.rows[place]) for key, sample, place in order)
+        store.put(
+            Description(
+                key, prompts[row.prompt], describers[row.describer], sample, row.text, row.status, row.reason,
+                row.num_prompt_tokens, row.num_text_tokens, row.seconds, row.created_at or now,
+            )
+            for key, sample, row in found
+        )  # fmt: skip
+
+
+def _result(
+    out: Path, source: Rows, matching: Matching, images: Sequence[Image], problems: Sequence[Problem]
+) -> ImportResult:
+    described = {key for key in matching.keys if key is not None}
+    unmatched = [row.reference for row, key in zip(source.rows, matching.keys, strict=True) if key is None]
+    undescribed = [image.name for image in images if image.key not in described]
+    return ImportResult(
+        out=out,
+        way=matching.way,
+        num_matched=len(source.rows) - len(unmatched),
+        num_described=len(described),
+        num_empty=source.num_empty,
+        num_unmatched=len(unmatched),
+        unmatched=[repr(reference) for reference in dict.fromkeys(unmatched)][:NUM_EXAMPLES],
+        num_undescribed=len(undescribed),
+        undescribed=undescribed[:NUM_EXAMPLES],
+        problems=list(problems),
+    )

@@ -1,0 +1,412 @@
+"""The description set: one SQLite file in which every answer is committed as it arrives."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sightwords.descriptions.schema import (
+    SCHEMA_VERSION,
+    DescriberInfo,
+    Description,
+    Prompt,
+    Review,
+    Selected,
+    Status,
+    open_schema,
+)
+from sightwords.errors import ArtifactError, ConfigError, DamagedSetError, UnknownNameError
+
+__all__ = ["SCHEMA_VERSION", "DescriberInfo", "Description", "DescriptionSet", "Prompt", "Review", "Selected", "Status"]
+
+# Keys come in any order, so that each row changes another page of the index: with SQLite's own 2 MB these pages were
+# written again and again, and a million rows took 14 times as long as a tenth of them.
+_CACHE_KIB = 65_536
+
+_FIELDS = [f.name for f in fields(Description)]
+_COLUMNS, _ROW, _MARKS = ", ".join(_FIELDS), attrgetter(*_FIELDS), ", ".join("?" for _ in _FIELDS)
+_PLACE = "prompt = ? AND describer = ? AND key IN ({marks})"
+_FILE_TROUBLE = ("malformed", "not a database", "locked", "full", "disk I/O", "unable to open")
+_SELECTED = ", ".join(f.name for f in fields(Selected))
+_REVIEW = ", ".join(f.name for f in fields(Review))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one question took.
+
+    Attributes:
+        num_prompt_tokens: tokens sent, where known.
+        num_text_tokens: tokens answered, where known.
+        seconds: time of the request, where known.
+        created_at: when the answer was stored, seconds since 1970.
+    """
+
+    num_prompt_tokens: int | None
+    num_text_tokens: int | None
+    seconds: float | None
+    created_at: float
+
+
+class DescriptionSet:
+    """A description set on disk; use it in a `with` block.
+
+    Args:
+        path: the SQLite file.
+        create: make it where there is none.
+
+    Raises:
+        ArtifactError: there is no file, it is no description set, it is damaged, or the disk is full.
+    """
+
+    def __init__(self, path: Path, create: bool = False) -> None:
+        self.path = Path(path)
+        exists = self.path.exists() and self.path.stat().st_size > 0
+        if not exists and not create:
+            raise ArtifactError(f"There is no description set at {path}. Make one with: sightwords describe IMAGES")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._told():
+            self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+            try:
+                open_schema(self._connection, self.path)
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("PRAGMA synchronous=NORMAL")
+                self._connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def __enter__(self) -> DescriptionSet:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._connection.close()
+
+    def add_prompt(self, prompt: Prompt) -> int:
+        """Return the row id of a prompt, adding it where it is new."""
+        return self._add("prompts", "name, version, template, per_class, confusions", prompt.row())
+
+    def add_describer(self, info: DescriberInfo) -> int:
+        """Return the row id of a describer with these parameters, adding it where it is new."""
+        return self._add("describers", "identifier, model, revision, parameters", info.row())
+
+    def add_images(self, images: Iterable[tuple[str, str, str]]) -> None:
+        """Remember (key, name, class name) for people to read; texts are joined by key alone."""
+        statement = (
+            "INSERT INTO images VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET name = excluded.name, class_name = "
+            "excluded.class_name WHERE (name, class_name) != (excluded.name, excluded.class_name)"
+        )
+        with self._transaction():
+            self._connection.executemany(statement, images)
+
+    def put(self, descriptions: Iterable[Description]) -> None:
+        """Store answers in one committed transaction; one of the same key, prompt, describer, sample and attempt goes.
+
+        Raises:
+            ArtifactError: the disk is full, or the file is damaged; what was stored before is kept.
+        """
+        statement = f"INSERT OR REPLACE INTO descriptions ({_COLUMNS}) VALUES ({_MARKS})"
+        if isinstance(descriptions, list) and len(descriptions) == 1:
+            with self._told():  # one statement is a transaction of its own, and takes half the time
+                self._connection.execute(statement, _ROW(descriptions[0]))
+            return
+        with self._transaction():
+            self._connection.executemany(statement, map(_ROW, descriptions))
+
+    def attempts(self, prompt: int, describer: int, keys: Sequence[str]) -> list[tuple[str, int, int, str, str, float]]:
+        """Return (key, sample, attempt, status, reason, created_at) of every attempt at these images, in order.
+
+        Args:
+            prompt: row id of the prompt.
+            describer: row id of the describer.
+            keys: keys of at most a few thousand images.
+        """
+        columns = "key, sample, attempt, status, reason, created_at"
+        query = f"SELECT {columns} FROM descriptions WHERE {_PLACE} ORDER BY key, sample, attempt"
+        return self._all(query.format(marks=", ".join("?" * len(keys))), (prompt, describer, *keys))
+
+    def descriptions(self, status: Status | None = "ok") -> Iterator[Description]:
+        """Yield what counts, in the order of (key, prompt, describer, sample); None: of every status.
+
+        That is the last attempt, as people have judged it: of an edited one the text is theirs, and `raw_text` what the
+        describer answered.
+        """
+        condition, values = ("WHERE status = ?", (status,)) if status else ("", ())
+        order = "ORDER BY key, prompt, describer, sample"
+        with self._told():
+            for row in self._connection.execute(f"SELECT {_COLUMNS} FROM current {condition} {order}", values):
+                yield Description(*row)
+
+    def rows(self, prompt: int, describer: int, keys: Sequence[str]) -> Iterator[Description]:
+        """Yield every attempt at these images, in the order of (key, sample, attempt); at most a few thousand keys."""
+        query = f"SELECT {_COLUMNS} FROM descriptions WHERE {_PLACE} ORDER BY key, sample, attempt"
+        for row in self._all(query.format(marks=", ".join("?" * len(keys))), (prompt, describer, *keys)):
+            yield Description(*row)
+
+    def current(self, key: str) -> list[Description]:
+        """Return what counts of one image, of every status, in the order of (prompt, describer, sample)."""
+        query = f"SELECT {_COLUMNS} FROM current WHERE key = ? ORDER BY prompt, describer, sample"
+        return [Description(*row) for row in self._all(query, (key,))]
+
+    def attempts_at(self, key: str) -> list[Description]:
+        """Return every answer that came for one image, whatever became of it, the oldest first."""
+        query = f"SELECT {_COLUMNS} FROM descriptions WHERE key = ? ORDER BY created_at, attempt"
+        return [Description(*row) for row in self._all(query, (key,))]
+
+    def add_reviews(self, reviews: Iterable[Review]) -> None:
+        """Store what people decided about descriptions; no answer and no earlier decision is changed."""
+        marks = ", ".join("?" for _ in fields(Review))
+        with self._transaction():
+            rows = (attrgetter(*_REVIEW.split(", "))(review) for review in reviews)
+            self._connection.executemany(f"INSERT INTO reviews ({_REVIEW}) VALUES ({marks})", rows)
+
+    def reviews(self, key: str) -> list[Review]:
+        """Return what people decided about the descriptions of one image, the oldest first."""
+        query = f"SELECT {_REVIEW} FROM reviews WHERE key = ? ORDER BY created_at, id"
+        return [Review(*row) for row in self._all(query, (key,))]
+
+    def last_reviews(self, prompt: int, describer: int) -> dict[tuple[str, int], Review]:
+        """Return the last decision about each (key, sample) that people decided about."""
+        query = f"SELECT {_REVIEW} FROM reviews WHERE prompt = ? AND describer = ? ORDER BY created_at, id"
+        found = (Review(*row) for row in self._all(query, (prompt, describer)))
+        return {(review.key, review.sample): review for review in found}
+
+    def select(self, where: str | None = None, prompts: Sequence[str] = ()) -> Iterator[Selected]:
+        """Yield the usable descriptions that an SQL condition holds for, in the order of (key, prompt, describer, ...).
+
+        Args:
+            where: SQLite expression over the columns of the view `usable`, such as
+                `prompt = 'class' and agreement > 0.2`; it can only read.
+            prompts: names of the prompts to take; none takes all.
+
+        Raises:
+            ConfigError: the expression is wrong, or would do more than read.
+            UnknownNameError: the set has no prompt of such a name.
+        """
+        known = {prompt.name for prompt in self.prompts().values()}
+        for name in prompts:
+            if name not in known:
+                raise UnknownNameError("prompt", name, known, "These are the prompts of the set.")
+        names = f"prompt IN ({', '.join('?' * len(prompts))})" if prompts else "1"
+        query = f"SELECT {_SELECTED} FROM usable WHERE {names} AND ({where or '1'}\n)"
+        with self._told(), self._condition_told(where):
+            cursor = self._read_only(f"{query} ORDER BY key, prompt_id, describer_id, sample", prompts)
+            for row in cursor:
+                yield Selected(*row)
+
+    def prompts(self) -> dict[int, Prompt]:
+        """Return all prompts by row id."""
+        rows = self._all("SELECT id, name, version, template, per_class, confusions FROM prompts")
+        return {row[0]: Prompt.from_row(*row[1:]) for row in rows}
+
+    def describers(self) -> dict[int, DescriberInfo]:
+        """Return all describers by row id."""
+        rows = self._all("SELECT id, identifier, model, revision, parameters FROM describers")
+        return {row[0]: DescriberInfo.from_row(*row[1:]) for row in rows}
+
+    def images(self) -> dict[str, tuple[str, str]]:
+        """Return key -> (name, class name) as last seen."""
+        return {row[0]: (row[1], row[2]) for row in self._all("SELECT key, name, class_name FROM images")}
+
+    def image(self, key: str) -> tuple[str, str] | None:
+        """Return (name, class name) of one image as last seen, None where it is not known."""
+        found = self._all("SELECT name, class_name FROM images WHERE key = ?", (key,))
+        return found[0] if found else None
+
+    def counts(self, prompt: int | None = None, describer: int | None = None, since: float = 0.0) -> dict[str, int]:
+        """Return the number of descriptions of each status that occurs.
+
+        Args:
+            prompt: row id of the only prompt to count; None counts all.
+            describer: row id of the only describer to count; None counts all.
+            since: count only what was stored at this time or later, seconds since 1970.
+        """
+        condition, values = _only(prompt, describer)
+        query = f"SELECT status, count(*) FROM current WHERE {condition} AND created_at >= ? GROUP BY status"
+        return dict(self._all(query, (*values, since)))
+
+    def reasons(self, prompt: int | None = None, describer: int | None = None) -> list[tuple[str, str, int, str, str]]:
+        """Return (status, reason, count, name of one image, its text) of attempts with a reason, most frequent first.
+
+        Rejected attempts count even where a later one was good.
+        """
+        condition, values = _only(prompt, describer)
+        query = (
+            "SELECT status, reason, count(*) AS n, coalesce(name, min(key)), text FROM descriptions LEFT JOIN images "
+            f"USING (key) WHERE reason != '' AND {condition} GROUP BY status, reason "
+            "ORDER BY status = 'ok', n DESC, reason"
+        )
+        return self._all(query, values)
+
+    def usage(self, prompt: int, describer: int) -> Iterator[Usage]:
+        """Yield what each question took, every attempt counted; one about a class counts once for all its images."""
+        query = (
+            "SELECT num_prompt_tokens, num_text_tokens, seconds, created_at FROM descriptions LEFT JOIN images "
+            "USING (key) WHERE prompt = ? AND describer = ? AND reason NOT LIKE 'unreadable image%'"
+        )
+        if self.prompts()[prompt].per_class:
+            query += " GROUP BY class_name, sample, attempt"
+        with self._told():
+            for row in self._connection.execute(query, (prompt, describer)):
+                yield Usage(*row)
+
+    def reject_same(self, prompt: int, describer: int, limit: int) -> int:
+        """Reject the texts that more than `limit` images of several classes share; return how many rows that were.
+
+        Images of one class alone may share a text, since they may well look alike.
+        """
+        shared = (
+            "SELECT text FROM descriptions JOIN images USING (key) WHERE prompt = ?1 AND describer = ?2 AND "
+            "status = 'ok' GROUP BY text HAVING count(DISTINCT key) > ?3 AND "
+            "(count(DISTINCT class_name) > 1 OR max(class_name) = '')"
+        )
+        update = (
+            "UPDATE descriptions SET status = 'rejected', reason = ?4 WHERE prompt = ?1 AND describer = ?2 AND "
+            f"status = 'ok' AND text IN ({shared})"
+        )
+        with self._transaction():
+            reason = f"the same text for more than {limit} images"
+            return self._connection.execute(update, (prompt, describer, limit, reason)).rowcount
+
+    @property
+    def agreement_model(self) -> str:
+        """The model that made the agreement scores, empty where there are none."""
+        found = self._all("SELECT value FROM meta WHERE name = 'agreement_model'")
+        return str(found[0][0]) if found else ""
+
+    def begin_agreements(self, model: str) -> None:
+        """Remember the model that scores; scores of another one are removed, since they cannot be compared."""
+        if self.agreement_model == model:
+            return
+        with self._transaction():
+            self._connection.execute("UPDATE descriptions SET agreement = NULL WHERE agreement IS NOT NULL")
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('agreement_model', ?)", (model,))
+
+    def set_agreements(self, scores: Iterable[tuple[float, Description]]) -> None:
+        """Store how well image and text agree, for descriptions that are there."""
+        statement = (
+            "UPDATE descriptions SET agreement = ? WHERE (key, prompt, describer, sample, attempt) = (?, ?, ?, ?, ?)"
+        )
+        with self._transaction():
+            rows = ((score, d.key, d.prompt, d.describer, d.sample, d.attempt) for score, d in scores)
+            self._connection.executemany(statement, rows)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of all usable texts and what they belong to; times and failures do not count."""
+        digest = hashlib.sha256()
+        prompts, describers = self.prompts(), self.describers()
+        for row in self.descriptions("ok"):
+            parts = (row.key, prompts[row.prompt].row(), describers[row.describer].row(), row.sample, row.text)
+            digest.update(repr(parts).encode())
+        return digest.hexdigest()
+
+    @contextmanager
+    def attached(self, source: Path) -> Generator[sqlite3.Connection]:
+        """Yield a connection that sees another set as the schema `there`, in one transaction."""
+        with self._told():
+            self._connection.execute("ATTACH DATABASE ? AS there", (str(source),))
+            try:
+                with self._transaction():
+                    yield self._connection
+            finally:
+                self._connection.execute("DETACH DATABASE there")
+
+    def check(self) -> None:
+        """Read the whole file.
+
+        Raises:
+            DamagedSetError: it is damaged.
+        """
+        found = self._all("PRAGMA quick_check(1)")[0][0]
+        if found != "ok":
+            raise self._damaged(str(found))
+
+    def _add(self, table: str, names: str, row: tuple[object, ...]) -> int:
+        marks = ", ".join("?" for _ in row)
+        with self._told():
+            found = self._connection.execute(f"SELECT id FROM {table} WHERE ({names}) = ({marks})", row).fetchone()
+            if found is None:
+                self._connection.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", row)
+                found = self._connection.execute(f"SELECT id FROM {table} WHERE ({names}) = ({marks})", row).fetchone()
+        return int(found[0])
+
+    def _all(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._told():
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        with self._told():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk may have ended it already
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _read_only(self, query: str, values: Sequence[object]) -> sqlite3.Cursor:
+        """Run a query that holds a user's text; it may read and call functions, nothing else."""
+        allowed = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
+        deny, ok = sqlite3.SQLITE_DENY, sqlite3.SQLITE_OK
+        self._connection.set_authorizer(lambda action, *_: ok if action in allowed else deny)
+        try:
+            return self._connection.execute(query, tuple(values))
+        finally:
+            self._connection.set_authorizer(None)
+
+    @contextmanager
+    def _condition_told(self, where: str | None) -> Generator[None]:
+        """Tell what is wrong with a user's condition."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, sqlite3.Warning) as error:
+            if where is None or any(trouble in str(error) for trouble in _FILE_TROUBLE):
+                raise
+            columns = ", ".join(row[0] for row in self._connection.execute("SELECT * FROM usable LIMIT 0").description)
+            raise ConfigError(f"--where {where!r} is no usable condition: {error}. Columns: {columns}.") from None
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        """Turn what SQLite raises about disks and files into errors that say what to do."""
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.OperationalError as error:
+            if trouble := _disk_trouble(str(error)):
+                raise ArtifactError(
+                    f"{self.path} cannot be written: {trouble}. What was stored before is kept; the same command goes "
+                    "on from there once that is put right."
+                ) from None
+            if "unable to open" in str(error) or "readonly" in str(error):
+                raise ArtifactError(f"{self.path} cannot be opened for writing ({error}).") from None
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(str(error)) from None
+
+    def _damaged(self, reason: str) -> DamagedSetError:
+        return DamagedSetError(
+            f"{self.path} is damaged, or no description set ({' '.join(reason.split())}). Go back to a copy of it, or "
+            f"save what can still be read: sightwords merge {self.path} --out RESCUED.db"
+        )
+
+
+def _disk_trouble(text: str) -> str:
+    """Return what is wrong with the disk in words, empty where an error is none of the disk's."""
+    if "full" in text:
+        return "the disk is full"
+    return f"the disk reports an error ({text})" if "disk I/O" in text else ""
+
+
+def _only(prompt: int | None, describer: int | None) -> tuple[str, tuple[int, ...]]:
+    chosen = {name: value for name, value in (("prompt", prompt), ("describer", describer)) if value is not None}
+    return " AND ".join([f"{name} = ?" for name in chosen] or ["1"]), tuple(chosen.values())

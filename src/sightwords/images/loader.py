@@ -1,0 +1,347 @@
+"""Batches of decoded images in a given order; the number of worker processes changes the speed and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sightwords.errors import ConfigError, DataError, UnreadableImageError
+from sightwords.images.cache import CachePlan, PixelCache
+from sightwords.images.dataset import Split
+from sightwords.images.decode import EncodedPicture
+from sightwords.images.seeds import balanced_order, epoch_order
+from sightwords.images.transforms import ArrayPicture, EvalTransform, Picture, TrainTransform, shrunk
+
+
+class PictureSource:
+    """Opens the pictures of an image set; every process has its own.
+
+    Args:
+        images: the images.
+        cache: where pictures are kept shrunk; None decodes each anew.
+        comes_again: whether an image can come several times in a batch; then it is decoded once for all of them, and
+            always whole, so that it is the same picture in a process that meets it but once.
+    """
+
+    def __init__(self, images: Split, cache: CachePlan | None, comes_again: bool = False) -> None:
+        self._images, self._plan, self._comes_again = images, cache, comes_again
+        self._cache: PixelCache | None = None
+        self._decoded: dict[int, Picture] = {}
+
+    def open(self, index: int) -> Picture:
+        """Return picture `index`.
+
+        Raises:
+            UnreadableImageError: its bytes cannot be had, or are no whole image.
+        """
+        if self._plan is not None:
+            return self._kept(index)
+        if not self._comes_again:
+            return self._encoded(index)
+        if index not in self._decoded:
+            self._decoded[index] = ArrayPicture(np.asarray(self._encoded(index).decode()))
+        return self._decoded[index]
+
+    def end_batch(self) -> None:
+        """Write what the cache is to keep, and forget what was decoded."""
+        self._decoded.clear()
+        if self._cache is not None:
+            self._cache.flush()
+
+    def _encoded(self, index: int) -> EncodedPicture:
+        member = self._images.member(index)
+        try:
+            data = member.read()
+        except OSError as error:
+            raise UnreadableImageError(member.name, error.strerror or str(error)) from None
+        return EncodedPicture(data, member.name)
+
+    def _kept(self, index: int) -> ArrayPicture:
+        """Return the shrunk picture: the same whether it was there or is made now."""
+        assert self._plan is not None
+        if self._cache is None:  # opened in the process that reads
+            self._cache = PixelCache(self._plan)
+        key = self._images.key(index)
+        pixels = self._cache.get(key)
+        if pixels is None:
+            made = shrunk(self._encoded(index), self._plan.shorter, self._plan.interpolation)
+            pixels = made.permute(1, 2, 0).contiguous().numpy()
+            self._cache.put(key, pixels)
+        return ArrayPicture(pixels)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place in a batch: which image comes there.
+
+    Attributes:
+        epoch: epoch, from 0; it varies the augmentation.
+        step: optimizer step over the whole training, from 0.
+        position: place in the global batch of that step.
+        index: the image's index in its set.
+        repeat: how many times the image came before in this global batch; it varies the augmentation too.
+    """
+
+    epoch: int
+    step: int
+    position: int
+    index: int
+    repeat: int = 0
+
+
+@dataclass
+class ImageBatch:
+    """The readable images of one process's share of a batch.
+
+    Attributes:
+        images: uint8, shape (B, 3, S, S).
+        targets: float32, shape (B, K): one-hot, several ones in multi-label data, or what the caller's `targets` said.
+        indices: index of each image in its set, int64, shape (B,).
+        positions: place of each in the global batch, int64, shape (B,).
+        epoch: epoch, from 0.
+        step: optimizer step, from 0.
+        unreadable: names and reasons of images that fell out.
+        extra: what the caller's `join` added.
+    """
+
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
+    positions: Tensor
+    epoch: int
+    step: int
+    unreadable: list[str]
+    extra: dict[str, Tensor]
+
+    def pin_memory(self) -> ImageBatch:
+        """Return the batch in page-locked memory (called by the DataLoader)."""
+        extra = {name: tensor.pin_memory() for name, tensor in self.extra.items()}
+        pinned = {name: getattr(self, name).pin_memory() for name in ("images", "targets", "indices", "positions")}
+        return replace(self, extra=extra, **pinned)
+
+
+Join = Callable[[np.ndarray, int], dict[str, Tensor]]
+Targets = Callable[[np.ndarray], Tensor]
+
+
+class _Images(Dataset[Any]):
+    """Reads, decodes and transforms the images of one batch; holds columns, not objects."""
+
+    def __init__(
+        self,
+        images: Split,
+        num_classes: int,
+        transform: TrainTransform | EvalTransform,
+        join: Join | None,
+        source: PictureSource,
+        targets: Targets | None = None,
+    ) -> None:
+        self._images, self._num_classes, self._transform, self._join = images, num_classes, transform, join
+        self._source, self._targets = source, targets or self._labels
+
+    def __getitems__(self, slots: Sequence[Slot]) -> ImageBatch:
+        pictures: list[Tensor] = []
+        kept: list[Slot] = []
+        unreadable: list[str] = []
+        for slot in slots:
+            try:
+                pictures.append(self._picture(slot))
+                kept.append(slot)
+            except UnreadableImageError as error:
+                unreadable.append(f"{error.name}: {error.reason}")
+        self._source.end_batch()
+        if not kept:
+            raise DataError(f"None of the {len(slots)} images of a batch can be read; the first: {unreadable[0]}.")
+        indices = np.array([slot.index for slot in kept], np.int64)
+        extra = self._join(indices, kept[0].epoch) if self._join else {}
+        return ImageBatch(
+            torch.stack(pictures),
+            self._targets(indices),
+            torch.from_numpy(indices),
+            torch.tensor([slot.position for slot in kept]),
+            kept[0].epoch,
+            kept[0].step,
+            unreadable,
+            extra,
+        )
+
+    def __getitem__(self, slot: Slot) -> ImageBatch:
+        return self.__getitems__([slot])
+
+    def _picture(self, slot: Slot) -> Tensor:
+        picture = self._source.open(slot.index)
+        return self._transform(picture, slot.epoch, self._images.key(slot.index), slot.repeat)
+
+    def _labels(self, indices: np.ndarray) -> Tensor:
+        targets = torch.zeros(len(indices), self._num_classes)
+        for row, index in enumerate(indices.tolist()):
+            targets[row, torch.from_numpy(self._images.labels(index))] = 1.0
+        return targets
+
+
+@dataclass(frozen=True)
+class TrainOrder:
+    """The order of all training, cut into steps, processes and micro-batches; a function of its fields alone.
+
+    A global batch is cut into `world_size * accumulate` consecutive pieces, so its images, their positions and their
+    neighbors are the same for any number of processes. The incomplete last batch of an epoch is left out.
+
+    Attributes:
+        num_images: images in the set.
+        batch_size: images in a step, over all processes and micro-batches.
+        seed: seed of the order.
+        rank: this process.
+        world_size: number of processes.
+        accumulate: micro-batches in a step.
+        probabilities: of each image to be drawn, float64, shape (N,); None takes each once an epoch.
+        repeats: times that each image of a global batch comes in it; an epoch then sees that part of the images.
+    """
+
+    num_images: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    accumulate: int = 1
+    probabilities: np.ndarray | None = None
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        pieces = self.world_size * self.accumulate
+        if self.batch_size % pieces:
+            raise ConfigError(
+                f"--batch-size is {self.batch_size}; it must be a multiple of processes x micro-batches "
+                f"({self.world_size} x {self.accumulate}). The nearest is {max(1, self.batch_size // pieces) * pieces}."
+            )
+        if self.num_images < self.batch_size:
+            raise ConfigError(
+                f"--batch-size is {self.batch_size}, but there are only {self.num_images} training images. "
+                f"Choose at most {self.num_images}."
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        return self.num_images // self.batch_size
+
+    @property
+    def piece(self) -> int:
+        """Images in one micro-batch of one process."""
+        return self.batch_size // (self.world_size * self.accumulate)
+
+    def batches(self, first_step: int, last_step: int) -> Iterator[list[Slot]]:
+        """Yield this process's micro-batches of the steps from `first_step` up to, not including, `last_step`."""
+        order, order_epoch = np.empty(0, np.int64), -1
+        for step in range(first_step, last_step):
+            epoch, within = divmod(step, self.steps_per_epoch)
+            if epoch != order_epoch:
+                order, order_epoch = self._epoch(epoch), epoch
+            base = within * self.num_distinct
+            for micro in range(self.accumulate):
+                start = (micro * self.world_size + self.rank) * self.piece
+                positions = range(start, start + self.piece)
+                yield [self._slot(order, base, epoch, step, position) for position in positions]
+
+    @property
+    def num_distinct(self) -> int:
+        """Images in a global batch without repeats."""
+        return -(-self.batch_size // self.repeats)
+
+    def _slot(self, order: np.ndarray, base: int, epoch: int, step: int, position: int) -> Slot:
+        # repeats lie far apart: neighbors are partners in mixup
+        repeat, place = divmod(position, self.num_distinct)
+        return Slot(epoch, step, position, int(order[base + place]), repeat)
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if self.probabilities is not None:
+            return balanced_order(self.seed, epoch, self.probabilities)
+        return epoch_order(self.seed, epoch, self.num_images)
+
+
+class _Batches(Sampler[list[Slot]]):
+    def __init__(self, batches: Callable[[], Iterator[list[Slot]]], num_batches: int) -> None:
+        self._batches, self._num_batches = batches, num_batches
+
+    def __iter__(self) -> Iterator[list[Slot]]:
+        return self._batches()
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+
+def train_loader(
+    images: Split,
+    num_classes: int,
+    transform: TrainTransform,
+    order: TrainOrder,
+    first_step: int,
+    last_step: int,
+    workers: int = 0,
+    pin_memory: bool = False,
+    join: Join | None = None,
+    cache: CachePlan | None = None,
+    targets: Targets | None = None,
+) -> DataLoader[ImageBatch]:
+    """Return the micro-batches of steps `first_step` to `last_step` (not included) of this process.
+
+    Args:
+        images: the training images.
+        num_classes: width of the targets.
+        transform: from picture to network input.
+        order: order of the whole training.
+        first_step: first optimizer step; a resumed run starts in the middle of an epoch without reading what was.
+        last_step: end of the training.
+        workers: loader processes; 0 loads in this one.
+        pin_memory: put batches into page-locked memory, for a GPU.
+        join: called in the worker with (image indices, epoch); what it returns becomes `batch.extra`.
+        cache: where pictures are kept shrunk; None decodes each anew.
+        targets: called in the worker with image indices; returns their targets, (B, K); None takes the labels.
+    """
+    batches = _Batches(lambda: order.batches(first_step, last_step), (last_step - first_step) * order.accumulate)
+    source = PictureSource(images, cache, order.repeats > 1)
+    return _loader(_Images(images, num_classes, transform, join, source, targets), batches, workers, pin_memory)
+
+
+def eval_loader(
+    images: Split,
+    num_classes: int,
+    transform: EvalTransform,
+    batch_size: int,
+    workers: int = 0,
+    pin_memory: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+    cache: CachePlan | None = None,
+) -> DataLoader[ImageBatch]:
+    """Return every image of a set once, in order; of several processes each gets every `world_size`-th image."""
+    own = range(rank, len(images), world_size)
+
+    def batches() -> Iterator[list[Slot]]:
+        for start in range(0, len(own), batch_size):
+            yield [Slot(0, 0, index, index) for index in own[start : start + batch_size]]
+
+    sampler = _Batches(batches, -(-len(own) // batch_size))
+    dataset = _Images(images, num_classes, transform, None, PictureSource(images, cache))
+    return _loader(dataset, sampler, workers, pin_memory)
+
+
+def _loader(dataset: _Images, batches: _Batches, workers: int, pin_memory: bool) -> DataLoader[ImageBatch]:
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_same,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # else the loader draws its workers' seed from the global generator
+    )
+
+
+def _same(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,231 @@
+"""From a picture to the network's input size, as uint8; each draw is a function of the image and the epoch."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from sightwords.images.config import AugmentConfig
+from sightwords.images.decode import Box
+from sightwords.images.seeds import derive_seed, torch_seeded
+
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "lanczos")
+# torch has no lanczos, and breaks ties of nearest differently
+_PILLOW = {"nearest": Image.Resampling.NEAREST, "lanczos": Image.Resampling.LANCZOS}
+
+
+def resize(pixels_HWC: np.ndarray, height: int, width: int, interpolation: str) -> Tensor:
+    """Return pixels at another size, uint8, shape (3, height, width), antialiased where they shrink.
+
+    Args:
+        pixels_HWC: uint8, shape (H, W, 3).
+        height: in pixels.
+        width: in pixels.
+        interpolation: one of `INTERPOLATIONS`.
+    """
+    if interpolation in _PILLOW:
+        return _channels_first(np.array(Image.fromarray(pixels_HWC).resize((width, height), _PILLOW[interpolation])))
+    pixels_CHW = _channels_first(pixels_HWC)
+    if pixels_CHW.shape[1:] == (height, width):
+        return pixels_CHW.contiguous()
+    return F.interpolate(pixels_CHW[None], (height, width), mode=interpolation, antialias=True)[0]
+
+
+def _channels_first(pixels_HWC: np.ndarray) -> Tensor:
+    # torch warns of arrays that it must not write to, such as those of a file in memory
+    return torch.from_numpy(pixels_HWC if pixels_HWC.flags.writeable else pixels_HWC.copy()).permute(2, 0, 1)
+
+
+RATIOS = (3 / 4, 4 / 3)
+MIN_GAP = 2
+_NUM_TRIES = 10
+
+
+class Picture(Protocol):
+    """Pixels that are at hand, or are decoded when asked for: see `EncodedPicture` and `ArrayPicture`."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+
+    @property
+    def reductions(self) -> tuple[int, ...]:
+        """The factors by which it can be shrunk at no cost, largest first, 1 last."""
+
+    def crop(self, box: Box, reduction: int = 1) -> np.ndarray:
+        """Return a part of it, uint8, shape (height / reduction, width / reduction, 3)."""
+
+
+@dataclass(frozen=True)
+class ArrayPicture:
+    """A picture whose pixels are at hand.
+
+    Attributes:
+        pixels: uint8, shape (H, W, 3).
+    """
+
+    pixels: np.ndarray
+    reductions: tuple[int, ...] = (1,)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    def crop(self, box: Box, reduction: int = 1) -> np.ndarray:
+        """Return a part of it, uint8, a view of shape (height, width, 3)."""
+        left, top, right, bottom = box
+        return self.pixels[top:bottom, left:right]
+
+
+@dataclass(frozen=True)
+class InputSize:
+    """The picture that a network takes: side in pixels, interpolation, share kept by the center crop."""
+
+    image_size: int
+    interpolation: str = "bicubic"
+    crop_pct: float = 0.875
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+
+    @property
+    def resized(self) -> int:
+        """The shorter side in pixels to which evaluation resizes before it crops."""
+        return max(self.image_size, round(self.image_size / self.crop_pct))
+
+
+class RandomOperation(torch.nn.Module):
+    """One operation of torchvision's RandAugment, its strength drawn from a normal distribution.
+
+    Args:
+        magnitude: mean strength, 0 to 30.
+        std: standard deviation of the strength; 0 is always the same.
+        fill: color of what comes from outside of the picture.
+    """
+
+    def __init__(self, magnitude: int, std: float, fill: list[int]) -> None:
+        super().__init__()
+        self._magnitude, self._std = magnitude, std
+        self._operations = [v2.RandAugment(1, strength, fill=fill) for strength in range(31)]
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        strength = self._magnitude
+        if self._std:
+            drawn = torch.randn(()).item() * self._std + self._magnitude
+            strength = min(30, max(0, round(drawn)))
+        changed: Image.Image = self._operations[strength](image)
+        return changed
+
+
+def random_crop(size: tuple[int, int], smallest: float, draw: random.Random) -> Box:
+    """Return a random part of a picture, by the rule of torchvision's RandomResizedCrop (arXiv 1409.4842).
+
+    Args:
+        size: width and height in pixels.
+        smallest: smallest share of the area.
+        draw: where randomness comes from.
+    """
+    width, height = size
+    for _ in range(_NUM_TRIES):
+        area = width * height * draw.uniform(smallest, 1.0)
+        ratio = math.exp(draw.uniform(math.log(RATIOS[0]), math.log(RATIOS[1])))
+        crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            left, top = draw.randint(0, width - crop_width), draw.randint(0, height - crop_height)
+            return left, top, left + crop_width, top + crop_height
+    # a picture too narrow: its middle, as wide as is allowed
+    crop_width = min(width, round(height * RATIOS[1]))
+    crop_height = min(height, round(width / RATIOS[0]))
+    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    return left, top, left + crop_width, top + crop_height
+
+
+def reduced(box: Box, image_size: int, reductions: tuple[int, ...]) -> tuple[Box, int]:
+    """Return the box on a coarser grid, and the factor by which the picture may be shrunk before it is cropped.
+
+    The factor is the largest that leaves twice the pixels that are wanted in each direction, so that the filter of the
+    interpolation still decides; edges move by less than the factor.
+
+    Args:
+        box: a part of a picture.
+        image_size: side in pixels to which it will be resized.
+        reductions: possible factors, largest first.
+    """
+    left, top, right, bottom = box
+    shorter = min(right - left, bottom - top)
+    factor = next(factor for factor in reductions if factor == 1 or shorter // factor >= MIN_GAP * image_size)
+    left, top = left - left % factor, top - top % factor
+    return (left, top, right - right % factor, bottom - bottom % factor), factor
+
+
+class TrainTransform:
+    """Random crop, flip, RandAugment, jitter and erasing; picture in, uint8 (3, S, S) out."""
+
+    def __init__(self, config: AugmentConfig, size: InputSize, seed: int) -> None:
+        self.seed = seed
+        self._config, self._size = config, size
+        fill = [round(255 * value) for value in size.mean]
+        operation = RandomOperation(config.magnitude, config.magnitude_std, fill)
+        on_image: list[torch.nn.Module] = [operation] * config.randaugment
+        if config.color_jitter:
+            on_image.append(v2.ColorJitter(*(3 * [config.color_jitter])))
+        steps = [v2.ToPILImage(), *on_image, v2.PILToTensor()] if on_image else []
+        if config.erase:
+            steps.append(v2.RandomErasing(config.erase, value=[float(value) for value in fill]))
+        self._steps = v2.Compose(steps) if steps else None
+
+    def __call__(self, picture: Picture, epoch: int, key: str, repeat: int = 0) -> Tensor:
+        """Return the picture's variant of this epoch, a function of (seed, epoch, key, repeat) alone."""
+        name: list[int | str] = ["augment", self.seed, epoch, key, *([repeat] if repeat else [])]
+        draw = random.Random(derive_seed(*name))
+        side = self._size.image_size
+        box = random_crop(picture.size, self._config.crop_scale, draw)
+        pixels = resize(picture.crop(*reduced(box, side, picture.reductions)), side, side, self._size.interpolation)
+        if draw.random() < self._config.flip:
+            pixels = pixels.flip(-1)
+        if self._steps is None:
+            return pixels
+        with torch_seeded(*name):
+            return torch.as_tensor(self._steps(pixels))
+
+
+class EvalTransform:
+    """Resize of the shorter side and center crop; picture in, uint8 (3, S, S) out."""
+
+    def __init__(self, size: InputSize) -> None:
+        self._size = size
+
+    def __call__(self, picture: Picture, epoch: int, key: str, repeat: int = 0) -> Tensor:
+        """Return the center of the picture; `epoch`, `key` and `repeat` change nothing."""
+        pixels = shrunk(picture, self._size.resized, self._size.interpolation, exactly=True)
+        return torch.as_tensor(v2.functional.center_crop(pixels, [self._size.image_size]))
+
+
+def shrunk(picture: Picture, shorter: int, interpolation: str, exactly: bool = False) -> Tensor:
+    """Return the whole picture, its shorter side resized, uint8, shape (3, H, W).
+
+    Args:
+        picture: the picture.
+        shorter: wanted length of the shorter side in pixels.
+        interpolation: see `resize`.
+        exactly: whether a smaller picture is enlarged; it is left as it is otherwise.
+    """
+    width, height = picture.size
+    whole, factor = reduced((0, 0, width, height), shorter, picture.reductions)
+    if factor == 1:
+        whole = (0, 0, width, height)
+    pixels = picture.crop(whole, factor)
+    side = min(width, height)
+    if side <= shorter and not exactly:
+        return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
+    if width <= height:
+        return resize(pixels, int(shorter * height / width), shorter, interpolation)
+    return resize(pixels, shorter, int(shorter * width / height), interpolation)

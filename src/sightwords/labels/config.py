@@ -1,0 +1,55 @@
+"""Options of `sightwords audit`."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+
+from cyclopts import Parameter
+
+from sightwords.errors import ConfigError
+from sightwords.images.config import ImageOptions, default_workers
+
+
+@dataclass
+class _ImagesAndDescriptions:
+    # a base of its own: cyclopts takes a field as positional only where no keyword-only field stands before it
+    images: str | None
+    """Folder, table, or tar shards that hold the labeled images; all splits are audited."""
+    descriptions: Path
+    """Description set of these images."""
+
+
+@Parameter(name="*")
+@dataclass
+class AuditConfig(ImageOptions, _ImagesAndDescriptions):
+    """Find the images whose description contradicts their label: probably labeled wrongly."""
+
+    _: KW_ONLY
+    embeddings: Path
+    """Embedding set of the descriptions."""
+    out: Path = Path("audit")
+    """Folder for audit.csv, which has all images, and audit.html, which shows the first ones."""
+    run: Path | None = None
+    """Trained run whose image features are a further witness. Labels that it was trained on and learned by heart look
+    right to it, so its word counts as one of three."""
+    top: int = 100
+    """Images that the page shows."""
+    folds: int = 10
+    """Parts of the data; each is judged by what is learned from the others."""
+    seed: int = 0
+    """Seed of the parts."""
+    batch_size: int = 128
+    """Images in a batch, with --run."""
+    workers: int = field(default_factory=default_workers)
+    """Loader processes, with --run."""
+    device: str = "auto"
+    """Device: auto, cpu, cuda, cuda:1, mps."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.descriptions, self.embeddings, self.out = map(Path, (self.descriptions, self.embeddings, self.out))
+        self.run = Path(self.run) if self.run else None
+        for name, least in (("top", 0), ("folds", 2), ("batch_size", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}.")

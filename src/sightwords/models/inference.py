@@ -1,0 +1,225 @@
+"""From the network's features to the space of its text, and from a sentence to the same space.
+
+Shapes: B images, F width of the feature, D width of the text vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sightwords.align import TargetTransform, build_projector, normalize_targets
+from sightwords.align.projector import ProjectorKind, ProjectorNorm
+from sightwords.errors import ArtifactError, ConfigError
+from sightwords.images.dataset import Split
+from sightwords.images.loader import eval_loader
+from sightwords.images.transforms import EvalTransform, InputSize
+from sightwords.models import Backbone, build_backbone, choose_device, normalize_images
+from sightwords.models.run_folder import NetworkInfo, ProjectorInfo, RunFolder, TextSpace, load_projectors
+from sightwords.progress import Progress
+from sightwords.text.embedding_set import EmbeddingSet
+from sightwords.text.encoders import reopen_encoder
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class that an image may show.
+
+    Attributes:
+        class_id: as the training data has it.
+        class_name: readable.
+        probability: in [0, 1]; of a network of several labels each stands alone.
+    """
+
+    class_id: str
+    class_name: str
+    probability: float
+
+
+def guesses(info: NetworkInfo, logits_BK: Tensor, count: int) -> list[list[Guess]]:
+    """Return the most probable classes of each image, the most probable first.
+
+    Args:
+        info: what the network is.
+        logits_BK: its outputs, shape (B, K).
+        count: classes for each image; fewer come where there are fewer.
+    """
+    logits = logits_BK.float().cpu()
+    shares = logits.sigmoid() if info.multi_label else logits.softmax(1)
+    values, places = shares.topk(min(count, info.num_classes))
+    return [
+        [Guess(info.class_ids[place], info.class_names[place], value) for value, place in zip(row, own, strict=True)]
+        for row, own in zip(values.tolist(), places.tolist(), strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network says of a batch.
+
+    Attributes:
+        features: on the network's device, float32, (B, F).
+        logits: on the network's device, float32, (B, K).
+        indices: of the images in their set, int64, (B,), on the CPU.
+        unreadable: names and reasons of images of the batch that are not among the B.
+    """
+
+    features: Tensor
+    logits: Tensor
+    indices: Tensor
+    unreadable: list[str]
+
+
+def rebuild(info: NetworkInfo, weights: Mapping[str, Tensor]) -> Backbone:
+    """Return a trained network, on the CPU.
+
+    Args:
+        info: what it is.
+        weights: parameters and buffers by name, of the plain network.
+
+    Raises:
+        ArtifactError: the weights are not of this network.
+    """
+    backbone = build_backbone(info.model, info.num_classes, info.image_size, **info.model_kwargs)
+    try:
+        backbone.load_weights(weights)
+    except RuntimeError as error:
+        raise ArtifactError(f"The weights do not fit {info.model}: {error}") from None
+    return backbone
+
+
+class TrainedNetwork:
+    """The plain network of a run, in eval mode.
+
+    Args:
+        folder: the run.
+        device: `auto`, `cpu`, `cuda` or as torch names it.
+        features: module whose pooled output is the feature; None takes what the classifier reads.
+
+    Attributes:
+        info: what the network is and how it is fed.
+        device: where it is.
+
+    Raises:
+        ArtifactError: this is no run, or an unfinished one.
+        ConfigError: there is no such device.
+    """
+
+    def __init__(self, folder: RunFolder, device: str = "auto", features: str | None = None) -> None:
+        self.info: NetworkInfo = folder.network()
+        weights = folder.load_weights()
+        self.device = choose_device(device)
+        self._backbone = rebuild(self.info, weights).take(features).to(self.device).eval()
+
+    def see(self, images: Split, batch_size: int, workers: int, title: str, show: bool = True) -> Iterator[Seen]:
+        """Yield what the network says of all images, in order.
+
+        Args:
+            images: the images; their labels are not looked at.
+            batch_size: images in a batch.
+            workers: loader processes.
+            title: of the progress.
+            show: whether to show it.
+        """
+        info, spec = self.info, self._backbone.input_spec
+        transform = EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
+        loader = eval_loader(images.unlabeled(), 0, transform, batch_size, workers, self.device.type == "cuda")
+        with Progress(title, len(images), "images", enabled=show) as progress:
+            for batch in loader:
+                with torch.inference_mode():
+                    pixels = normalize_images(batch.images.to(self.device, non_blocking=True), spec.mean, spec.std)
+                    features, logits = self._backbone(pixels)
+                yield Seen(features.float(), logits.float(), batch.indices, batch.unreadable)
+                progress.advance(len(batch.indices) + len(batch.unreadable))
+
+
+class Projection:
+    """The projector of a run into the space of one of its embedding sets.
+
+    Args:
+        info: what the run's projectors are.
+        space: the chosen one.
+        tensors: its weights: `projector.*`, and `mean` and `matrix` where there are any.
+
+    Attributes:
+        info: what the run's projectors are.
+        space: the chosen one.
+
+    Raises:
+        ArtifactError: the weights do not fit.
+    """
+
+    def __init__(self, info: ProjectorInfo, space: TextSpace, tensors: dict[str, Tensor]) -> None:
+        self.info, self.space = info, space
+        kind, norm = cast(ProjectorKind, space.kind), cast(ProjectorNorm, space.norm)
+        self._projector = build_projector(kind, space.in_features, space.out_features, norm).eval()
+        own = {name.removeprefix("projector."): t for name, t in tensors.items() if name.startswith("projector.")}
+        try:
+            self._projector.load_state_dict(own)
+        except RuntimeError as error:
+            raise ArtifactError(f"The run's projector does not fit what projector.json says: {error}") from None
+        self._transform = TargetTransform(tensors.get("mean"), tensors.get("matrix"))
+
+    @torch.inference_mode()
+    def of_images(self, features_BF: Tensor) -> Tensor:
+        """Return where images lie in the text's space, unit length, float32, (B, D), on the features' device."""
+        return normalize_targets(self._projector.to(features_BF.device)(features_BF))
+
+    @torch.inference_mode()
+    def of_texts(self, vectors_BD: Tensor) -> Tensor:
+        """Return text vectors of unit length as the training saw them: as they are, less their mean, or whitened."""
+        transformed: Tensor = self._transform(vectors_BD)
+        return transformed
+
+    def of_sentence(self, sentence: str, device: str = "auto") -> np.ndarray:
+        """Return where a sentence lies, float32, (1, D), unit length.
+
+        Raises:
+            ConfigError: it is empty, or longer than the encoder takes.
+            ModelError: the encoder cannot be had, or its weights are not those of the training.
+        """
+        if not sentence.strip():
+            raise ConfigError("The sentence to search for is empty.")
+        encoder = reopen_encoder(self.space.encoder, self.space.revision, self.space.words, device)
+        length, limit = encoder.num_tokens([sentence])[0], encoder.info.max_tokens
+        if limit is not None and length > limit:
+            raise ConfigError(f"The sentence has {length} tokens; {self.space.encoder} takes {limit}. Shorten it.")
+        encoded = normalize_targets(torch.from_numpy(encoder.encode([sentence])))
+        vector = np.array(self.of_texts(encoded), np.float32)
+        if not vector.any():
+            raise ConfigError(f"{self.space.encoder} knows none of the words of {sentence!r}. Use other words.")
+        return vector
+
+    def check_set(self, embeddings: EmbeddingSet) -> None:
+        """Refuse an embedding set whose vectors are of another encoder than the run was taught by.
+
+        Raises:
+            ArtifactError: it is another one.
+        """
+        found = str(embeddings.meta.get("encoder", "")), str(embeddings.meta.get("revision", ""))
+        if found != (self.space.encoder, self.space.revision) or embeddings.dimension != self.space.out_features:
+            raise ArtifactError(
+                f"{embeddings.folder} holds vectors of {found[0]} (weights {found[1][:12] or 'unknown'}), and the run "
+                f"was taught by {self.space.encoder} (weights {self.space.revision[:12] or 'unknown'}). Name the set "
+                "that it was taught by with --embeddings."
+            )
+
+
+def open_projection(folder: RunFolder, number: int = 1) -> Projection:
+    """Return the projector of a run into the space of its `number`-th embedding set, from 1.
+
+    Raises:
+        ArtifactError: the run keeps none; the message says why.
+        ConfigError: it was taught by fewer sets.
+    """
+    info, tensors = load_projectors(folder)
+    if not 1 <= number <= len(info.spaces):
+        raise ConfigError(f"--space is {number}; {folder.folder} was taught by {len(info.spaces)} embedding sets.")
+    lead = f"{number - 1}."
+    own = {name.removeprefix(lead): tensor for name, tensor in tensors.items() if name.startswith(lead)}
+    return Projection(info, info.spaces[number - 1], own)

@@ -1,0 +1,281 @@
+"""The run: a folder with a training's configuration, metrics, checkpoints and the plain network it made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sightwords.errors import ArtifactError
+from sightwords.files import atomic_path, write_text
+from sightwords.models.run_facts import RunFacts
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """Everything needed to build the plain network again and to feed it.
+
+    Attributes:
+        model: `timm:NAME` or `torchvision:NAME`.
+        model_kwargs: the user's arguments of the library's factory.
+        factory_kwargs: all arguments of the library's factory, which build the very same network.
+        num_classes: number of classes.
+        class_ids: class ids as the training data had them, in the order of the outputs.
+        class_names: readable names, same order.
+        multi_label: whether outputs are independent (sigmoid) instead of exclusive (softmax).
+        image_size: side of the input in pixels.
+        interpolation: of the resize.
+        crop_pct: share of the resized picture's side that the center crop keeps.
+        mean: channel means that are subtracted, of values in [0, 1].
+        std: channel standard deviations that are divided by.
+    """
+
+    model: str
+    model_kwargs: dict[str, Any]
+    factory_kwargs: dict[str, Any]
+    num_classes: int
+    class_ids: list[str]
+    class_names: list[str]
+    multi_label: bool
+    image_size: int
+    interpolation: str
+    crop_pct: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class RunFolder:
+    """A run on disk.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def metrics_path(self) -> Path:
+        """One JSON object a line."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def weights_path(self) -> Path:
+        """The plain network and nothing else."""
+        return self.folder / "model.safetensors"
+
+    def exists(self) -> bool:
+        """Whether a training was started here."""
+        return (self.folder / "config.yaml").is_file()
+
+    def start(self, config: Mapping[str, Any], network: NetworkInfo) -> None:
+        """Write the configuration (usable as `--config`) and what the network is."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_text(self.folder / "network.json", json.dumps(asdict(network), indent=2, ensure_ascii=False) + "\n")
+
+    def config(self) -> dict[str, Any]:
+        """Return the configuration that the run was started with."""
+        return dict(yaml.safe_load(self._read("config.yaml")))
+
+    def network(self) -> NetworkInfo:
+        """Return what the network is.
+
+        Raises:
+            ArtifactError: this is no run.
+        """
+        values = json.loads(self._read("network.json"))
+        values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
+        return NetworkInfo(**values)
+
+    def write_facts(self, facts: RunFacts) -> None:
+        """Write what the run is made from."""
+        write_text(self.folder / "facts.json", json.dumps(facts.plain(), indent=2, ensure_ascii=False) + "\n")
+
+    def facts(self) -> RunFacts | None:
+        """Return what the run is made from, None for a run of a version that did not write it down."""
+        if not (self.folder / "facts.json").is_file():
+            return None
+        return RunFacts.from_plain(json.loads(self._read("facts.json")))
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append a line to the metrics."""
+        with self.metrics_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(record)) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return all lines of the metrics; a line that a kill cut short is left out."""
+        if not self.metrics_path.is_file():
+            return []
+        records = []
+        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return records
+
+    def truncate_metrics(self, step: int) -> None:
+        """Forget the metrics after `step`: a resumed run writes them again."""
+        kept = [json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step]
+        write_text(self.metrics_path, "".join(kept))
+
+    def save_checkpoint(self, state: Mapping[str, Any], step: int, keep: int = 2) -> None:
+        """Write everything that training needs to go on, in one step; the newest `keep` stay."""
+        with atomic_path(self.folder / "checkpoints" / f"step-{step:09d}.pt") as temporary:
+            torch.save(dict(state), temporary)
+        for old in self._checkpoints()[:-keep]:
+            old.unlink()
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Return the newest checkpoint on the CPU, or None where there is none.
+
+        Raises:
+            ArtifactError: it is damaged.
+        """
+        paths = self._checkpoints()
+        if not paths:
+            return None
+        try:
+            return dict(torch.load(paths[-1], map_location="cpu", weights_only=True))
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise ArtifactError(
+                f"The checkpoint {paths[-1]} is damaged ({type(error).__name__}). "
+                "Remove it and resume from the one before."
+            ) from None
+
+    def save_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Write the plain network's weights as safetensors, in one step."""
+        tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
+        with atomic_path(self.weights_path) as temporary:
+            save_file(tensors, temporary, metadata={"format": "pt"})
+
+    def load_weights(self) -> dict[str, Tensor]:
+        """Return the plain network's weights.
+
+        Raises:
+            ArtifactError: the training did not get that far, or the file is damaged.
+        """
+        if not self.weights_path.is_file():
+            raise ArtifactError(
+                f"{self.folder} has no {self.weights_path.name}: the training has not finished. "
+                "Finish it with: sightwords train ... --resume"
+            )
+        try:
+            return dict(load_file(self.weights_path))
+        except Exception as error:
+            raise ArtifactError(f"{self.weights_path} is damaged ({error}).") from None
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted((self.folder / "checkpoints").glob("step-*.pt"))
+
+    def _read(self, name: str) -> str:
+        path = self.folder / name
+        if not path.is_file():
+            raise ArtifactError(f"{self.folder} is not a run ({name} is missing). Make one with: sightwords train")
+        return path.read_text(encoding="utf-8")
+
+
+WEIGHTS, FACTS = "projector.safetensors", "projector.json"
+
+
+@dataclass(frozen=True)
+class TextSpace:
+    """The space of one embedding set, and the projector into it.
+
+    Attributes:
+        embeddings: folder of the embedding set, as the training named it.
+        encoder: ID of the text encoder.
+        revision: which weights of it.
+        kind: `linear` or `mlp`.
+        norm: `batch` or `none`, inside the MLP.
+        in_features: width F of the network's feature.
+        out_features: width D of the text vectors.
+        targets: `raw`, `centered` or `whitened`: what was done to the text vectors; mean and matrix are in the weights.
+        words: of `builtin:words` its vocabulary, as the embedding set has it.
+    """
+
+    embeddings: str
+    encoder: str
+    revision: str
+    kind: str
+    norm: str
+    in_features: int
+    out_features: int
+    targets: str
+    words: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ProjectorInfo:
+    """What the projectors of a run are.
+
+    Attributes:
+        loss: objective that they were trained by.
+        features: module whose output they read, None for what the classifier reads.
+        epoch: epoch whose projectors these are, that of the weights.
+        is_averaged: whether they are moving averages, as the weights then are.
+        spaces: one for each embedding set, in the order of `--embeddings`; none where the objective does not bring
+            images and texts together.
+    """
+
+    loss: str
+    features: str | None
+    epoch: int
+    is_averaged: bool
+    spaces: list[TextSpace] = field(default_factory=list)
+
+
+def save_projectors(folder: RunFolder, info: ProjectorInfo, tensors: Mapping[str, Tensor]) -> None:
+    """Write both files, the facts last: where they are, both are whole.
+
+    Args:
+        folder: the run.
+        info: what the projectors are.
+        tensors: of space i `i.projector.*`, and `i.mean` (D,) and `i.matrix` (D, D) where there are any.
+    """
+    if info.spaces:
+        plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+        with atomic_path(folder.folder / WEIGHTS) as temporary:
+            save_file(plain, temporary, metadata={"format": "pt"})
+    write_text(folder.folder / FACTS, json.dumps(asdict(info), indent=2, ensure_ascii=False) + "\n")
+
+
+def load_projectors(folder: RunFolder) -> tuple[ProjectorInfo, dict[str, Tensor]]:
+    """Return what `save_projectors` wrote.
+
+    Raises:
+        ArtifactError: this is no run, it has no projector into a common space (the message says why), or a file is
+            damaged.
+    """
+    if not (folder.folder / FACTS).is_file():
+        raise ArtifactError(_why_none(folder))
+    try:
+        values = json.loads((folder.folder / FACTS).read_text(encoding="utf-8"))
+        spaces = [TextSpace(**space) for space in values.pop("spaces")]
+        info = ProjectorInfo(**values, spaces=spaces)
+        tensors = dict(load_file(folder.folder / WEIGHTS)) if spaces else {}
+    except Exception as error:  # safetensors raises an error of its own for a damaged file
+        raise ArtifactError(f"The projector in {folder.folder} is damaged ({error}). Train again.") from None
+    if not spaces:
+        raise ArtifactError(
+            f"{folder.folder} was trained by the objective {info.loss}, which does not bring images and texts together "
+            "in one space, so it cannot be searched by words. Train with another, such as --align.loss clip."
+        )
+    return info, tensors
+
+
+def _why_none(folder: RunFolder) -> str:
+    config, lead = folder.config(), f"{folder.folder} keeps no projector into the text's space"
+    if not config.get("embeddings"):
+        return f"{lead}: it was trained on labels alone. Train with: sightwords train IMAGES --embeddings E"
+    if not folder.weights_path.is_file():
+        return f"{lead}: the training has not finished. Finish it with: sightwords train ... --resume"
+    return f"{lead}: an earlier version of sightwords trained it. Train again."

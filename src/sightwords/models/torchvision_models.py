@@ -1,0 +1,130 @@
+"""Networks of torchvision."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
+from sightwords.errors import ConfigError, ModelError, UnknownNameError
+from sightwords.models.backbone import Backbone, InputSpec, call_factory, find_classifier
+from sightwords.models.weights import fit_weights, load_weights
+
+# auxiliary classifiers would add logits in training, and an initialization that is not chosen is warned about
+_NO_AUXILIARY = {"aux_logits": False, "init_weights": True}
+_DEFAULT_KWARGS: dict[str, dict[str, Any]] = {"googlenet": _NO_AUXILIARY, "inception_v3": _NO_AUXILIARY}
+# their weights were ported from networks with other pixel statistics
+_PRETRAINED_KWARGS: dict[str, dict[str, Any]] = {
+    "googlenet": {"transform_input": True},
+    "inception_v3": {"transform_input": True},
+}
+# read by the builder and not by the class
+_BUILDER_KWARGS = {"MobileNetV3": ("width_mult", "reduced_tail", "dilated")}
+
+
+def torchvision_names() -> list[str]:
+    """Names of torchvision's classification networks."""
+    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return names
+
+
+def build_torchvision_backbone(
+    name: str,
+    num_classes: int,
+    image_size: int | None = None,
+    weights: str | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """Builds a classification network of torchvision; see `sightwords.models.build_backbone`.
+
+    GoogLeNet and Inception v3 are built without their auxiliary classifiers.
+
+    Args:
+        name: as in `torchvision.models.list_models(module=torchvision.models)`.
+        num_classes: number of classes.
+        image_size: height and width in pixels; None = the network's default. Networks that are made for one size
+            (the ViTs, MaxViT) are built for this one.
+        weights: None, "pretrained" (the library's newest) or a file.
+        kwargs: options of the network's builder.
+    """
+    if name not in torchvision_names():
+        raise UnknownNameError("torchvision model", name, torchvision_names())
+    defaults = _DEFAULT_KWARGS.get(name, {})
+    if weights == "pretrained":
+        defaults = {**defaults, **_PRETRAINED_KWARGS.get(name, {})}
+    network, used_kwargs = call_factory(
+        functools.partial(torchvision.models.get_model, name),
+        f"torchvision:{name}",
+        {**defaults, **(kwargs or {}), "num_classes": num_classes},
+        [_size_kwargs(name, image_size)],
+    )
+    _check_kwargs(network, name, used_kwargs)
+    classifier = find_classifier(network, num_classes)
+    return Backbone(
+        network,
+        classifier,
+        identifier=f"torchvision:{name}",
+        kwargs=used_kwargs,
+        input_spec=_input_spec(name, image_size or getattr(network, "image_size", None)),
+        new_names=_load(network, name, classifier, weights),
+    )
+
+
+def _size_kwargs(name: str, image_size: int | None) -> dict[str, Any]:
+    """How the builder is told the image size; not by trial, since some builders ignore what they do not know."""
+    if image_size is not None and name.startswith("vit_"):
+        return {"image_size": image_size}
+    if image_size is not None and name.startswith("maxvit_"):
+        return {"input_size": (image_size, image_size)}
+    return {}
+
+
+def _check_kwargs(network: nn.Module, name: str, kwargs: Mapping[str, Any]) -> None:
+    """Refuses options that a network's class swallows and ignores (MobileNetV3, ConvNeXt)."""
+    parameters = inspect.signature(type(network).__init__).parameters
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = {*parameters, *_BUILDER_KWARGS.get(type(network).__name__, ())}
+    for unknown in set(kwargs) - known:
+        raise ConfigError(f"torchvision:{name} does not take the option {unknown!r}. Leave it out.")
+
+
+def _load(network: nn.Module, name: str, classifier: str, weights: str | None) -> tuple[str, ...]:
+    if weights is None:
+        return ()
+    if weights != "pretrained":
+        return load_weights(network, Path(weights), [classifier], _adapt)
+    try:
+        # torchvision gives its weights in a network of their own number of classes only
+        source: nn.Module = torchvision.models.get_model(name, weights="DEFAULT")
+    except Exception as error:
+        raise ModelError(
+            f"torchvision cannot provide the weights of {name} ({error}). Without a network connection, download the "
+            "file elsewhere and give its path (.pth, .safetensors) in place of 'pretrained'; or train from scratch."
+        ) from error
+    return fit_weights(network, source.state_dict(), [classifier], _adapt, f"torchvision's weights of {name}")
+
+
+def _adapt(state: dict[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:
+    """Position embeddings of a ViT trained at another image size, resized as torchvision does."""
+    if not isinstance(network, VisionTransformer) or "encoder.pos_embedding" not in state:
+        return state
+    resized: Mapping[str, Tensor] = interpolate_embeddings(network.image_size, network.patch_size, dict(state))
+    return resized
+
+
+def _input_spec(name: str, image_size: int | None) -> InputSpec:
+    transform = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return InputSpec(
+        image_size=image_size or transform.crop_size[0],
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        interpolation=transform.interpolation.value,
+        crop_pct=transform.crop_size[0] / transform.resize_size[0],
+    )

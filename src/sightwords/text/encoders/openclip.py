@@ -1,0 +1,93 @@
+"""`openclip:...`: the text tower of a CLIP-like model of open_clip.
+
+What may follow the colon is written in `sightwords/openclip.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sightwords.hub import weights_hash
+from sightwords.openclip import load_clip
+from sightwords.text.encoders.encoder import OTHER_WAYS, EncoderInfo, number_type
+
+if TYPE_CHECKING:
+    import torch
+
+
+class OpenClipEncoder:
+    """The text tower of an open_clip model; the image tower is freed.
+
+    Args:
+        name: MODEL/TAG, MODEL/PATH, local-dir:FOLDER or hf-hub:ORG/NAME.
+        device: where it runs.
+        precision: `fp32`, `bf16` or `fp16`.
+        identifier: the ID on the command line.
+
+    Raises:
+        MissingExtraError: open_clip is not installed.
+        UnknownNameError: there is no such model, or no such weights for it.
+        ModelError: the weights cannot be fetched or loaded.
+    """
+
+    def __init__(self, name: str, device: torch.device, precision: str, identifier: str) -> None:
+        clip = load_clip(name, f"the encoder {identifier}", OTHER_WAYS)
+        self._tokenizer, self._model = clip.tokenizer, clip.model
+        self._model.visual = None
+        revision = weights_hash(self._model)
+        self._model.to(device=device, dtype=number_type(precision)).eval()
+        self._device = device
+        dimension = int(self.encode(["text"]).shape[1])
+        limit = int(self._tokenizer.context_length)
+        self._info = EncoderInfo(identifier, name, revision, dimension, limit, precision, device=device.type)
+
+    @property
+    def info(self) -> EncoderInfo:
+        """Which encoder this is."""
+        return self._info
+
+    def num_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens the network sees of each text if nothing is cut, special ones included."""
+        return _num_tokens(self._tokenizer, list(texts))
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the vectors of texts within the token limit, float32, shape (N, D), of any length."""
+        import torch
+
+        tokens = self._tokenizer(list(texts)).to(self._device)
+        with torch.inference_mode():
+            return np.asarray(self._model.encode_text(tokens).float().cpu().numpy())
+
+    def cast(self, precision: str) -> OpenClipEncoder:
+        """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; this one stays as it is."""
+        other = copy.copy(self)
+        other._model = copy.deepcopy(self._model).to(number_type(precision))
+        other._info = replace(self._info, precision=precision)
+        return other
+
+
+def _num_tokens(tokenizer: Any, texts: list[str]) -> list[int]:
+    if hasattr(tokenizer, "encode"):  # CLIP's own; it adds a start and an end
+        return [len(tokenizer.encode(text)) + 2 for text in texts]
+    clips = getattr(tokenizer, "tokenizer_mode", "") == "clips"  # adds a start, an end and a class token by itself
+    encoded = tokenizer.tokenizer(
+        [_clean(tokenizer, text) for text in texts],
+        add_special_tokens=not clips,
+        padding=False,
+        truncation=False,
+        verbose=False,
+    )
+    return [len(ids) + 3 * clips for ids in encoded["input_ids"]]
+
+
+def _clean(tokenizer: Any, text: str) -> str:
+    if hasattr(tokenizer, "clean_fn"):
+        return str(tokenizer.clean_fn(text))
+    from open_clip.tokenizer import basic_clean, canonicalize_text  # what SigLipTokenizer does before it tokenizes
+
+    return str(canonicalize_text(basic_clean(text)))

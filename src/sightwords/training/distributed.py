@@ -1,0 +1,82 @@
+"""The processes of one training: started by torchrun, or just this one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sightwords.models import choose_device
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place among all, and its device.
+
+    Attributes:
+        rank: this process, from 0.
+        world_size: number of processes.
+        device: where this process computes.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and shows."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum of `values` over all processes."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """Give every process the first one's buffers: BatchNorm's running statistics drift apart between them."""
+        if self.world_size > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, 0)
+
+    @contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """Let the first process through the block before the others, which then find its work in a cache."""
+        if self.world_size > 1 and not self.first:
+            dist.barrier()
+        yield
+        if self.world_size > 1 and self.first:
+            dist.barrier()
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def processes(device: str) -> Iterator[Processes]:
+    """Join the processes that torchrun started (NCCL on GPUs, gloo elsewhere); one process needs nothing.
+
+    Args:
+        device: "auto", or a torch device.
+
+    Raises:
+        ConfigError: the device does not exist here.
+    """
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    own_group = world_size > 1 and not dist.is_initialized()
+    if own_group:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Processes(rank, world_size, chosen)
+    finally:
+        if own_group:
+            dist.destroy_process_group()

@@ -1,0 +1,276 @@
+"""The training loop: steps, epochs, checkpoints and what is shown of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from timm.scheduler import CosineLRScheduler
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from sightwords.align import schedule_weight
+from sightwords.images.loader import ImageBatch, TrainOrder
+from sightwords.models import Backbone
+from sightwords.models.run_folder import RunFolder
+from sightwords.progress import Progress
+from sightwords.training.alignment import Alignment, projector_tensors
+from sightwords.training.batches import BatchMaker
+from sightwords.training.checkpoint import TrainState
+from sightwords.training.config import TrainConfig
+from sightwords.training.distributed import Processes
+from sightwords.training.optim import hold_still, in_head_warmup, set_rates
+from sightwords.training.step import GradientStep
+from sightwords.training.task import classification_loss
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+@torch.no_grad()
+def validate(
+    backbone: Backbone,
+    loader: DataLoader[ImageBatch],
+    make_batch: BatchMaker,
+    group: Processes,
+    multi_label: bool,
+) -> dict[str, float]:
+    """Return `val_loss` and `val_top1` (and `val_top5` with more than five classes) over all validation images.
+
+    In multi-label data an image counts as right where its strongest output is one of its classes.
+    """
+    backbone.eval()
+    group.share_buffers(backbone)
+    sums = torch.zeros(4, dtype=torch.float64)
+    for batch in loader:
+        _, logits = backbone(make_batch.images(batch))
+        logits, targets = logits.float().cpu(), batch.targets
+        ranked = targets.gather(1, logits.topk(min(5, logits.shape[1])).indices) > 0
+        losses = classification_loss(logits, targets, 0.0, multi_label)
+        sums += torch.stack(
+            [losses.sum(), ranked[:, 0].sum(), ranked.any(1).sum(), torch.tensor(len(targets))]
+        ).double()
+    loss, top1, top5, count = group.sum(sums.to(group.device)).tolist()
+    metrics = {"val_loss": loss / count, "val_top1": top1 / count}
+    return metrics | ({"val_top5": top5 / count} if backbone.num_classes > 5 else {})
+
+
+SHOW_INTERVAL_S = 0.5
+
+
+class Loop:
+    """Trains from the state's step to the end.
+
+    Args:
+        config: options.
+        state: network, optimizer and the rest of what changes.
+        schedule: learning rate as a function of the step.
+        order: order of the training images.
+        make_batch: from loaded to ready batches.
+        eval_loader: this process's images of the evaluation after each epoch.
+        run: the run's folder.
+        group: this process's place among all.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        state: TrainState,
+        schedule: CosineLRScheduler,
+        order: TrainOrder,
+        make_batch: BatchMaker,
+        eval_loader: DataLoader[ImageBatch],
+        run: RunFolder,
+        group: Processes,
+    ) -> None:
+        self.config, self.state, self.schedule, self.order = config, state, schedule, order
+        self.make_batch, self.eval_loader, self.run, self.group = make_batch, eval_loader, run, group
+        self.num_steps = config.epochs * order.steps_per_epoch
+        self.unreadable: set[str] = set()
+        self._model = self._wrapped()
+        self._gradients = GradientStep(config, state.task, self._model, make_batch, state.scaler, group)
+        self._writer: SummaryWriter | None = None
+        self._is_warm_up: bool | None = None  # unknown: the modules' modes are set at the next step
+
+    def fit(self, batches: Iterator[ImageBatch]) -> None:
+        """Train over the remaining steps, `batches` being their micro-batches in order."""
+        self._first_step = self.state.step + 1
+        total, seen = (n * self.order.batch_size for n in (self.num_steps, self.state.step))
+        name = "aligned" if self.config.embeddings else "baseline"
+        title = f"Training {self.config.model} ({name})"
+        with Progress(title, total, "images", seen, self.group.first) as progress:
+            while self.state.step < self.num_steps and not self.state.best.is_over:
+                self._epoch(batches, progress)
+        if self._writer is not None:
+            self._writer.close()
+
+    def _epoch(self, batches: Iterator[ImageBatch], progress: Progress) -> None:
+        """Train to the end of the current epoch, evaluate, log and keep a checkpoint."""
+        epoch = self.state.step // self.order.steps_per_epoch
+        end = (epoch + 1) * self.order.steps_per_epoch
+        first_step, start_s, shown_s = self.state.step, time.perf_counter(), 0.0
+        self._is_warm_up = None
+        while self.state.step < end:
+            self.step(batches)
+            show = time.perf_counter() - shown_s > SHOW_INTERVAL_S
+            progress.advance(self.order.batch_size, self._note(epoch) if show else "")
+            shown_s = time.perf_counter() if show else shown_s
+            if self.state.step < end and self._checkpoint_due():
+                self._save()
+        seconds = time.perf_counter() - start_s
+        self._finish_epoch(epoch, (end - first_step) * self.order.batch_size / seconds, progress)
+
+    def step(self, batches: Iterator[ImageBatch]) -> None:
+        """Take one optimizer step.
+
+        Args:
+            batches: of them the next `accumulate` are the step's micro-batches.
+        """
+        state, config = self.state, self.config
+        set_rates(self.schedule, config, state.step, self.order.steps_per_epoch)
+        self._set_modes()
+        state.optimizer.zero_grad(set_to_none=True)
+        loaded = list(islice(batches, config.accumulate))
+        for batch in loaded:
+            self.unreadable.update(batch.unreadable)
+        sums = self._gradients(loaded, state.step, self._align_weight())
+        state.sums += sums.double() if sums.device.type != "mps" else sums
+        if config.clip_grad is not None:
+            state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(state.task.parameters(), config.clip_grad)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.step += 1
+        if state.ema is not None:
+            state.ema.update(state.task.backbone, step=state.step)
+        if state.ema_heads is not None:
+            state.ema_heads.update(state.task.alignment, step=state.step)
+
+    def _set_modes(self) -> None:
+        """Put the modules into training mode, but for what does not learn; only where that changes."""
+        is_warm_up = in_head_warmup(self.config, self.state.step, self.order.steps_per_epoch)
+        if is_warm_up == self._is_warm_up:
+            return
+        self._is_warm_up = is_warm_up
+        network, classifier = self.state.task.backbone.network, self.state.task.backbone.classifier
+        self._model.train()
+        if is_warm_up:
+            network.eval()
+            classifier.train()
+        elif self.config.freeze:
+            hold_still(network.modules())
+
+    def _align_weight(self) -> float:
+        part = self.config.align
+        progress = self.state.step / max(1, self.num_steps - 1)
+        return schedule_weight(part.schedule, progress, part.weight, part.final_weight, part.jump_at)
+
+    def _finish_epoch(self, epoch: int, images_per_second: float, progress: Progress) -> None:
+        record = {"step": self.state.step, "epoch": epoch + 1, **self._train_metrics()}
+        record["lr"] = self.state.optimizer.param_groups[0]["lr"]
+        if (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.epochs:
+            record |= self._evaluate(epoch + 1)
+        record["images_per_second"] = images_per_second
+        self.state.sums.zero_()
+        if self.group.first:
+            self._log(record, progress)
+        if self._checkpoint_due() or self._is_end():
+            self._save()
+
+    def _evaluate(self, epoch: int) -> dict[str, float]:
+        """Evaluate, and keep the weights where they are the best so far."""
+        found = self.validate(self.eval_loader)
+        weights = self.evaluated().network.state_dict()
+        self.state.best.update(found["val_top1"], epoch, weights, projector_tensors(self.evaluated_heads()))
+        split = "holdout" if self.config.holdout else "val"
+        return {name.replace("val", split, 1): value for name, value in found.items()}
+
+    def validate(self, loader: DataLoader[ImageBatch]) -> dict[str, float]:
+        """Return the figures of the network that is evaluated, on all processes' images."""
+        return validate(self.evaluated(), loader, self.make_batch, self.group, self.state.task.multi_label)
+
+    def choose(self, val_loader: DataLoader[ImageBatch]) -> None:
+        """At the end, go back to the best weights and log their figures on the validation images."""
+        self.group.wait()
+        if self.state.best.patience:
+            self.evaluated().load_weights(self.state.best.weights)
+        if not (self.state.best.patience or self.config.holdout) or "chosen_epoch" in self.run.metrics()[-1]:
+            return
+        place = {"step": self.state.step, "epoch": self.state.step // self.order.steps_per_epoch}
+        record = {**place, **self.validate(val_loader), "chosen_epoch": self.state.best.epoch}
+        if self.group.first:
+            self.run.log(record)
+
+    def evaluated(self) -> Backbone:
+        """Return the network that is evaluated and kept: the moving average where there is one."""
+        backbone = self.state.ema.module if self.state.ema is not None else self.state.task.backbone
+        assert isinstance(backbone, Backbone)
+        return backbone
+
+    def evaluated_heads(self) -> Alignment | None:
+        """Return the heads that belong to that network, None for a baseline."""
+        heads = self.state.ema_heads.module if self.state.ema_heads is not None else self.state.task.alignment
+        assert heads is None or isinstance(heads, Alignment)
+        return heads
+
+    def _train_metrics(self) -> dict[str, float]:
+        # each process returns its share times their number, so the mean over processes is the whole batch's loss
+        classification, correct, loss, align, factor, count = self.group.sum(self.state.sums.clone()).tolist()
+        parts = {"train_loss": loss / count, "train_classification_loss": classification / count}
+        if self.state.task.alignment is not None:
+            parts |= {"train_align_loss": align / count, "train_align_factor": factor / count}
+        return {**parts, "train_accuracy": correct / count}
+
+    def _note(self, epoch: int) -> str:
+        classification, correct, loss, align, _, count = self.state.sums.tolist()
+        parts = [f"epoch {epoch + 1}/{self.config.epochs}", f"loss {loss / count:.3f}"]
+        if self.state.task.alignment is not None:
+            parts.append(f"class {classification / count:.3f}, align {align / count:.3f}")
+        return ", ".join([*parts, f"accuracy {correct / count:.1%}"])
+
+    def _log(self, record: dict[str, Any], progress: Progress) -> None:
+        self.run.log(record)
+        writer = self._open_writer()
+        for name, value in record.items():
+            if name not in ("step", "epoch"):
+                writer.add_scalar(name.replace("_", "/", 1), value, record["step"])
+        shown = [f"epoch {record['epoch']}/{self.config.epochs}", f"loss {record['train_loss']:.3f}"]
+        shown += [f"{name} {value:.2%}" for name, value in record.items() if name.endswith("_top1")]
+        progress.message("  ".join([*shown, f"{record['images_per_second']:.0f} images/s"]))
+
+    def _open_writer(self) -> SummaryWriter:
+        """Return the writer for TensorBoard, whose library is loaded here: the first steps need not wait for it."""
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self._first_step)
+        return self._writer
+
+    def _is_end(self) -> bool:
+        """Whether a checkpoint is due after this epoch in any case."""
+        is_last = self.state.step == self.num_steps or self.state.best.is_over
+        return is_last or self.config.checkpoint_every is None
+
+    def _checkpoint_due(self) -> bool:
+        every = self.config.checkpoint_every
+        return every is not None and self.state.step % every == 0
+
+    def _save(self) -> None:
+        sums = self.group.sum(self.state.sums.clone())
+        if self.group.first:
+            state = self.state.state_dict() | {"sums": sums.cpu()}
+            self.run.save_checkpoint(state, self.state.step)
+        self.group.wait()
+
+    def _wrapped(self) -> nn.Module:
+        model: nn.Module = self.state.task
+        if self.config.compile:
+            model.compile()
+        if self.group.world_size > 1:
+            ids = [self.group.device.index] if self.group.device.type == "cuda" else None
+            model = DistributedDataParallel(model, device_ids=ids)
+        return model

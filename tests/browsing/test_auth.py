@@ -1,0 +1,161 @@
+"""Who may see the page: the token, the cookie, and other sites' pages."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sightwords.browsing.auth import Guard, read_token
+from sightwords.browsing.config import TOKEN_VARIABLE, BrowseConfig
+from sightwords.errors import ConfigError
+
+TOKEN = "a-token-of-some-length"
+
+
+async def page(scope, receive, send):
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"the page"})
+
+
+def ask(token, path="/", kind="http", **headers):
+    """Return (status or what became of the websocket, headers, body)."""
+    sent = []
+    names = {name.replace("_", "-"): value for name, value in {"host": "127.0.0.1:8080", **headers}.items()}
+    path, _, query = path.partition("?")
+    scope = {
+        "type": kind,
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in names.items()],
+    }
+
+    async def receive():
+        return {"type": f"{kind}.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(Guard(page, token, 8080)(scope, receive, send))
+    if kind == "websocket":
+        return sent[0]["type"], {}, ""
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, sent[1]["body"].decode()
+
+
+PATHS = [
+    "/",
+    "/summary",
+    "/thumbnail/" + "0" * 64,
+    "/picture/" + "0" * 64,
+    "/assets/keys.js",
+    "/_nicegui/x",
+    "/nowhere",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_without_the_token_nothing_is_shown(path):
+    status, _, body = ask(TOKEN, path)
+    assert status == 401
+    assert "token" in body
+    assert TOKEN not in body
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "?token=", "?token=wrong", f"?token={TOKEN}x", f"?token={TOKEN[:-1]}", "?token=é"]
+)
+def test_a_wrong_token_is_none(wrong):
+    assert ask(TOKEN, f"/{wrong}")[0] == 401
+
+
+def test_the_token_becomes_a_cookie_that_holds_another_text_and_opens_everything():
+    status, headers, body = ask(TOKEN, f"/summary?class=a%22b&token={TOKEN}")
+    assert status == 200
+    assert "/summary?class=a%22b" in body
+    cookie = headers["set-cookie"]
+    assert TOKEN not in cookie + body
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    own = cookie.partition(";")[0]
+    assert own.startswith("sightwords_browse_8080=")
+    for path in PATHS:
+        assert ask(TOKEN, path, cookie=f"other=1; {own}")[0] == 200
+    assert ask(TOKEN, "/_nicegui_ws/socket.io/", "websocket", cookie=own)[0] == "websocket.accept"
+    assert ask(TOKEN, "/", cookie=own[:-1] + "!")[0] == 401
+    assert ask(TOKEN, "/", cookie=own.replace("8080", "8081"))[0] == 401
+
+
+def test_a_websocket_needs_the_cookie_too():
+    assert ask(TOKEN, f"/_nicegui_ws/socket.io/?token={TOKEN}", "websocket")[0] == "websocket.close"
+
+
+def test_the_first_address_leads_to_no_other_site():
+    _, _, body = ask(TOKEN, f"//evil.example/?token={TOKEN}")
+    assert 'url=/evil.example/"' in body
+    _, _, body = ask(TOKEN, f'/"><script>alert(1)</script>?token={TOKEN}')
+    assert "<script>" not in body
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "LOCALHOST", "[::1]:8080", "127.5.6.7"])
+def test_this_machine_needs_no_token(host):
+    assert ask(None, host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "", "127.0.0.1.nip.io", "10.0.0.1"]
+)
+def test_a_foreign_name_that_leads_to_this_machine_is_refused(host):
+    for kind, refused in (("http", 403), ("websocket", "websocket.close")):
+        assert ask(None, "/", kind, host=host)[0] == refused
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:9999", "null"])
+def test_another_sites_page_may_not_connect(origin):
+    assert ask(None, "/_nicegui_ws/socket.io/", "websocket", origin=origin)[0] == "websocket.close"
+    assert ask(None, "/", origin=origin)[0] == 403
+    assert ask(None, "/", "websocket", origin="http://127.0.0.1:8080")[0] == "websocket.accept"
+
+
+def test_another_sites_page_may_not_show_pictures():
+    assert ask(None, PATHS[2], sec_fetch_site="cross-site", sec_fetch_mode="no-cors")[0] == 403
+    assert ask(None, "/", sec_fetch_site="cross-site", sec_fetch_mode="navigate")[0] == 200  # a link to the page
+
+
+def test_the_page_is_held_to_its_own_site():
+    _, headers, _ = ask(None)
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.fixture
+def config(tmp_path):
+    return lambda **options: BrowseConfig(tmp_path / "D.db", **options)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_loopback_asks_for_no_token(config, host, monkeypatch):
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    assert read_token(config(host=host)) == (None, False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org", ""])
+def test_every_other_address_gets_a_new_token(config, host, monkeypatch):
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    first, second = read_token(config(host=host)), read_token(config(host=host))
+    assert first[1]
+    assert len(first[0]) >= 32
+    assert first[0] != second[0]
+
+
+def test_the_environments_token_is_taken_and_never_told(config, monkeypatch):
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    assert read_token(config(host="0.0.0.0")) == (TOKEN, False)
+    assert read_token(config()) == (TOKEN, False)
+    monkeypatch.setenv(TOKEN_VARIABLE, "short-secret")
+    with pytest.raises(ConfigError, match="12 characters") as error:
+        read_token(config())
+    assert "short-secret" not in str(error.value)

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from sightwords.comparison.analysis import analyze
+from sightwords.comparison.record import Cell, Record
+from sightwords.comparison.report.figures import check_installed, condition_plot, looks_of
+from sightwords.comparison.report.page import write_report, write_tables
+from sightwords.comparison.report.tables import (
+    EffectRow,
+    Example,
+    Fixed,
+    ReportData,
+    class_gains,
+    condition_levels,
+    metric_table,
+    severities,
+)
+
+HOSTILE = '<script>document.title = "taken"</script><img src=x onerror=alert(1)>'
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+def record(condition: str, model: str, arm: str, seed: int) -> Record:
+    """Return a made-up training of which the aligned ones are better."""
+    draw = np.random.default_rng([len(condition), len(model), len(arm), seed])
+    labels = [HOSTILE if number % 3 == 0 else f"class {number % 3}" for number in range(60)]
+    correct = draw.random(60) < (0.7 if arm == "aligned" else 0.5)
+    scores = draw.uniform(0.3, 1, 60).astype(np.float32)
+    history = [
+        {"step": 10 * e, "epoch": e, "train_loss": 2 / e, "train_classification_loss": 2 / e, "val_top1": 0.1 * e}
+        for e in range(1, 5)
+    ]
+    metrics = {"top1": float(correct.mean()), "ece": 0.1, "knn_top1": 0.4, "corruption_mean": 0.3, "num_images": 60}
+    metrics |= {f"corruption_jpeg_{severity}": 0.5 - 0.05 * severity for severity in range(1, 6)}
+    keys = [f"{number:064x}" for number in range(60)]
+    predicted = [label if right else "class 1" for label, right in zip(labels, correct, strict=True)]
+    cell = Cell(condition, model, arm, seed)
+    return Record(cell, None, metrics, keys, labels, predicted, scores, correct, history, 12.5)
+
+
+@pytest.fixture
+def data() -> ReportData:
+    conditions, models, arms = (
+        ("clean", "label-noise-0.5"),
+        ("resnet18", "vit_small"),
+        ("baseline", "aligned", "shuffled"),
+    )
+    records = [record(c, m, a, s) for c in conditions for m in models for a in arms for s in range(3)]
+    effects = [
+        EffectRow(c, m, a, 0.021, 0.012, 0.03, 0.99, 0.001, 0.002)
+        for c in conditions
+        for m in (*models, "all models")
+        for a in arms[1:]
+    ]
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(buffer, "JPEG")
+    picture = buffer.getvalue()
+    return ReportData(
+        "Does the text help?",
+        ["aligned beats the baseline by 2.1 points [1.2, 3.0]. Shuffled text gives nothing.", "A second sentence."],
+        "Recommended: aligned.", effects, records, {}, [Fixed(picture, HOSTILE, "cat", HOSTILE, [HOSTILE])],
+        [Example(picture, "cat", HOSTILE)], ["sightwords compare photos"], {"torch": "2.11"}, {"images": "unknown"},
+        ["Left out: resnet152."],
+    )  # fmt: skip
+
+
+def test_page_is_one_file_that_loads_and_runs_nothing(data, tmp_path):
+    page = write_report(tmp_path, data).read_text()
+    assert not re.search(r"""(?:src|srcset|href)\s*=\s*["'](?!data:)""", page)
+    assert "<script" not in page
+    assert "url(" not in page
+    assert HOSTILE not in page
+    assert "&lt;script&gt;" in page  # shown, as text
+
+
+def test_verdict_stands_on_top_and_everything_follows(data, tmp_path):
+    page = write_report(tmp_path, data).read_text()
+    order = ["aligned beats the baseline", "Recommended: aligned", "What each arm gains", "How they learned"]
+    order += ["More than top-1", "Which classes gain", "Put right by the text", "What the text says"]
+    order += ["sightwords compare photos", "Left out", "Licenses"]
+    places = [page.index(text) for text in order]
+    assert places == sorted(places)
+    assert "+2.1" in page
+    assert "0.002" in page
+
+
+def test_pictures_are_there_as_files_and_in_both_themes(data, tmp_path):
+    page = write_report(tmp_path, data).read_text()
+    files = sorted(path.stem for path in (tmp_path / "figures").iterdir())
+    assert files == ["classes", "conditions", "corruptions", "curves", "intervals", "reliability"]
+    embedded = [base64.b64decode(text) for text in re.findall(r"data:image/png;base64,([^\"]+)", page)]
+    assert len(embedded) == 3 * len(files)  # print, dark, light
+    for path in (tmp_path / "figures").iterdir():
+        with Image.open(path) as image:
+            assert np.asarray(image.convert("L")).std() > 1
+
+
+def test_what_there_is_no_data_for_is_left_out(data, tmp_path):
+    records = [replace(r, metrics={"top1": r.metrics["top1"]}, history=[]) for r in data.records]
+    bare = replace(data, records=records, fixed=[], examples=[], notes=[], commands=[])
+    page = write_report(tmp_path, bare).read_text()
+    for heading in ("How they learned", "Put right", "What the text says"):
+        assert heading not in page
+    assert sorted(path.stem for path in (tmp_path / "figures").iterdir()) == ["classes", "conditions", "intervals"]
+
+
+def test_tables_hold_every_number(data, tmp_path):
+    write_tables(tmp_path, data)
+    results = pq.read_table(tmp_path / "results.parquet").to_pylist()
+    assert len(results) == len(data.records)
+    for row, one in zip(results, data.records, strict=True):
+        assert {name: row[name] for name in one.metrics} == one.metrics
+    effects = pq.read_table(tmp_path / "effects.parquet").to_pylist()
+    assert effects == [effect.__dict__ for effect in data.effects]
+    history = pq.read_table(tmp_path / "history.parquet").to_pylist()
+    assert len(history) == sum(len(line) - 1 for one in data.records for line in one.history)
+
+
+def test_figures_by_hand(data):
+    chosen = data.records[:9]
+    gains = dict(class_gains(chosen, "aligned"))
+    labels = np.array(chosen[0].labels)
+    base, aligned = (np.mean([r.correct for r in chosen if r.cell.arm == arm], 0) for arm in ("baseline", "aligned"))
+    assert gains["class 1"] == pytest.approx((aligned - base)[labels == "class 1"].mean())
+    assert severities(chosen) == {"jpeg": [1, 2, 3, 4, 5]}
+    assert condition_levels(data.records) == {"label-noise": {0.0: "clean", 0.5: "label-noise-0.5"}}
+    few = [replace(r, cell=replace(r.cell, condition="label-fraction-0.25")) for r in data.records[18:]]
+    assert condition_levels([*chosen, *few]) == {"label-fraction": {0.25: "label-fraction-0.25", 1.0: "clean"}}
+    assert condition_plot([*chosen, *few]).axes[0].get_xlabel() == "share of the labels"
+    headings, rows = metric_table(chosen)
+    assert headings == ["top-1", "calibration error", "kNN of features", "corrupted"]
+    assert rows[0][2][1:] == ["10.0", "40.0", "30.0"]
+
+
+def test_what_verdicts_leave_open_is_said_once_behind_them(data):
+    arms = ["baseline", "aligned", "other"]
+    found = analyze([record("clean", "resnet18", arm, 0) for arm in arms]).verdicts
+    assert [text.split(" ")[0] for text in found[2:]] == ["Without", "With"]
+    assert not any("Without a control" in text for text in analyze(data.records).verdicts)
+
+
+def test_an_arm_has_one_look_and_the_baseline_is_gray():
+    looks = looks_of(["baseline", *"abcdefghi"])
+    assert looks == {**looks_of("abcdefghi"), "baseline": ("#8a8a8a", "-")}
+    assert len(set(looks.values())) == 10
+    assert looks["g"].color == looks["a"].color
+    assert (looks["a"].filling, looks["g"].filling) == (looks["a"].color, "none")
+
+
+def test_a_missing_library_is_told(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"sightwords\[report\]"):
+        check_installed()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
+def test_page_as_people_see_it(data, tmp_path):
+    page = write_report(tmp_path, data)
+    light, dark = (_shot(page, tmp_path / f"{name}.png", 1200, 1600, name == "dark") for name in ("light", "dark"))
+    assert light.std() > 10
+    assert light.mean() > 200 > 80 > dark.mean()
+    phone = _shot(page, tmp_path / "phone.png", 500, 3000, False)
+    # nothing reaches beyond the page's margin: its last pixels are the plain ground from top to bottom
+    assert phone[:, -4:].std() < 1
+
+
+def _shot(page, path, width, height, dark):
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-sync", f"--user-data-dir={path.parent / path.stem}"]
+    command += [f"--window-size={width},{height}", f"--screenshot={path}"]
+    command += ["--blink-settings=preferredColorScheme=0"] if dark else []
+    subprocess.run([*command, page.as_uri()], check=True, capture_output=True, timeout=120)
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"), np.float64)

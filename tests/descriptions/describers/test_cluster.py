@@ -1,0 +1,239 @@
+"""Describing on a Ray cluster of several nodes: the same rows, whatever dies."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from PIL.PngImagePlugin import PngInfo
+
+from sightwords.descriptions.config import DescribeConfig
+from sightwords.descriptions.describe import describe as run
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.errors import ConfigError, ModelError
+from sightwords.images.member import image_key
+from support.chat_server import chat, chat_server
+from support.images import draw, write_class_folders
+
+pytest.importorskip("ray")
+
+from sightwords.cluster import WorkerPool
+from sightwords.descriptions.describers import make_describer
+from sightwords.descriptions.describers.base import Request
+from sightwords.descriptions.describers.cluster import DescribeJobMaker, RayDescriber, keys_of, worker_config
+from support.ray_nodes import shared_nodes
+
+KEY = "sk-5b1d-seen-by-the-server-alone"
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    return shared_nodes()
+
+
+def config_of(images: Path, out: Path, describer: str, **options) -> DescribeConfig:
+    # tiny random models say nothing sensible: whatever they say is taken
+    lenient = {"language": "any", "min_words": 1, "max_same": 1000, "device": "cpu", "max_new_tokens": 8}
+    return DescribeConfig(str(images), out=out, describer=describer, **{**lenient, **options})
+
+
+def never() -> bool:
+    return False
+
+
+def requests_of(describer, num: int, size: int = 32):
+    for n in range(num):
+        data = drawing(n, size)
+        yield Request(f"{n:064d}", 0, 0, f"{n}.png", "disc", "plain", "What?", describer.prepare(data, f"{n}.png"))
+
+
+def drawing(n: int, size: int) -> bytes:
+    """Return a picture that the describer `demo` can read."""
+    info = PngInfo()
+    info.add_text("sightwords:description", f'{{"plain": "picture {n}"}}')
+    buffer = io.BytesIO()
+    draw("disc", n, size).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def rows(path: Path) -> list[dict]:
+    """Return all that a set says, without the times."""
+    with DescriptionSet(path) as store:
+        found = [asdict(row) for row in store.descriptions(None)]
+        who = (store.prompts(), store.describers())
+    changing = {"seconds", "created_at"}
+    plain = [{name: value for name, value in row.items() if name not in changing} for row in found]
+    return [who, sorted(plain, key=lambda row: (row["key"], row["sample"]))]
+
+
+@pytest.mark.slow
+def test_the_rows_are_those_of_a_single_process(nodes, llava, photos, tmp_path):
+    write_class_folders(tmp_path / "more", num_train=2, num_val=0)
+    for path in (tmp_path / "more" / "train").rglob("*.png"):
+        path.rename(photos / "train" / "bar" / f"{path.parent.name}-{path.name}")
+    whole = (photos / "train" / "bar" / "e.jpg").read_bytes()
+    (photos / "train" / "bar" / "cut.jpg").write_bytes(whole[:-300])
+    common = {"batch_size": 1, "samples": 2}
+    run(config_of(photos, tmp_path / "local.db", f"hf:{llava}", **common))
+    on_ray = {"engine": "ray", "ray_address": nodes.address, **common}
+    run(config_of(photos, tmp_path / "ray.db", f"hf:{llava}", **on_ray))
+    found = rows(tmp_path / "ray.db")
+    assert found == rows(tmp_path / "local.db")
+    assert len({(row["key"], row["sample"]) for row in found[1]}) == 24
+    assert {row["reason"][:25] for row in found[1] if row["status"] == "failed"} == {"unreadable image: damaged"}
+    assert any(row["num_text_tokens"] for row in found[1])
+
+
+@pytest.mark.slow
+def test_a_worker_and_a_node_die_midway(nodes, tmp_path, monkeypatch):
+    import ray
+
+    images = write_class_folders(tmp_path / "images", num_train=40, num_val=0)
+    pools = record_pools(monkeypatch)
+
+    def answer(call):
+        if len(server.calls) == 20:
+            os.kill(pools[0].members[0].place.pid, signal.SIGKILL)
+        if len(server.calls) == 60:
+            working = [entry["NodeID"] for entry in ray.nodes() if entry["Alive"] and entry["Resources"].get("CPU")]
+            nodes.remove(working[0])
+        time.sleep(0.1)
+        return chat(f"A picture with the fingerprint {hashlib.sha256(call.image).hexdigest()} lies here.")
+
+    with chat_server(answer) as server:
+        config = config_of(images, tmp_path / "d.db", f"server:tiny@{server.url}", engine="ray", concurrency=8)
+        result = run(replace(config, ray_address=nodes.address))
+    nodes.add()
+    texts = {key_of(path): f"fingerprint {key_of(path)}" for path in images.rglob("*.png")}
+    found = rows(tmp_path / "d.db")[1]
+    assert sorted(row["key"] for row in found) == sorted(texts)  # none is lost, none is there twice
+    assert all(texts[row["key"]] in row["text"] and row["status"] == "ok" for row in found)
+    assert result.num_ok == 120
+    assert len(pools[0].notices) >= 2
+    assert len(server.calls) <= 120 + 4 * 8  # only what was in flight was asked again
+
+
+def record_pools(monkeypatch) -> list[WorkerPool]:
+    pools: list[WorkerPool] = []
+
+    def make(*args):
+        pools.append(WorkerPool(*args))
+        return pools[-1]
+
+    monkeypatch.setattr("sightwords.descriptions.describers.cluster.WorkerPool", make)
+    return pools
+
+
+def key_of(path: Path) -> str:
+    return image_key(path.read_bytes())
+
+
+@pytest.mark.slow
+def test_no_api_key_in_any_file_of_ray(nodes, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGHTWORDS_API_KEY", KEY)
+    with chat_server(lambda call: chat("A red disc lies on a gray table.")) as server:
+        config = config_of(photos, tmp_path / "d.db", f"server:tiny@{server.url}", engine="ray")
+        result = run(replace(config, ray_address=nodes.address, language="en"))
+    assert result.num_ok == 5
+    assert {call.headers["authorization"] for call in server.calls} == {f"Bearer {KEY}"}
+    files = [path for path in nodes.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert any(path.stat().st_size for path in files)
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+    assert KEY.encode() not in (tmp_path / "d.db").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_command_shows_what_it_shows_without_ray(nodes, tmp_path):
+    images = tmp_path / "images" / "train" / "disc"
+    images.mkdir(parents=True)
+    for n in range(6):
+        (images / f"{n}.png").write_bytes(drawing(n, 32))
+    told = []
+    for engine in (["--engine", "local"], ["--engine", "ray", "--ray-address", nodes.address]):
+        out = tmp_path / f"{engine[1]}.db"
+        command = [sys.executable, "-m", "sightwords", "describe", tmp_path / "images", "--describer", "demo"]
+        done = subprocess.run([*command, *engine, "--out", out], capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        told.append(re.sub(r"\d+\.\d+", "N", (done.stdout + done.stderr).replace(engine[1], "ENGINE")))
+    assert told[0] == told[1]
+    assert "Describing: 6/6" in told[0]
+    assert rows(tmp_path / "ray.db") == rows(tmp_path / "local.db")
+
+
+@pytest.mark.slow
+def test_a_model_that_a_node_lacks_is_said_with_the_nodes_name(nodes, llava, photos, tmp_path, monkeypatch):
+    config = config_of(photos, tmp_path / "d.db", f"hf:{llava}", engine="ray", ray_address=nodes.address)
+    describer = RayDescriber(config)
+    describer.info()
+    gone = llava.with_name("gone")
+    llava.rename(gone)
+    monkeypatch.setattr("sightwords.descriptions.describers.cluster.worker_config", lambda *_: _as_before(config))
+    try:
+        with pytest.raises(ModelError, match=rf"On .+ \(.+\): There is no folder {llava}"):
+            list(describer.describe(requests_of(describer, 2), never))
+    finally:
+        gone.rename(llava)
+
+
+def _as_before(config: DescribeConfig) -> DescribeConfig:
+    return replace(config, engine="local")
+
+
+def test_info_and_errors_are_those_of_the_describer_itself(llava, photos, tmp_path):
+    local = config_of(photos, tmp_path / "d.db", f"hf:{llava}")
+    describer = make_describer(replace(local, engine="ray"))
+    assert isinstance(describer, RayDescriber)
+    assert describer.info() == make_describer(local).info()
+    with pytest.raises(ConfigError, match="use --samples 1"):
+        make_describer(replace(local, describer="demo", samples=2, engine="ray"))
+
+
+def test_a_node_takes_its_own_gpu_the_full_path_and_its_share_of_requests(llava, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(llava.parent)
+    config = config_of(photos, tmp_path / "d.db", f"hf:{llava.name}", engine="ray", device="cuda:3", concurrency=100)
+    there = worker_config(config, 3)
+    assert (there.describer, there.device, there.engine, there.concurrency) == (f"hf:{llava}", "auto", "local", 34)
+    assert worker_config(replace(config, device="cpu"), 1).device == "cpu"
+
+
+def test_another_model_under_the_same_name_is_refused(llava, photos, tmp_path):
+    config = config_of(photos, tmp_path / "d.db", f"hf:{llava}")
+    info = make_describer(config).info()
+    assert DescribeJobMaker(config, True, {}, info)()
+    with pytest.raises(ModelError, match=rf"not the same model here.*revision {info.revision} instead of abc"):
+        DescribeJobMaker(config, True, {}, replace(info, revision="abc"))()
+
+
+def test_the_maker_shows_no_secret(photos, tmp_path):
+    config = config_of(photos, tmp_path / "d.db", f"server:m@http://user:{KEY}@localhost:1/v1")
+    keys = keys_of({"SIGHTWORDS_API_KEY": KEY, "HF_TOKEN": "hf_x", "HOME": "/root", "OPENAI_API_KEY": ""})
+    assert keys == {"SIGHTWORDS_API_KEY": KEY, "HF_TOKEN": "hf_x"}
+    maker = DescribeJobMaker(config, True, keys, make_describer(config).info())
+    assert KEY not in repr(maker)
+
+
+def test_a_job_decodes_each_image_once_and_reports_the_unreadable(photos, tmp_path):
+    config = config_of(photos, tmp_path / "d.db", "demo")
+    describer = make_describer(config)
+    prepared: list[str] = []
+    prepare = describer.prepare
+    describer.prepare = lambda data, name: (prepared.append(name), prepare(data, name))[1]
+    job = DescribeJobMaker(config, True, {}, describer.info())()
+    job._describer = describer
+    asked = list(requests_of(RayDescriber(replace(config, engine="ray")), 3))
+    asked[1] = replace(asked[1], picture=b"no picture")
+    asked.append(replace(asked[0], sample=1))
+    found = dict(job.run(asked, never))
+    assert sorted(prepared) == ["0.png", "1.png", "2.png"]
+    assert [found[i]["text"] for i in range(4)] == ["picture 0", "", "picture 2", "picture 0"]
+    assert (found[1]["status"], found[1]["reason"][:23]) == ("failed", "unreadable image: not a")
+    assert "request" not in found[0]

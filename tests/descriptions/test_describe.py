@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from sightwords.descriptions import describe as run_module
+from sightwords.descriptions.config import DescribeConfig
+from sightwords.descriptions.describe import describe as run
+from sightwords.descriptions.describers import hf
+from sightwords.descriptions.describers.base import Decoding
+from sightwords.descriptions.describers.server import describer as server
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.errors import ArtifactError, DataError, UnavailableError
+from sightwords.images.config import ImagesConfig
+from sightwords.images.member import image_key
+from support.chat_server import chat, chat_server, refusal
+from support.images import draw
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch):
+    monkeypatch.delenv("SIGHTWORDS_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    """Where the description set goes."""
+    return tmp_path / "d.db"
+
+
+def describe(photos: Path, out: Path, describer: str, **options):
+    # tiny random models say nothing sensible: whatever they say is taken
+    lenient = {"language": "any", "min_words": 1, "max_same": 1000, "on_cut": "keep"}
+    options = {"max_new_tokens": 8, "device": "cpu", **lenient, **options}
+    return run(DescribeConfig(str(photos), out=out, describer=describer, **options))
+
+
+def stored(out: Path, status: str | None = "ok") -> dict[tuple[str, int], str]:
+    with DescriptionSet(out) as descriptions:
+        return {(row.key, row.sample): row.text for row in descriptions.descriptions(status)}
+
+
+def question(call) -> str:
+    """The text that was asked."""
+    content = call.body["messages"][0]["content"]
+    return content if isinstance(content, str) else content[-1]["text"]
+
+
+def key_of(path: Path) -> str:
+    return image_key(path.read_bytes())
+
+
+def test_every_distinct_image_gets_one_row_with_its_counts_and_names(photos, out, llava):
+    train = photos / "train"
+    shutil.copy(train / "bar" / "e.jpg", train / "bar" / "same.jpg")
+    (train / "bar" / "cut.jpg").write_bytes((train / "bar" / "e.jpg").read_bytes()[:-300])
+    result = describe(photos, out, f"hf:{llava}", batch_size=2)
+    assert (result.num_ok, result.num_failed, result.num_skipped) == (5, 0, 0)
+    assert [Path(problem.name).name for problem in result.problems] == ["cut.jpg"]
+    assert "damaged" in result.problems[0].reason
+    with DescriptionSet(out) as descriptions:
+        rows = list(descriptions.descriptions())
+        images, failed = descriptions.images(), list(descriptions.descriptions("failed"))
+        assert [p.name for p in descriptions.prompts().values()] == ["plain"]
+        assert [d.identifier for d in descriptions.describers().values()] == ["hf:tiny-llava"]
+    assert {row.key for row in rows} == {key_of(path) for path in train.rglob("[a-e].*")}
+    assert all(row.num_prompt_tokens > 16 and 1 <= row.num_text_tokens <= 8 and row.seconds > 0 for row in rows)
+    assert images[key_of(train / "red_disc" / "a.png")][1] == "red disc"
+    assert [(row.key, row.text) for row in failed] == [(key_of(train / "bar" / "cut.jpg"), "")]
+    assert failed[0].reason.startswith("unreadable image: damaged")
+
+
+def test_a_second_run_asks_nothing_and_does_not_even_load_the_model(photos, out, llava, monkeypatch):
+    describe(photos, out, f"hf:{llava}")
+    before = stored(out)
+    monkeypatch.setattr(hf.HFDescriber, "load", lambda self: pytest.fail("the model was loaded"))
+    result = describe(photos, out, f"hf:{llava}", batch_size=1, precision="bf16")
+    assert (result.num_ok, result.num_skipped) == (0, 5)
+    assert stored(out) == before
+
+
+def test_other_questions_and_more_samples_are_added_beside_what_is_there(photos, out, llava):
+    describe(photos, out, f"hf:{llava}")
+    result = describe(photos, out, f"hf:{llava}", samples=2)
+    assert (result.num_ok, result.num_skipped) == (5, 5)
+    assert describe(photos, out, f"hf:{llava}", prompt="short").num_ok == 5
+    assert describe(photos, out, f"hf:{llava}", prompt="short", word_limit=9).num_ok == 5
+    assert describe(photos, out, f"hf:{llava}", max_new_tokens=4).num_ok == 5
+    with DescriptionSet(out) as descriptions:
+        assert descriptions.counts() == {"ok": 25}
+        assert len(descriptions.prompts()) == 3
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_run_that_dies_halfway_keeps_its_rows_and_the_next_one_asks_for_the_rest(
+    photos, out, llava, monkeypatch, capsys, error
+):
+    whole = out.with_name("whole.db")
+    describe(photos, whole, f"hf:{llava}", samples=2, batch_size=3)
+    put, count = DescriptionSet.put, iter(range(100))
+
+    def die_at_the_fifth(self, rows):
+        if next(count) == 4:
+            raise error
+        put(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DescriptionSet, "put", die_at_the_fifth)
+        with pytest.raises(error):
+            describe(photos, out, f"hf:{llava}", samples=2, batch_size=3)
+    assert len(stored(out, None)) == 4
+    if error is KeyboardInterrupt:
+        assert f"4 descriptions are stored in {out}; the same command goes on" in capsys.readouterr().err
+    result = describe(photos, out, f"hf:{llava}", samples=2, batch_size=3)
+    assert result.num_skipped in (3, 4)  # one was rejected and is asked again
+    assert stored(out) == stored(whole)
+    assert len(stored(out)) == 10
+
+
+def test_the_class_prompt_tells_the_readable_class(photos, out):
+    with chat_server(lambda call: chat(question(call))) as served:
+        describe(photos, out, f"server:tiny@{served.url}", prompt="class")
+    text = stored(out)[key_of(photos / "train" / "red_disc" / "b.jpg"), 0]
+    assert text.count("red disc") == 2
+
+
+def test_several_labels_are_all_told(photos, out):
+    table = photos / "table.csv"
+    table.write_text("image,label,split\ntrain/bar/d.png,red_disc|bar,train\ntrain/red_disc/a.png,red_disc,train\n")
+    with chat_server(lambda call: chat(question(call))) as served:
+        describe(table, out, f"server:tiny@{served.url}", prompt="class")
+    assert "bar, red disc" in stored(out)[key_of(photos / "train" / "bar" / "d.png"), 0].replace(
+        "red disc, bar", "bar, red disc"
+    )
+
+
+def test_the_class_prompt_on_unlabeled_images_is_refused_before_anything_is_asked(photos, out):
+    table = photos / "table.csv"
+    table.write_text("image,label,split\ntrain/bar/d.png,bar,train\ntrain/red_disc/a.png,,train\n")
+    with chat_server(lambda call: chat("x")) as served:
+        with pytest.raises(DataError, match=r"names the class, but 1 of 2 images have no label, for example .*a\.png"):
+            describe(table, out, f"server:tiny@{served.url}", prompt="class")
+        assert not served.calls
+        assert describe(table, out, f"server:tiny@{served.url}").num_ok == 2
+
+
+def test_a_prompt_file_is_asked(photos, out, tmp_path):
+    (tmp_path / "beak.txt").write_text("Is this {class_name} fat?")
+    with chat_server(lambda call: chat(question(call))) as served:
+        result = describe(photos, out, f"server:tiny@{served.url}", prompt_file=tmp_path / "beak.txt")
+    assert result.prompt == "beak"
+    assert set(stored(out).values()) == {"Is this bar fat?", "Is this red disc fat?"}
+
+
+def test_the_split_says_which_images(images, out):
+    with chat_server(lambda call: chat("x")) as served:
+        describer = f"server:tiny@{served.url}"
+        assert describe(images, out, describer).num_ok == 24
+        assert describe(images, out, describer, split="all").num_skipped == 24
+        assert describe(images, out, describer, split="val").num_skipped == 12
+        assert len(served.calls) == 36
+        assert describe(images, out.with_name("few.db"), describer, limit=3).num_ok == 3
+
+
+def test_an_image_that_changed_or_vanished_since_it_was_listed_gets_no_row(photos, out, llava, monkeypatch):
+    changed, gone = photos / "train" / "bar" / "d.png", photos / "train" / "red_disc" / "a.png"
+    open_dataset = run_module.open_dataset
+
+    def then_change(config: ImagesConfig, splits):
+        dataset = open_dataset(config, splits)
+        changed.write_bytes((photos / "train" / "red_disc" / "b.jpg").read_bytes())
+        gone.unlink()
+        return dataset
+
+    monkeypatch.setattr(run_module, "open_dataset", then_change)
+    wrong = key_of(changed)
+    missing = key_of(gone)
+    result = describe(photos, out, f"hf:{llava}")
+    assert result.num_ok == 3
+    assert {Path(p.name).name: p.reason for p in result.problems}.keys() == {"d.png", "a.png"}
+    assert "changed since it was listed" in {Path(p.name).name: p.reason for p in result.problems}["d.png"]
+    assert not {wrong, missing} & {key for key, _ in stored(out, None)}
+
+
+def test_failures_are_asked_again_and_rejected_answers_only_on_demand(photos, out):
+    refused, empty, broken = (photos / "train" / name for name in ("bar/d.png", "bar/e.jpg", "red_disc/a.png"))
+    faults = {"on": True}
+
+    def reply(call):
+        asked.append(call.image)
+        if faults["on"] and call.image == sent[0]:
+            return refusal(400, "no birds")
+        if faults["on"] and call.image == sent[2]:
+            return chat(None)
+        return chat("" if faults["on"] and call.image == sent[1] else "A bird.")
+
+    asked: list[bytes] = []
+    with chat_server(reply) as served:
+        describer = server.ServerDescriber("tiny", [served.url], Decoding(max_new_tokens=8))
+        sent = [_sent(describer, path) for path in (refused, empty, broken)]
+        first = describe(photos, out, f"server:tiny@{served.url}", tries=2)
+        assert (first.num_ok, first.num_rejected, first.num_failed) == (2, 3, 0)
+        assert asked.count(sent[0]) == 1  # what is refused for good is not repeated
+        assert asked.count(sent[1]) == asked.count(sent[2]) == 2
+        reasons = {(reason.status, reason.reason): reason for reason in first.reasons}
+        assert reasons["rejected", "empty"].count == 4
+        assert any(reason.startswith("refused: ") and "no birds" in reason for _, reason in reasons)
+        faults["on"] = False
+        asked.clear()
+        second = describe(photos, out, f"server:tiny@{served.url}", tries=2)
+        assert (asked, second.num_ok, second.num_skipped) == ([], 0, 5)
+        third = describe(photos, out, f"server:tiny@{served.url}", tries=2, retry_failed=True)
+        assert (sorted(asked), third.num_ok) == (sorted(sent), 3)
+    assert set(stored(out).values()) == {"A bird."}
+
+
+def test_one_failure_after_another_stops_the_run_with_what_there_is(tmp_path, out):
+    folder = tmp_path / "photos" / "train" / "bar"
+    folder.mkdir(parents=True)
+    for i in range(40):
+        draw("bar", i).save(folder / f"{i}.png")
+    with pytest.raises(UnavailableError, match=r"20 requests in a row.*the same command goes on"):
+        describe(tmp_path / "photos", out, "demo")
+    assert len(stored(out, "failed")) == 20
+
+
+def test_a_server_that_dies_midway_leaves_every_answer_and_the_next_run_completes(images, out):
+    def reply(call):
+        return chat("A picture.") if len(served.calls) <= 10 or healthy else refusal(401, "revoked")
+
+    healthy: list[int] = []
+    with chat_server(reply) as served:
+        with pytest.raises(UnavailableError, match=r"10 descriptions are stored in .*d\.db"):
+            describe(images, out, f"server:tiny@{served.url}", concurrency=1)
+        assert len(stored(out)) == 10
+        healthy.append(1)
+        asked = len(served.calls)
+        assert describe(images, out, f"server:tiny@{served.url}").num_ok == 14
+        assert len(served.calls) - asked == 14
+    assert Counter(stored(out).values()) == {"A picture.": 24}
+
+
+def test_no_secret_is_ever_in_the_file(photos, out, monkeypatch):
+    monkeypatch.setenv("SIGHTWORDS_API_KEY", "sk-very-secret")
+
+    def echo(call):
+        said = f"{call.headers['authorization']} {call.path}"
+        return refusal(400, said) if len(served.calls) % 2 else chat(said)
+
+    with chat_server(echo) as served:
+        describe(photos, out, f"server:tiny@{served.url.replace('://', '://ann:hunter22@')}?key=querysecret")
+        describe(photos, out, f"server:tiny@{served.url}")
+    written = b"".join(path.read_bytes() for path in out.parent.glob("d.db*"))
+    assert b"server:tiny" in written
+    assert b"127.0.0.1" not in written  # where a model is served is no part of who answered
+    for secret in (b"sk-very-secret", b"hunter22", b"querysecret", b"YW5uOmh1bnRlcjIy"):
+        assert secret not in written
+
+
+def test_the_demo_describer_repeats_the_drawing(tmp_path, out):
+    folder = tmp_path / "birds" / "train" / "wren"
+    folder.mkdir(parents=True)
+    for i in range(3):
+        chunks = PngInfo()
+        chunks.add_itxt("sightwords:description", json.dumps({"plain": f"Bird number {i}."}))
+        Image.new("RGB", (16, 16), (i, 0, 0)).save(folder / f"{i}.png", pnginfo=chunks)
+    result = describe(tmp_path / "birds", out, "demo")
+    assert result.num_ok == 3
+    assert stored(out)[key_of(folder / "2.png"), 0] == "Bird number 2."
+    assert result.describer == "demo"
+
+
+def test_another_file_is_not_taken_for_a_description_set(photos, out):
+    with sqlite3.connect(out) as other:
+        other.execute("CREATE TABLE mine (x)")
+    with pytest.raises(ArtifactError):
+        describe(photos, out, "demo")
+    assert os.path.getsize(out) > 0  # noqa: PTH202
+
+
+def _sent(describer: server.ServerDescriber, path: Path) -> bytes:
+    return base64.b64decode(describer.prepare(path.read_bytes(), path.name).base64)
+
+
+def test_a_pilot_forecasts_and_shows_the_sample_and_is_not_asked_again(images, out, tmp_path):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("currency: EUR\ntiny: {input: 1000, output: 2000}\n")
+    with chat_server(lambda call: chat(f"A <b>picture</b> number {len(served.calls)}.")) as served:
+        describer = f"server:tiny@{served.url}"
+        pilot = describe(images, out, describer, pilot=8, prices=prices)
+        assert (pilot.num_ok, len(served.calls)) == (8, 8)
+        lines = "\n".join(pilot.forecast)
+        assert "16 that remain" in lines
+        assert "all 24" in lines
+        assert "0.31 EUR" in lines  # 24 x (7 x 1000 + 3 x 2000) / 1e6
+        page = pilot.page.read_text()
+        assert page.count("data:image/jpeg") == 8
+        assert "A &lt;b&gt;picture&lt;/b&gt; number 3." in page
+        assert "Look at the sample" in pilot.summary()
+        assert pilot.next_command == ""
+        with DescriptionSet(out) as store:
+            described = Counter(store.images()[row.key][1] for row in store.descriptions())
+        assert set(described.values()) in ({2, 3}, {2})  # of each class its share
+        assert describe(images, out, describer).num_ok == 16
+        assert len(served.calls) == 24
+
+
+def test_limits_hold_over_runs_and_keep_everything(images, out, tmp_path):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("tiny: {input: 1000, output: 2000}\n")
+    with chat_server(lambda call: chat(f"A picture number {len(served.calls)}.")) as served:
+        describer = f"server:tiny@{served.url}"
+        for _ in range(2):
+            result = describe(images, out, describer, max_cost=0.1, prices=prices)
+        assert "--max-cost 0.10 USD is reached" in result.stopped
+        assert "Everything that arrived is stored" in result.summary()
+        num_asked = len(served.calls)
+        assert len(stored(out)) == num_asked
+        assert num_asked * 0.013 <= 0.1  # each took 7 and 3 tokens
+        assert num_asked >= 5  # the next might take 7 and 8
+        assert "--max-requests 9 is reached" in describe(images, out, describer, max_requests=9).stopped
+        assert len(served.calls) == 9
+        assert describe(images, out, describer, max_requests=24).num_ok == 15
+
+
+def test_a_class_is_asked_once_without_an_image(images, out):
+    with chat_server(lambda call: chat(f"It is known by its shape. {question(call)}")) as served:
+        result = describe(images, out, f"server:tiny@{served.url}", prompt="class_features")
+        assert result.num_ok == 24
+        assert len(served.calls) == 3
+        assert all(not call.image for call in served.calls)
+        assert describe(images, out, f"server:tiny@{served.url}", prompt="class_features").num_skipped == 3
+        assert len(served.calls) == 3
+    with DescriptionSet(out) as store:
+        names = store.images()
+        assert all(names[row.key][1] in row.text for row in store.descriptions())
+
+
+def test_class_names_alone_are_a_source_for_controls(images, out):
+    assert describe(images, out, "class_name").num_ok == 24
+    with DescriptionSet(out) as store:
+        assert {row.text for row in store.descriptions()} == {name for _, name in store.images().values()}
+        assert [info.identifier for info in store.describers().values()] == ["class_name"]
+
+
+def test_contrast_names_what_a_network_confuses(photos, out, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "confusion.csv").write_text("true \\ predicted,bar,red_disc\nbar,3,1\nred_disc,0,4\n")
+    with chat_server(lambda call: chat(question(call))) as served:
+        describe(photos, out, f"server:tiny@{served.url}", prompt="contrast", confusions=tmp_path / "run")
+    text = stored(out)[key_of(photos / "train" / "bar" / "d.png"), 0]
+    assert "easily mistaken for: red disc." in text

@@ -1,0 +1,152 @@
+"""What people decide about descriptions: it counts, nothing is lost, and describing keeps to it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+import pytest
+
+from sightwords.descriptions.merge import merge_into, rescue
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt, Review
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.descriptions.table import export_rows
+from sightwords.errors import ConfigError
+
+A, B = "a" * 64, "b" * 64
+ANNA, BOB = "human:anna", "human:bob"
+
+
+@pytest.fixture
+def store(tmp_path):
+    with DescriptionSet(tmp_path / "D.db", create=True) as opened:
+        opened.add_prompt(Prompt("plain", 1, "Describe this image."))
+        opened.add_describer(DescriberInfo("hf:tiny", "tiny"))
+        opened.add_images([(A, "cat/1.png", "cat"), (B, "dog/1.png", "dog")])
+        opened.put([Description(A, 1, 1, 0, "a cat", agreement=0.3), Description(B, 1, 1, 0, "a dog", agreement=0.2)])
+        yield opened
+
+
+def decide(store, key, action, author=ANNA, text=""):
+    store.add_reviews([Review.of(store.current(key)[0], action, author, text)])
+
+
+def usable(store):
+    return {row.key: row.text for row in store.select()}
+
+
+def test_an_edit_is_what_embed_uses_and_the_answer_stays(store):
+    before = store.fingerprint()
+    decide(store, A, "edit", text="  a tabby cat ")
+    assert usable(store) == {A: "a tabby cat", B: "a dog"}
+    assert [row.text for row in store.attempts_at(A)] == ["a cat"]
+    [one] = store.current(A)
+    assert (one.text, one.raw_text, one.reason, one.agreement) == ("a tabby cat", "a cat", "edited by human:anna", None)
+    assert [row.edited_by for row in store.select("edited_by != ''")] == [ANNA]
+    assert store.fingerprint() != before
+
+
+def test_the_last_decision_counts_and_restore_takes_it_back(store):
+    decide(store, A, "edit", text="first")
+    decide(store, A, "edit", BOB, "second")
+    assert usable(store)[A] == "second"
+    decide(store, A, "reject", BOB)
+    assert usable(store) == {B: "a dog"}
+    assert store.counts() == {"ok": 1, "rejected": 1}
+    decide(store, A, "restore")
+    assert usable(store)[A] == "a cat"
+    assert [(review.action, review.author) for review in store.reviews(A)] == [
+        ("edit", ANNA), ("edit", BOB), ("reject", BOB), ("restore", ANNA)]  # fmt: skip
+
+
+def test_a_rejected_answer_is_out_until_another_one_comes(store):
+    decide(store, A, "reject")
+    assert store.current(A)[0].reason == "rejected by human:anna"
+    store.put([Description(A, 1, 1, 0, "another cat", attempt=1)])
+    assert usable(store)[A] == "another cat"
+
+
+def test_an_edit_stands_over_later_answers(store):
+    decide(store, A, "edit", text="mine")
+    store.put([Description(A, 1, 1, 0, "another cat", attempt=1)])
+    assert usable(store)[A] == "mine"
+    assert len(store.attempts_at(A)) == 2
+
+
+def test_an_edit_to_nothing_is_refused(store):
+    with pytest.raises(ConfigError, match="Reject it instead"):
+        decide(store, A, "edit", text=" \n")
+
+
+def test_halves_of_surrogate_pairs_can_be_stored(store):
+    decide(store, A, "edit", text="a \ud83d cat")
+    assert usable(store)[A] == "a ? cat"
+
+
+def test_an_exported_table_says_who_wrote_what(store):
+    decide(store, A, "edit", text="mine")
+    row = next(row for row in export_rows(store) if row["key"] == A)
+    assert (row["text"], row["raw_text"], row["reason"]) == ("mine", "a cat", "edited by human:anna")
+
+
+def test_a_set_of_version_2_is_read_and_gains_the_table(store, tmp_path):
+    path = _as_version_2(store, tmp_path)
+    with DescriptionSet(path) as old:
+        assert usable(old) == {A: "a cat", B: "a dog"}
+        decide(old, A, "edit", text="mine")
+    with DescriptionSet(path) as again:
+        assert usable(again)[A] == "mine"
+
+
+def _as_version_2(store, tmp_path):
+    store._connection.execute("VACUUM INTO ?", (str(tmp_path / "old.db"),))
+    connection = sqlite3.connect(tmp_path / "old.db")
+    connection.executescript(
+        "DROP VIEW usable; DROP VIEW current; DROP TABLE reviews; CREATE VIEW usable AS SELECT 1; "
+        "PRAGMA user_version = 2;"
+    )
+    connection.close()
+    return tmp_path / "old.db"
+
+
+def test_a_set_of_version_2_can_be_rescued(store, tmp_path):
+    assert rescue(_as_version_2(store, tmp_path), tmp_path / "rescued.db") == 2
+
+
+def test_decisions_are_rescued(store, tmp_path):
+    decide(store, A, "edit", text="mine")
+    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    rescue(store.path, tmp_path / "rescued.db")
+    with DescriptionSet(tmp_path / "rescued.db") as saved:
+        assert usable(saved)[A] == "mine"
+
+
+def test_a_merge_takes_over_decisions_once(store, tmp_path):
+    decide(store, A, "edit", text="mine")
+    decide(store, B, "reject")
+    with DescriptionSet(tmp_path / "other.db", create=True) as other:
+        other.add_describer(DescriberInfo("hf:first", "first"))  # so that row ids differ
+        merge_into(other, store.path)
+        merge_into(other, store.path)
+        assert usable(other) == {A: "mine"}
+        assert len(other.reviews(A)) == 1
+
+
+def test_a_merged_rejection_is_of_the_text_that_it_was_about(store, tmp_path):
+    decide(store, A, "reject")
+    decide(store, B, "reject")
+    with DescriptionSet(tmp_path / "other.db", create=True) as other:
+        other.add_prompt(Prompt("plain", 1, "Describe this image."))
+        other.add_describer(DescriberInfo("hf:tiny", "tiny"))
+        other.put([Description(A, 1, 1, 0, "a lynx"), Description(B, 1, 1, 0, "a dog")])
+        merge_into(other, store.path)
+        assert usable(other) == {A: "a lynx"}
+
+
+def test_a_later_decision_of_another_set_counts(store, tmp_path):
+    store.add_reviews([Review(A, 1, 1, 0, 0, "edit", ANNA, "older", 1.0)])
+    with DescriptionSet(tmp_path / "other.db", create=True) as other:
+        merge_into(other, store.path)
+        other.add_reviews([Review(A, 1, 1, 0, 0, "edit", BOB, "newer", time.time())])
+        merge_into(store, other.path)
+        assert usable(store)[A] == "newer"

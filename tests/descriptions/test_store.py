@@ -1,0 +1,408 @@
+"""The description set: nothing lost, nothing asked twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+from sightwords.descriptions.store import DescriptionSet, Usage
+from sightwords.descriptions.table import export_rows, write_rows
+from sightwords.errors import ArtifactError, ConfigError, DamagedSetError, UnknownNameError
+
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+PLAIN = Prompt("plain", 1, "Describe this image.")
+WHO = DescriberInfo("hf:tiny", "tiny", "0f3", {"temperature": 0.5})
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "folder" / "D.db"
+
+
+@pytest.fixture
+def store(path):
+    with DescriptionSet(path, create=True) as opened:
+        opened.add_prompt(PLAIN)
+        opened.add_describer(WHO)
+        yield opened
+
+
+def _one(key: str, text: str = "text", sample: int = 0, **more) -> Description:
+    return Description(key, 1, 1, sample, text, **more)
+
+
+def test_what_was_put_is_there_after_opening_again(store, path):
+    whole = Description(A, 1, 1, 2, "a “bird”\n青", "rejected", "too long", 12, 7, 0.25, 1.5, 0, "**a**", 0.31)
+    store.put([whole])
+    with DescriptionSet(path) as again:
+        assert list(again.descriptions(None)) == [whole]
+        assert again.prompts() == {1: PLAIN}
+        assert again.describers() == {1: WHO}
+
+
+def test_prompts_and_describers_are_rows_of_their_own(store):
+    assert store.add_prompt(PLAIN) == store.add_prompt(PLAIN) == 1
+    assert store.add_prompt(Prompt("plain", 2, PLAIN.template)) == 2
+    assert store.add_describer(DescriberInfo("hf:tiny", "tiny", "0f3", {"temperature": 0.5})) == 1
+    assert store.add_describer(DescriberInfo("hf:tiny", "tiny", "0f3", {"temperature": 0.6})) == 2
+
+
+def test_a_prompt_names_the_class_or_not():
+    assert not PLAIN.names_class
+    named = Prompt("class", 1, "What does this {class_name} look like? {other}")
+    assert named.names_class
+    assert named.text("great tit") == "What does this great tit look like? {other}"
+
+
+def test_prompts_with_other_confusions_are_others(store):
+    near = Prompt("contrast", 1, "{class_name} and not {confused_with}?", False, {"cat": ["lynx", "fox"]})
+    row = store.add_prompt(near)
+    assert store.add_prompt(near) == row != store.add_prompt(Prompt("contrast", 1, near.template))
+    assert store.prompts()[row] == near
+    assert near.text("cat") == "cat and not lynx, fox?"
+    assert near.text("dog") == "dog and not other classes?"
+
+
+def test_put_replaces_the_same_key_prompt_describer_sample_and_attempt(store):
+    store.put([_one(A, "first"), _one(A, "second", 1)])
+    store.put([_one(A, "changed")])
+    assert [(one.sample, one.text) for one in store.descriptions()] == [(0, "changed"), (1, "second")]
+
+
+def test_the_last_attempt_counts_and_the_others_are_kept(store):
+    store.put([_one(A, "no", status="rejected", reason="refusal", created_at=1.0)])
+    assert store.counts() == {"rejected": 1}
+    store.put([_one(A, "a bird", attempt=1, created_at=2.0), _one(B, "", status="failed", reason="timeout")])
+    assert [(one.text, one.attempt) for one in store.descriptions()] == [("a bird", 1)]
+    assert list(store.descriptions("rejected")) == []
+    assert store.counts() == {"ok": 1, "failed": 1}
+    assert store.counts(since=1.5) == {"ok": 1, "failed": 1}
+    assert store.counts(2, 1) == {}
+    assert [row[:3] for row in store.attempts(1, 1, [A])] == [(A, 0, 0), (A, 0, 1)]
+    assert [row.text for row in store.rows(1, 1, [B, A])] == ["no", "a bird", ""]
+    assert [row[:3] for row in store.reasons(1, 1)] == [("rejected", "refusal", 1), ("failed", "timeout", 1)]
+
+
+def test_usage_counts_every_attempt_and_a_class_once(store):
+    store.put([
+        _one(A, "no", status="rejected", num_prompt_tokens=9, num_text_tokens=2, seconds=1.0, created_at=5.0),
+        _one(A, "yes", attempt=1, num_prompt_tokens=9, num_text_tokens=3, seconds=2.0, created_at=6.0),
+    ])  # fmt: skip
+    assert list(store.usage(1, 1)) == [Usage(9, 2, 1.0, 5.0), Usage(9, 3, 2.0, 6.0)]
+    whole_class = store.add_prompt(Prompt("features", 1, "{class_name}?", per_class=True))
+    store.add_images([(A, "a", "cat"), (B, "b", "cat"), (C, "c", "dog")])
+    store.put(Description(key, whole_class, 1, 0, "x", num_prompt_tokens=4, created_at=1.0) for key in (A, B, C))
+    assert [usage.num_prompt_tokens for usage in store.usage(whole_class, 1)] == [4, 4]
+
+
+def test_a_text_for_many_images_of_several_classes_is_rejected(store):
+    keys = [f"{i:064x}" for i in range(8)]
+    store.add_images([(key, f"{i}.png", "cat" if i < 4 else "dog") for i, key in enumerate(keys)])
+    store.put([_one(key, "a photo") for key in keys[2:6]])
+    store.put([_one(key, "a cat", 1) for key in keys[:4]] + [_one(keys[0], "a photo", 2)])
+    assert store.reject_same(1, 1, 5) == 0
+    assert store.reject_same(1, 1, 4) == 5
+    assert store.counts() == {"ok": 4, "rejected": 5}
+    assert {one.text for one in store.descriptions()} == {"a cat"}  # all of one class, which may look alike
+    assert [row[1] for row in store.reasons()] == ["the same text for more than 4 images"]
+
+
+def test_agreements_are_of_one_model(store):
+    one = _one(A)
+    store.put([one, _one(B)])
+    assert store.agreement_model == ""
+    store.begin_agreements("clip@1")
+    store.set_agreements([(0.25, one)])
+    store.begin_agreements("clip@1")
+    assert [row.agreement for row in store.descriptions()] == [0.25, None]
+    store.begin_agreements("clip@2")
+    assert store.agreement_model == "clip@2"
+    assert [row.agreement for row in store.descriptions()] == [None, None]
+
+
+@pytest.fixture
+def mixed(store):
+    """Two prompts, two samples, scores, a name with a quote in it."""
+    store.add_images([(A, "train/a.png", "cat"), (B, "train/b.png", "dog's")])
+    named = store.add_prompt(Prompt("class", 1, "{class_name}?"))
+    store.put([
+        _one(A, "plain a", agreement=0.3), _one(B, "plain b", agreement=0.1), _one(B, "no", 1, status="rejected"),
+        Description(A, named, 1, 0, "class a", agreement=0.1), Description(B, named, 1, 0, "class b", agreement=0.5),
+    ])  # fmt: skip
+    return store
+
+
+@pytest.mark.parametrize(
+    ("where", "texts"),
+    [
+        (None, ["plain a", "class a", "plain b", "class b"]),
+        ("prompt='class' and agreement>0.2", ["class b"]),
+        ("agreement > 0.2 or class_name = 'dog''s'", ["plain a", "plain b", "class b"]),
+        ("name like '%/a.png' and sample = 0", ["plain a", "class a"]),
+        ("describer = 'hf:tiny' and length(text) > 100", []),
+    ],
+)
+def test_select_takes_what_a_condition_holds_for(mixed, where, texts):
+    found = list(mixed.select(where))
+    assert [one.text for one in found] == texts
+    assert {one.describer for one in found} <= {"hf:tiny"}
+
+
+def test_select_takes_prompts_by_name(mixed):
+    assert [one.prompt for one in mixed.select(prompts=["class"])] == ["class", "class"]
+    assert [one.text for one in mixed.select("agreement < 0.2", ["plain"])] == ["plain b"]
+    with pytest.raises(UnknownNameError, match=r"prompt 'clas'\. Did you mean: class"):
+        list(mixed.select(prompts=["clas"]))
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "color = 'red'", "prompt = ", "1); DELETE FROM descriptions; --", "load_extension('x')", "prompt = 'a",
+        ") or (1", "(SELECT 1) UNION SELECT 1", "key IN (DELETE FROM images)",
+    ],
+)  # fmt: skip
+def test_a_wrong_condition_is_told_and_changes_nothing(mixed, where):
+    with pytest.raises(ConfigError, match=r"is no usable condition: [\s\S]*Columns: key, name, class_name, prompt, "):
+        list(mixed.select(where))
+    assert mixed.counts() == {"ok": 4, "rejected": 1}
+    mixed.put([_one(C)])  # it can be written again
+
+
+def test_a_condition_cannot_write(mixed):
+    for where in ("1) AND (writefile('x', 'y')", "randomblob(9) = 1 AND (INSERT INTO meta VALUES (1, 1))"):
+        with pytest.raises(ConfigError):
+            list(mixed.select(where))
+
+
+def test_descriptions_come_in_the_order_of_keys(store):
+    store.add_prompt(Prompt("short", 1, ""))
+    store.put([_one(C), _one(A, sample=1), Description(A, 2, 1, 0, "x"), _one(A), _one(B, status="failed")])
+    order = [(one.key, one.prompt, one.sample) for one in store.descriptions()]
+    assert order == [(A, 1, 0), (A, 1, 1), (A, 2, 0), (C, 1, 0)]
+
+
+def test_an_error_while_putting_leaves_all_as_it_was(store):
+    store.put([_one(A, "before")])
+
+    def broken():
+        yield _one(A, "after")
+        yield _one(B, "after")
+        raise RuntimeError("the describer broke")
+
+    with pytest.raises(RuntimeError):
+        store.put(broken())
+    with pytest.raises(sqlite3.IntegrityError):
+        store.put([_one(B), _one(C, status="splendid")])
+    assert [one.text for one in store.descriptions(None)] == ["before"]
+    store.put([_one(B, "and on")])
+    assert len(list(store.descriptions())) == 2
+
+
+def test_counts_reasons_and_images(store):
+    store.add_images([(A, "train/a.png", "cat"), (B, "train/b.png", "dog")])
+    store.add_images([(B, "train/renamed.png", "dog")])
+    store.put([
+        _one(A, "no", status="rejected", reason="refusal"), _one(A, "nope", 1, status="rejected", reason="refusal"),
+        _one(B, "", status="failed", reason="timeout"), _one(C),
+    ])  # fmt: skip
+    assert store.counts() == {"ok": 1, "rejected": 2, "failed": 1}
+    assert store.images() == {A: ("train/a.png", "cat"), B: ("train/renamed.png", "dog")}
+    assert store.reasons() == [
+        ("rejected", "refusal", 2, "train/a.png", "no"),
+        ("failed", "timeout", 1, "train/renamed.png", ""),
+    ]
+
+
+def test_fingerprint_follows_texts_and_nothing_else(store, tmp_path):
+    store.put([_one(A, "one", created_at=1.0), _one(B, "two", created_at=2.0)])
+    before = store.fingerprint()
+    store.put([_one(A, "one", created_at=99.0, seconds=5.0, num_text_tokens=3), _one(C, "", status="failed")])
+    store.add_images([(A, "name", "class")])
+    assert store.fingerprint() == before
+    with DescriptionSet(tmp_path / "other.db", create=True) as other:  # row ids differ, contents do not
+        other.add_prompt(Prompt("unused", 1, ""))
+        prompt, describer = other.add_prompt(PLAIN), other.add_describer(WHO)
+        other.put([Description(key, prompt, describer, 0, text) for key, text in ((B, "two"), (A, "one"))])
+        assert other.fingerprint() == before
+    store.put([_one(A, "One")])
+    changed = store.fingerprint()
+    assert changed != before
+    store.put([_one(A, "one"), _one(A, "one", sample=1)])
+    assert store.fingerprint() not in (before, changed)
+
+
+@pytest.mark.parametrize("content", [b"not a database " * 100, b"SQLite format 3\x00" + b"\xff" * 4000])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / "D.db"
+    path.write_bytes(content)
+    for create in (False, True):
+        with pytest.raises(ArtifactError, match="is damaged, or no description set"):
+            DescriptionSet(path, create=create)
+    assert path.read_bytes() == content
+
+
+def test_a_truncated_file_is_an_error_of_ours(store, path):
+    store.put([_one(f"{i:064x}", "long text " * 50) for i in range(200)])
+    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store._connection.close()
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    with pytest.raises(ArtifactError), DescriptionSet(path) as damaged:
+        list(damaged.descriptions(None))
+        damaged.fingerprint()
+
+
+def test_a_database_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / "other.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE mine (a)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(ArtifactError, match=r"not a description set of version 3 \(found 0\)"):
+        DescriptionSet(path, create=True)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(ArtifactError, match="sightwords describe"):
+        DescriptionSet(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_two_writers_wait_for_each_other(store, path):
+    with DescriptionSet(path) as other:
+        for i in range(20):
+            (store if i % 2 else other).put([_one(f"{i:064x}")])
+        assert len(list(store.descriptions())) == len(list(other.descriptions())) == 20
+
+
+WRITER = """
+    import sys
+    from pathlib import Path
+    from sightwords.descriptions.store import *
+    with DescriptionSet(Path(sys.argv[1]), create=True) as store:
+        prompt, describer = store.add_prompt(Prompt("p", 1, "")), store.add_describer(DescriberInfo("d", "d"))
+        for i in range(store.counts().get("ok", 0), 100_000):
+            store.put([Description(f"{i:064x}", prompt, describer, 0, "text " * 50)])
+            print(i, flush=True)
+"""
+
+
+def test_a_kill_loses_no_committed_answer(path):
+    expected = 0
+    for _ in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(WRITER), str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        told = [int(writer.stdout.readline()) for _ in range(50)]
+        os.kill(writer.pid, signal.SIGKILL)
+        told += [int(line) for line in writer.stdout.read().split("\n")[:-1]]
+        writer.wait()
+        writer.stdout.close()
+        assert told[0] == expected  # the second run goes on where the first was killed
+        with DescriptionSet(path) as store:
+            keys = [one.key for one in store.descriptions()]
+            assert store._connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert keys[: told[-1] + 1] == [f"{i:064x}" for i in range(told[-1] + 1)]
+        assert len(keys) - (told[-1] + 1) in (0, 1)  # one may be committed and not told yet
+        expected = len(keys)
+
+
+def test_export_spells_prompt_and_describer_out(store, tmp_path):
+    store.add_images([(A, "train/a.png", "cat")])
+    store.put(
+        [_one(A, 'a "red"\nbird', created_at=1.5), _one(B, "", status="failed", reason="timeout", created_at=2.5)]
+    )
+    records = list(export_rows(store))
+    assert (records[0]["name"], records[0]["class_name"], records[0]["prompt"]) == ("train/a.png", "cat", "plain")
+    assert json.loads(records[0]["parameters"]) == {"temperature": 0.5}
+    assert [record["status"] for record in export_rows(store, "ok")] == ["ok"]
+    for suffix in (".jsonl", ".parquet", ".csv"):
+        write_rows(records, tmp_path / f"e{suffix}")
+    assert [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()] == records
+    assert pyarrow.parquet.read_table(tmp_path / "e.parquet").to_pylist() == records
+    options = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    assert pyarrow.csv.read_csv(tmp_path / "e.csv", parse_options=options)["text"].to_pylist() == ['a "red"\nbird', ""]
+    with pytest.raises(ArtifactError, match="Allowed endings"):
+        write_rows(records, tmp_path / "e.xlsx")
+    assert not (tmp_path / "e.xlsx").exists()
+
+
+def test_a_foreign_database_is_refused_and_left_as_it_was(tmp_path):
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ArtifactError, match="not a description set"):
+        DescriptionSet(path, create=True)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_is_no_description_set(tmp_path):
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(ArtifactError, match="no description set"):
+        DescriptionSet(tmp_path / "empty.db")
+
+
+def test_damage_in_the_middle_is_our_own_error(tmp_path):
+    path = tmp_path / "d.db"
+    with DescriptionSet(path, create=True) as store:
+        prompt, describer = store.add_prompt(Prompt("p", 1, "t")), store.add_describer(DescriberInfo("d", "m"))
+        store.put(Description(f"{i:064d}", prompt, describer, 0, "text " * 50) for i in range(2000))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 60_000] = b"\xff" * 60_000
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match="damaged"), DescriptionSet(path) as store:
+        list(store.descriptions())
+
+
+FILLER = """
+    import resource, sys
+    from pathlib import Path
+    from sightwords.descriptions.store import *
+    with DescriptionSet(Path(sys.argv[1]), create=True) as store:
+        prompt, describer = store.add_prompt(Prompt("p", 1, "")), store.add_describer(DescriberInfo("d", "d"))
+        start = store.counts().get("ok", 0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+        try:
+            for i in range(start, 400):
+                store.put([Description(f"{i:064x}", prompt, describer, 0, "text " * 500)])
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_a_full_disk_is_told_and_costs_nothing_that_was_stored(path):
+    command = [sys.executable, "-c", textwrap.dedent(FILLER), str(path)]
+    told = subprocess.run([*command, "300000"], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("ArtifactError: ")
+    assert "cannot be written: the disk" in told
+    assert "the same command goes on" in told
+    with DescriptionSet(path) as store:
+        store.check()
+        num_stored = store.counts()["ok"]
+        assert 5 < num_stored < 400
+    assert subprocess.run([*command, "100000000"], capture_output=True, text=True, check=True).stdout == ""
+    with DescriptionSet(path) as store:
+        assert [row.key for row in store.descriptions()] == [f"{i:064x}" for i in range(400)]
+
+
+def test_a_damaged_set_says_how_to_save_what_is_left(tmp_path):
+    path = tmp_path / "D.db"
+    path.write_bytes(b"no database " * 1000)
+    with pytest.raises(DamagedSetError, match=r"sightwords merge .*D\.db --out RESCUED\.db"):
+        DescriptionSet(path)

@@ -1,0 +1,143 @@
+"""Predictions by every kind of model: the same answers, all images accounted for."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from sightwords.errors import ArtifactError, ConfigError, DataError
+from sightwords.evaluation.config import PredictConfig
+from sightwords.evaluation.predict import predict as run
+from sightwords.exporting.checkpoint import open_subject
+from sightwords.images.decode import EncodedPicture
+from sightwords.images.transforms import EvalTransform, InputSize
+from sightwords.models import normalize_images
+from sightwords.models.run_folder import RunFolder
+from support.trained_run import trained_run
+
+MODELS = ("run", "n.safetensors", "n.onnx", "n.pt2", "hub")
+
+
+def expected(folder, image):
+    """Return the network's probabilities by class id, computed step by step."""
+    subject = open_subject(RunFolder(folder / "run"))
+    info = subject.info
+    transform = EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
+    pixels = transform(EncodedPicture(image.read_bytes()), 0, "")[None]
+    with torch.no_grad():
+        scores = subject.network(normalize_images(pixels, info.mean, info.std)).softmax(1)[0]
+    return dict(zip(info.class_ids, scores.tolist(), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_every_format_answers_alike(programs, tmp_path, model):
+    folder, _ = programs
+    result = run(PredictConfig(folder / model, str(folder / "photos" / "val"), out=tmp_path / "p.csv", workers=0))
+    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    assert len(rows) == result.num_images == 12
+    for row in rows[:3]:
+        wanted = expected(folder, folder / row["image"])
+        assert [row[f"class{i}"] for i in (1, 2, 3)] == sorted(wanted, key=lambda name: -wanted[name])
+        assert float(row["score1"]) == pytest.approx(max(wanted.values()), abs=1e-5)
+        assert row["name1"] == row["class1"].title()
+
+
+def test_unreadable_images_are_named_and_the_others_go_on(exported, tmp_path):
+    folder, _ = exported
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    good = folder / "photos" / "val" / "bar" / "000.png"
+    images = [str(tmp_path / "broken.png"), str(good), str(tmp_path / "gone.png")]
+    config = PredictConfig(folder / "run", images, out=tmp_path / "p.jsonl", batch_size=1, workers=0)
+    result = run(config)
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [line["image"] for line in lines] == images  # in the order they were named
+    assert "not an image" in lines[0]["error"]
+    assert len(lines[1]["predictions"]) == 3
+    assert "No such file" in lines[2]["error"]
+    assert (result.num_images, result.num_unreadable) == (1, 2)
+    assert "2 images could not be read" in result.summary()
+    assert f"{good}: " in result.summary()
+
+
+def test_where_no_image_can_be_read_nothing_is_written(exported, tmp_path):
+    with pytest.raises(DataError, match="None of the 1 images can be read"):
+        run(PredictConfig(exported[0] / "run", "gone.png", out=tmp_path / "p.csv", workers=0))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="No image found below"):
+        run(PredictConfig(exported[0] / "run", str(tmp_path / "empty"), out=tmp_path / "p.csv", workers=0))
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_classes_of_several_labels_have_probabilities_of_their_own(tmp_path):
+    network = trained_run(tmp_path / "run", multi_label=True)
+    Image.new("RGB", (32, 32), (200, 10, 10)).save(tmp_path / "a.png")
+    result = run(PredictConfig(tmp_path / "run", str(tmp_path / "a.png"), workers=0))
+    scores = [guess.probability for guess in result.predictions[0].guesses]
+    info = RunFolder(tmp_path / "run").network()
+    pixels = EvalTransform(InputSize(32, info.interpolation, info.crop_pct))(
+        EncodedPicture((tmp_path / "a.png").read_bytes()), 0, ""
+    )
+    with torch.no_grad():
+        wanted = network(normalize_images(pixels[None], info.mean, info.std)).sigmoid()[0]
+    assert scores == pytest.approx(sorted(wanted.tolist(), reverse=True), abs=1e-6)
+    assert abs(sum(scores) - 1) > 0.01
+    assert "each probability stands alone" in result.summary()
+
+
+def test_many_images_are_counted_and_few_are_shown(exported, tmp_path):
+    for i in range(45):
+        Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / f"{i:02d}.png")
+    result = run(PredictConfig(exported[0] / "run", [str(tmp_path)], top=2, workers=1))
+    assert result.num_images == 45
+    assert len(result.predictions) == 40
+    assert len(result.predictions[0].guesses) == 2
+    assert "and 5 more images, not shown" in result.summary()
+
+
+def test_tables_are_read_too(exported, tmp_path):
+    (tmp_path / "t.csv").write_text(f"image\n{exported[0] / 'photos' / 'val' / 'bar' / '000.png'}\n")
+    assert run(PredictConfig(exported[0] / "run", str(tmp_path / "t.csv"), workers=0)).num_images == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder, to: to / "gone.onnx", "There is no "),
+        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.bin"), "of no known format"),
+        (lambda folder, to: shutil.copy(folder / "n.safetensors", to / "m.safetensors"), "m.json is missing"),
+        (lambda folder, to: folder / "photos", "neither a run nor a hub folder"),
+        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.onnx"), "is no ONNX file"),
+        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.pt2"), "is no program of torch.export"),
+    ],
+)
+def test_what_is_no_model_is_told(exported, tmp_path, make, message):
+    with pytest.raises(ArtifactError, match=message):
+        run(PredictConfig(make(exported[0], tmp_path), "a.png", workers=0))
+
+
+def test_a_file_without_its_description_is_told(exported, tmp_path):
+    folder, _ = exported
+    shutil.copy(folder / "n.safetensors", tmp_path)
+    (tmp_path / "n.json").write_text('{"architecture": "test_resnet"}')
+    with pytest.raises(ArtifactError, match="does not say what network it holds"):
+        run(PredictConfig(tmp_path / "n.safetensors", "a.png", workers=0))
+    (tmp_path / "n.json").write_text((folder / "n.json").read_text().replace("timm:test_resnet", "timm:test_vit"))
+    with pytest.raises(ArtifactError, match="do not fit timm:test_vit"):
+        run(PredictConfig(tmp_path / "n.safetensors", "a.png", workers=0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"out": "p.txt"}, "must end in .csv or .jsonl"), ({"top": 0}, "--top is 0"), ({"batch_size": 0}, "--batch-size")],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(ConfigError, match=message):
+        PredictConfig("run", "a.png", **options)
+    with pytest.raises(ConfigError, match="No images given"):
+        PredictConfig("run", [])

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import pytest
+
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.errors import ArtifactError, ConfigError
+from sightwords.images.keys import image_keys
+from sightwords.labels.audit import audit as run
+from sightwords.labels.config import AuditConfig
+from sightwords.text.config import EmbedConfig
+from sightwords.text.embed import embed
+from support.aligned_run import TEXTS
+from support.images import draw, write_class_folders
+
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)> a round red stone"
+
+
+@pytest.fixture(scope="module")
+def data(tiny_st, tmp_path_factory):
+    """Images with texts of their own; a disc lies among the bars, and its description is hostile."""
+    folder = tmp_path_factory.mktemp("audit")
+    images = write_class_folders(folder / "images", num_train=12, num_val=2)
+    draw("disc", 500).save(images / "train" / "bar" / "strange.png")
+    with pytest.MonkeyPatch.context() as patch, DescriptionSet(folder / "D.db", create=True) as store:
+        patch.setenv("SIGHTWORDS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        prompt = store.add_prompt(Prompt("plain", 1, "Describe."))
+        describer = store.add_describer(DescriberInfo("hf:test", "test"))
+        files = sorted((images / "train").rglob("*.png"))
+        words = ["one", "two", "three", "four", "small", "large", "near", "under", "over", "short", "with", "of"]
+        for file, key in zip(files, image_keys(files), strict=True):
+            text = HOSTILE if file.name == "strange.png" else f"{TEXTS[file.parent.name]} {words[int(file.stem)]}"
+            store.put([Description(key, prompt, describer, 0, text)])
+    embed(EmbedConfig(folder / "D.db", out=folder / "E", encoder=f"st:{tiny_st}", device="cpu", precision="fp32"))
+    return images, folder / "D.db", folder / "E"
+
+
+@pytest.fixture
+def options(data, tmp_path):
+    images, descriptions, embeddings = data
+    return AuditConfig(str(images), descriptions, embeddings=embeddings, out=tmp_path / "audit", folds=5, workers=0,
+                       device="cpu", top=12)  # fmt: skip
+
+
+def test_the_wrong_label_comes_first_in_table_and_summary(options):
+    result = run(options)
+    rows = list(csv.DictReader((options.out / "audit.csv").open(encoding="utf-8")))
+    assert len(rows) == result.num_images == 37
+    ranks = [row["image"] for row in rows].index("train/bar/strange.png")
+    assert ranks < 3
+    found = rows[ranks]
+    assert (found["label"], found["suggested"], found["description"]) == ("bar", "disc", HOSTILE)
+    assert [int(row["rank"]) for row in rows] == list(range(1, 38))
+    suspicion = [float(row["suspicion"]) for row in rows]
+    assert suspicion == sorted(suspicion, reverse=True)
+    assert "strange.png: bar, rather disc" in result.summary()
+    assert any("6 labeled images have no description" in note for note in result.notes)
+
+
+def test_hostile_text_is_text_on_the_page(options):
+    run(options)
+    page = (options.out / "audit.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 12
+    assert "<script>" not in page
+    assert "<img src=x" not in page
+    assert "&lt;script&gt;document.title=&#39;owned&#39;&lt;/script&gt;" in page
+    assert "default-src 'none'" in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_a_run_is_a_further_witness(options, aligned):
+    run(replace(options, run=aligned.run))
+    rows = list(csv.DictReader((options.out / "audit.csv").open(encoding="utf-8")))
+    assert all(0 <= float(row["image_probability"]) <= 1 for row in rows)
+    assert "image probability" in (options.out / "audit.html").read_text()
+
+
+def test_a_prompt_that_tells_the_label_is_named(options, data, tmp_path, tiny_st):
+    images, _, _ = data
+    with DescriptionSet(tmp_path / "told.db", create=True) as store:
+        prompt = store.add_prompt(Prompt("class", 1, "This is a {class_name}. Describe it."))
+        describer = store.add_describer(DescriberInfo("hf:test", "test"))
+        files = sorted((images / "train").rglob("*.png"))
+        texts = [f"{TEXTS[file.parent.name]} {i % 5}" for i, file in enumerate(files)]
+        keys = image_keys(files)
+        store.put([Description(k, prompt, describer, 0, t) for k, t in zip(keys, texts, strict=True)])
+    embed(EmbedConfig(tmp_path / "told.db", out=tmp_path / "E", encoder=f"st:{tiny_st}", device="cpu",
+                      precision="fp32"))  # fmt: skip
+    result = run(replace(options, descriptions=tmp_path / "told.db", embeddings=tmp_path / "E"))
+    assert any("prompt class tells the describer the label" in note for note in result.notes)
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_written(options, tmp_path):
+    other = write_class_folders(tmp_path / "other", num_train=2, num_val=1, size=40)
+    with pytest.raises(ArtifactError, match="None of 9 labeled images has a description"):
+        run(replace(options, images=str(other)))
+    (tmp_path / "several.csv").write_text(f"image,label\n{options.images}/train/bar/000.png,bar|disc\n")
+    with pytest.raises(ConfigError, match="one label an image"):
+        run(replace(options, images=None, train=str(tmp_path / "several.csv")))
+    with pytest.raises(ConfigError, match="--folds is 1"):
+        replace(options, folds=1)
+    assert not options.out.exists()

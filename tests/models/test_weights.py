@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import argparse
+import urllib.error
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+import torchvision
+
+from sightwords.errors import ArtifactError, ModelError
+from sightwords.models import build_backbone
+from sightwords.models.weights import read_weights
+
+
+@pytest.fixture(scope="module")
+def state():
+    torch.manual_seed(7)
+    return timm.create_model("test_resnet", num_classes=9).state_dict()
+
+
+def save(content: object, path: Path) -> str:
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file(content, path)
+    else:
+        torch.save(content, path)
+    return str(path)
+
+
+def build(weights: str, num_classes: int = 9, **kwargs):
+    return build_backbone("test_resnet", num_classes, 32, weights, **kwargs)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth", "weights.pt"])
+def test_a_file_gives_its_weights(state, tmp_path, name):
+    backbone = build(save(state, tmp_path / name))
+    assert all(torch.equal(value, state[key]) for key, value in backbone.network.state_dict().items())
+    assert backbone.new_names == ()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model": state, "args": argparse.Namespace(lr=0.1)},
+        lambda state: {f"module.{name}": value for name, value in state.items()},
+        lambda state: {"model": {f"_orig_mod.module.{name}": value for name, value in state.items()}},
+        lambda state: {f"network.{name}": value for name, value in state.items()},
+    ],
+)
+def test_checkpoints_are_unwrapped(state, tmp_path, wrap):
+    read = read_weights(Path(save(wrap(state), tmp_path / "checkpoint.pth")))
+    assert list(read) == list(state)
+    backbone = build(str(tmp_path / "checkpoint.pth"))
+    assert torch.equal(backbone.classifier.weight, state[f"{backbone.classifier_name}.weight"])
+
+
+def test_a_classifier_of_another_shape_starts_afresh(state, tmp_path):
+    path = save(state, tmp_path / "weights.safetensors")
+    torch.manual_seed(1)
+    scratch = build_backbone("test_resnet", 4, 32).classifier.weight
+    torch.manual_seed(1)
+    backbone = build(path, num_classes=4)
+    assert backbone.new_names == ("fc.bias", "fc.weight")
+    assert torch.equal(backbone.classifier.weight, scratch)
+    loaded = backbone.network.state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state if not key.startswith("fc."))
+
+
+def test_all_classifiers_of_a_distilled_network_start_afresh(tmp_path):
+    kwargs = {"depth": 1, "embed_dim": 24, "num_heads": 2}
+    name = "deit_tiny_distilled_patch16_224"
+    state = timm.create_model(name, num_classes=9, img_size=32, **kwargs).state_dict()
+    backbone = build_backbone(name, 4, 32, save(state, tmp_path / "weights.pth"), **kwargs)
+    assert backbone.new_names == ("head.bias", "head.weight", "head_dist.bias", "head_dist.weight")
+
+
+def test_position_embeddings_are_resized(tmp_path):
+    kwargs = {"depth": 1, "embed_dim": 24, "num_heads": 2}
+    small = build_backbone("vit_tiny_patch16_224", 4, 32, **kwargs).network
+    path = save(small.state_dict(), tmp_path / "weights.pth")
+    large = build_backbone("vit_tiny_patch16_224", 4, 64, path, **kwargs)
+    assert large.network.pos_embed.shape == (1, 17, 24)  # 4 x 4 patches and the class token
+    assert large.new_names == ()
+    assert torch.equal(large.network.pos_embed[:, 0], small.pos_embed[:, 0])
+    assert torch.equal(large.network.blocks[0].attn.qkv.weight, small.blocks[0].attn.qkv.weight)
+
+
+def test_position_embeddings_of_torchvision_are_resized():
+    from sightwords.models.torchvision_models import _adapt
+    from sightwords.models.weights import fit_weights
+
+    def vit(image_size: int) -> torch.nn.Module:
+        return torchvision.models.VisionTransformer(image_size, 8, 1, 2, 24, 48, num_classes=4)
+
+    small, large = vit(16), vit(32)
+    assert fit_weights(large, small.state_dict(), ["heads.head"], _adapt, "these weights") == ()
+    assert large.encoder.pos_embedding.shape == (1, 17, 24)
+    with pytest.raises(ArtifactError, match=r"pos_embedding \(\[1, 5, 24\], not \[1, 17, 24\]\)"):
+        fit_weights(vit(32), small.state_dict(), ["heads.head"], None, "these weights")
+
+
+def test_names_of_the_authors_are_understood(tmp_path):
+    # DeiT's own files hold the network under `model`; ConvNeXt's have names of their own
+    stock = timm.create_model("convnext_atto", num_classes=4, depths=(1, 1, 1, 1)).state_dict()
+    renamed = {_facebook_name(name): value for name, value in stock.items()}
+    backbone = build_backbone(
+        "convnext_atto", 4, 32, save({"model": renamed}, tmp_path / "weights.pth"), depths=(1, 1, 1, 1)
+    )
+    assert all(torch.equal(value, stock[key]) for key, value in backbone.network.state_dict().items())
+
+
+def _facebook_name(name: str) -> str:
+    for ours, theirs in (
+        ("stem.", "downsample_layers.0."),
+        ("head.norm.", "norm."),
+        ("head.fc.", "head."),
+        ("conv_dw", "dwconv"),
+        ("mlp.fc1", "pwconv1"),
+        ("mlp.fc2", "pwconv2"),
+    ):
+        name = name.replace(ours, theirs)
+    for stage in range(4):
+        name = name.replace(f"stages.{stage}.downsample", f"downsample_layers.{stage}")
+        name = name.replace(f"stages.{stage}.blocks", f"stages.{stage}")
+    return name
+
+
+def test_what_does_not_fit_is_named(state, tmp_path):
+    fewer = {name: value for name, value in state.items() if not name.startswith("layer1.")}
+    with pytest.raises(ArtifactError, match=r"does not fit ResNet.*Missing: layer1\.\S+, \S+, \S+ and \d+ more"):
+        build(save(fewer, tmp_path / "fewer.pth"))
+    with pytest.raises(ArtifactError, match="Unexpected: extra"):
+        build(save({**state, "extra": torch.zeros(1)}, tmp_path / "more.pth"))
+    with pytest.raises(ArtifactError, match=r"Of another shape: conv1.0.weight \(\[2\], not "):
+        build(save({**state, "conv1.0.weight": torch.zeros(2)}, tmp_path / "shape.pth"))
+    other = timm.create_model("test_vit", num_classes=9).state_dict()
+    with pytest.raises(ArtifactError, match=r"Missing: conv1.*Unexpected: cls_token"):
+        build(save(other, tmp_path / "other.pth"))
+    headless = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    with pytest.raises(ArtifactError, match=r"Missing: fc.weight, fc.bias\."):
+        build(save(headless, tmp_path / "headless.pth"))
+
+
+def test_weights_of_another_family_do_not_fit_a_transformer(state, tmp_path):
+    with pytest.raises(ArtifactError, match="Missing: cls_token"):
+        build_backbone("test_vit", 9, 64, save(state, tmp_path / "weights.pth"))
+
+
+class Bomb:
+    def __reduce__(self):
+        return Path.touch, (Path("exploded"),)
+
+
+def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtifactError, match="damaged or holds more than weights"):
+        build(save({"state_dict": Bomb()}, tmp_path / "bomb.pth"))
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+@pytest.mark.parametrize("content", [b"", b"not weights at all", b"PK\x03\x04 half an archive"])
+def test_a_damaged_file_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ArtifactError, match="damaged"):
+        build(str(tmp_path / name))
+
+
+def test_a_truncated_file_is_refused(state, tmp_path):
+    for name in ("weights.safetensors", "weights.pth"):
+        path = Path(save(state, tmp_path / name))
+        path.write_bytes(path.read_bytes()[:-1000])
+        with pytest.raises(ArtifactError, match="damaged"):
+            build(str(path))
+
+
+def test_a_file_without_tensors_is_refused(tmp_path):
+    for number, content in enumerate([[1, 2], {}, {"lr": 0.1}, torch.zeros(3)]):
+        with pytest.raises(ArtifactError, match="no tensors by name"):
+            build(save(content, tmp_path / f"{number}.pth"))
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="no weights file"):
+        build(str(tmp_path / "absent.pth"))
+    with pytest.raises(ArtifactError, match="no weights file"):
+        build(str(tmp_path))
+
+
+def test_old_files_without_batch_counters_load(state, tmp_path):
+    old = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    backbone = build(save(old, tmp_path / "old.pth"))
+    assert torch.equal(backbone.network.conv1[0].weight, state["conv1.0.weight"])
+
+
+def test_torchvision_networks_with_versions_load(tmp_path):
+    torch.manual_seed(2)
+    stock = torchvision.models.mnasnet0_75(num_classes=4).state_dict()
+    path = save(dict(stock), tmp_path / "weights.safetensors")
+    loaded = build_backbone("torchvision:mnasnet0_75", 4, weights=path).network.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in stock.items())
+
+
+def test_pretrained_weights_of_timm(state, tmp_path):
+    full = timm.create_model("test_resnet", num_classes=1000).state_dict()
+    # timm's own way to say where its weights are; so the test needs no network
+    overlay = {"file": save(full, tmp_path / "pretrained.safetensors")}
+    backbone = build("pretrained", 4, pretrained_cfg_overlay=overlay)
+    assert torch.equal(backbone.network.conv1[0].weight, full["conv1.0.weight"])
+    assert backbone.new_names == ("fc.bias", "fc.weight")
+    assert build("pretrained", 1000, pretrained_cfg_overlay=overlay).new_names == ()
+
+
+def test_pretrained_weights_of_timm_that_cannot_be_had(tmp_path):
+    with pytest.raises(ModelError, match="cannot provide the weights of test_resnet.*give its path"):
+        build("pretrained", 4, pretrained_cfg_overlay={"file": str(tmp_path / "absent.pth")})
+
+
+def test_pretrained_weights_of_torchvision(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    full = torchvision.models.squeezenet1_1().state_dict()
+    url = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.url
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    save(full, tmp_path / "hub/checkpoints" / url.rpartition("/")[2])  # as if downloaded before
+    backbone = build_backbone("torchvision:squeezenet1_1", 4, weights="pretrained")
+    assert torch.equal(backbone.network.features[0].weight, full["features.0.weight"])
+    assert backbone.new_names == ("classifier.1.bias", "classifier.1.weight")
+
+
+def test_pretrained_weights_of_torchvision_with_auxiliary_classifiers(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    full = torchvision.models.googlenet(init_weights=False).state_dict()
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    url = torchvision.models.GoogLeNet_Weights.DEFAULT.url
+    save(full, tmp_path / "hub/checkpoints" / url.rpartition("/")[2])
+    backbone = build_backbone("torchvision:googlenet", 4, weights="pretrained")
+    assert torch.equal(backbone.network.conv1.conv.weight, full["conv1.conv.weight"])
+    assert backbone.network.transform_input  # the weights were made for other pixel statistics
+    assert backbone.new_names == ("fc.bias", "fc.weight")
+
+
+def test_pretrained_weights_of_torchvision_that_cannot_be_had(tmp_path, monkeypatch):
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    with pytest.raises(ModelError, match="no route to host.*give its path"):
+        build_backbone("torchvision:squeezenet1_1", 4, weights="pretrained")

@@ -1,0 +1,125 @@
+"""Models of sentence-transformers, from folders that the tests build."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from sightwords.errors import MissingExtraError, ModelError
+from sightwords.text.encode import encode_texts
+from sightwords.text.encoders import open_encoder
+from sightwords.text.plan import Counts
+
+TEXTS = ["a red bird", "two blue dog near the water and under a tree", "a stone"]
+
+
+def test_vectors_are_those_of_the_library_whatever_the_batch(tiny_st):
+    from sentence_transformers import SentenceTransformer
+
+    expected = SentenceTransformer(str(tiny_st), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    encoder = open_encoder(f"st:{tiny_st}", "cpu")
+    for batch_size in (1, 2, 3):
+        found = encode_texts(encoder, TEXTS, batch_size, show=False).vectors.astype(np.float32)
+        assert (1 - (expected * found).sum(1)).max() < 1e-3
+    np.testing.assert_allclose(encoder.encode(TEXTS[:1])[0], encoder.encode(TEXTS)[0], atol=1e-5)
+
+
+def test_it_tells_what_it_is(tiny_st):
+    info = open_encoder(f"st:{tiny_st}", "cpu").info
+    assert (info.model, info.dimension, info.max_tokens, info.precision) == (str(tiny_st), 32, 16, "fp32")
+    (tiny_st / "README.md").write_text("---\nlanguage: en\nlicense: cc-by-4.0\n---\n# A model\n")
+    assert open_encoder(f"st:{tiny_st}", "cpu").info.license == "cc-by-4.0"
+    assert open_encoder(f"st:{tiny_st}", "cpu").info.revision == info.revision
+
+
+def test_the_models_own_prompt_counts_towards_the_limit(build_st, tmp_path):
+    encoder = open_encoder(f"st:{build_st(tmp_path, prompt='the bird is ')}", "cpu")
+    assert encoder.num_tokens(["", "red"]) == [5, 6]
+    expected = encoder.library.model.encode(["red", "a blue bird"], normalize_embeddings=True)  # with the prompt
+    found = encode_texts(encoder, ["red", "a blue bird", "red blue green " * 8], 4, show=False)
+    np.testing.assert_allclose(found.vectors[:2].astype(float), expected, atol=1e-3)
+    without = open_encoder(f"st:{build_st(tmp_path / 'without')}", "cpu")
+    assert np.abs(encode_texts(without, ["red"], 4, show=False).vectors.astype(float) - expected[:1]).max() > 0.01
+    assert found.counts == Counts(1, 2 + 3, 6 + 8 + 3 * 5 + 24, 0)
+
+
+def test_low_precision_gives_float32_vectors(tiny_st):
+    low, high = (open_encoder(f"st:{tiny_st}", "cpu", precision) for precision in ("bf16", "fp32"))
+    a, b = low.encode(TEXTS), high.encode(TEXTS)
+    assert a.dtype == np.float32
+    assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min() > 0.99
+    assert low.info.precision == "bf16"
+    np.testing.assert_array_equal(high.cast("bf16").encode(TEXTS), a)
+    assert (high.cast("bf16").info.precision, high.info.precision) == ("bf16", "fp32")
+
+
+def test_static_embeddings_have_no_limit(tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "red": 1, "blue": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=4)], device="cpu").save(str(tmp_path / "m"))
+    encoder = open_encoder(f"st:{tmp_path / 'm'}", "cpu")
+    assert encoder.info.max_tokens is None
+    assert encoder.num_tokens(["red blue " * 600]) == [1200]
+    assert encode_texts(encoder, ["red blue " * 600, "red"], 4, show=False).counts.num_split == 0
+
+
+@pytest.mark.parametrize("name", ["no/such-model", "no-such-model", "/no/such/folder"])
+def test_what_cannot_be_fetched_says_what_else_there_is(name):
+    with pytest.raises(ModelError, match=r"Cannot load the encoder st:.*local folder.*builtin:minilm"):
+        open_encoder(f"st:{name}", "cpu")
+
+
+@pytest.mark.slow
+def test_a_model_in_the_hubs_cache_needs_no_network_and_tells_its_commit(tiny_st, tmp_path):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--someone--tiny"
+    shutil.copytree(tiny_st, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    code = """
+        from sightwords.text.encoders import open_encoder
+        info = open_encoder("st:someone/tiny", "cpu").info
+        print(info.model, info.revision, info.dimension)
+    """
+    variables = {"PATH": "/usr/bin:/bin", "HF_HOME": str(tmp_path)}  # without HF_HUB_OFFLINE
+    found = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=variables, check=False
+    )
+    assert found.stdout.split() == ["someone/tiny", commit, "32"], found.stderr
+
+
+def test_a_folder_that_holds_no_model_is_an_error_of_ours(tmp_path):
+    (tmp_path / "config.json").write_text("{broken")
+    with pytest.raises(ModelError, match="Cannot load the encoder"):
+        open_encoder(f"st:{tmp_path}", "cpu")
+
+
+def test_a_missing_library_names_the_extra(monkeypatch, tiny_st):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtraError, match=r"sightwords\[st\]"):
+        open_encoder(f"st:{tiny_st}", "cpu")
+    with pytest.raises(MissingExtraError, match=r"sightwords\[minilm\]"):
+        open_encoder("builtin:minilm", "cpu")
+
+
+def test_no_bars_while_loading_and_the_users_settings_stay(tiny_st, capsys):
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging
+
+    for hub_off, shown in ((False, True), (True, False), (False, False)):
+        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+        (disable_progress_bars if hub_off else enable_progress_bars)()
+        capsys.readouterr()
+        open_encoder(f"st:{tiny_st}", "cpu")
+        assert "Loading weights" not in capsys.readouterr().err
+        assert (are_progress_bars_disabled(), logging.is_progress_bar_enabled()) == (hub_off, shown)
+    logging.enable_progress_bar()

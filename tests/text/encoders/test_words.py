@@ -1,0 +1,178 @@
+"""`builtin:words`: vectors that say which words a text has."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sightwords.descriptions.schema import Description
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.errors import ConfigError, UnknownNameError
+from sightwords.text import encode
+from sightwords.text.config import EmbedConfig
+from sightwords.text.embed import embed as run
+from sightwords.text.embedding_set import EmbeddingSet
+from sightwords.text.encoders import TokenEncoder, open_encoder
+from sightwords.text.encoders.words import NO_WORD, count_words, words_of
+from sightwords.text.precision import choose
+
+TEXTS = ["A red bird, a red tail.", "A blue bird on a tree", "a BLUE stone!", "A tree; a stone", "a ..."]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("A red-billed bird's tail, 2nd_one.", "a red billed bird s tail 2nd one"),
+        ("Grüne Füße: ΟΔΟΣ, żółw Ёж", "grüne füße οδος żółw ёж"),
+        ("cafe\u0301 \uff22\uff29\uff32\uff24 \ufb01sh", "café bird fish"),
+        ("红鸟 on ひと 2台", "红 鸟 on ひ と 2 台"),
+        ("... !? \u2014 \n", ""),
+    ],
+)
+def test_words_are_runs_of_letters_and_digits_in_any_script(text, words):
+    assert words_of(text) == set(words.split())
+
+
+def test_the_vocabulary_is_what_several_texts_have_and_not_all():
+    found = count_words(TEXTS, 10)
+    # "a" is in all texts, "red", "tail" and "on" in one; words that as many texts have come by their letters
+    assert found.words == ["bird", "blue", "stone", "tree", NO_WORD]
+    assert (found.counts, found.num_texts) == ([2, 2, 2, 2, 1], 5)
+    assert count_words([*TEXTS, "a stone", "a bird stone"], 2).words == ["stone", "bird", NO_WORD]
+    assert count_words(TEXTS[:4], 10).words == ["bird", "blue", "stone", "tree"]
+
+
+def test_a_row_is_the_idf_of_the_words():
+    encoder = open_encoder("builtin:words", "cpu", "fp32", TEXTS)
+    frequent, rare = math.log(6 / 3), math.log(6 / 2)
+    expected = [
+        [frequent, 0, 0, 0, 0],
+        [frequent, frequent, 0, frequent, 0],
+        [0, frequent, frequent, 0, 0],
+        [0, 0, frequent, frequent, 0],
+        [0, 0, 0, 0, rare],
+    ]
+    found = encoder.encode(TEXTS)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert isinstance(encoder, TokenEncoder)
+    assert encoder.num_tokens(TEXTS) == [len(tokens) for tokens in encoder.tokenize(TEXTS)] == [1, 3, 2, 2, 1]
+
+
+def test_what_nearly_all_texts_have_weighs_next_to_nothing():
+    texts = [f"the bird{i % 50} number {i}" for i in range(1000)] + ["bird0 bird1"]
+    encoder = open_encoder("builtin:words", "cpu", "fp32", texts)
+    columns = {word: i for i, word in enumerate(encoder.info.details["words"]["vocabulary"])}
+    row = encoder.encode(texts)[0]
+    assert row[columns["the"]] < 0.001 * row[columns["bird0"]]
+
+
+def test_rows_do_not_depend_on_the_order_of_the_texts():
+    draw = random.Random(0)
+    texts = sorted({" ".join(draw.choices("abcdefghijklmnop", k=draw.randint(1, 5))) for _ in range(200)})
+    shuffled = draw.sample(texts, len(texts))
+    one, other = (open_encoder("builtin:words-8", "cpu", "fp32", given) for given in (texts, shuffled))
+    assert one.info == other.info
+    assert one.info.dimension in (8, 9)
+    assert np.array_equal(one.encode(shuffled), other.encode(shuffled))
+    assert open_encoder("builtin:words-8", "cpu", "fp32", texts[1:]).info.revision != one.info.revision
+
+
+def test_there_is_no_precision_to_choose(monkeypatch):
+    monkeypatch.setattr("sightwords.text.precision.has_bf16", lambda device: True)
+    encoder = open_encoder("builtin:words", "cpu", "fp32", TEXTS)
+    chosen, precision = choose(encoder, TEXTS, "cpu")
+    assert chosen is encoder
+    assert (precision.name, precision.trial) == ("fp32", None)
+    with pytest.raises(ConfigError, match="--precision is bf16, but builtin:words computes nothing"):
+        open_encoder("builtin:words", "cpu", "bf16", TEXTS)
+
+
+@pytest.mark.parametrize("identifier", ["builtin:words-0", "builtin:words-", "builtin:words-x", "builtin:word"])
+def test_other_names_are_answered_with_the_known_ones(identifier):
+    with pytest.raises(UnknownNameError, match="builtin:words"):
+        open_encoder(identifier, "cpu", "fp32", TEXTS)
+
+
+@pytest.mark.parametrize("texts", [["a bird"], ["a red bird", "one tree"], ["a bird!", "A bird"]])
+def test_texts_without_common_words_are_refused(texts):
+    with pytest.raises(ConfigError, match=f"None of the words of {len(texts)} distinct texts"):
+        open_encoder("builtin:words", "cpu", "fp32", texts)
+
+
+@pytest.fixture
+def words_config(descriptions, tmp_path) -> EmbedConfig:
+    with DescriptionSet(descriptions) as store:
+        store.put(
+            [Description(f"{i:064d}", 1, 1, 0, text) for i, text in enumerate([*TEXTS, *map(_text, range(60)), "..."])]
+        )
+    return EmbedConfig(descriptions, out=tmp_path / "W", encoder="builtin:words-16", device="cpu")
+
+
+def _text(number: int) -> str:
+    return f"bird {number % 7} on tree {number % 11} and {number}"
+
+
+def test_the_set_holds_unit_rows_and_its_vocabulary(words_config):
+    result = run(words_config)
+    found = EmbeddingSet(words_config.out)
+    meta = json.loads((words_config.out / "meta.json").read_text())
+    words = meta["words"]
+    assert (meta["encoder"], meta["model"], meta["precision"]) == ("builtin:words-16", "words", "fp32")
+    assert len(words["vocabulary"]) == len(words["num_texts_with_word"]) == meta["dimension"] == 17
+    assert words["vocabulary"][-1] == NO_WORD
+    assert "log((1 + num_texts) / (1 + num_texts_with_word))" in words["definition"]
+    assert words["num_texts"] == meta["num_vectors"]
+    vectors = found.vectors.astype(np.float32)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    assert vectors.min() == 0
+    # from the file alone
+    idf = np.log((1 + words["num_texts"]) / (1 + np.array(words["num_texts_with_word"])))
+    rows = {entry["key"]: entry["row"] for entry in found.index().to_pylist()}
+    has = np.isin(words["vocabulary"], sorted(words_of(_text(9))))
+    expected = idf * has / np.linalg.norm(idf * has)
+    np.testing.assert_allclose(vectors[rows[f"{len(TEXTS) + 9:064d}"]], expected, atol=1e-3)
+    assert "builtin:words-16, 17 numbers each" in result.summary()
+
+
+def test_a_set_is_made_again_only_where_its_texts_have_changed(words_config):
+    assert not run(words_config).skipped
+    assert run(words_config).skipped
+    with DescriptionSet(words_config.descriptions) as store:
+        store.put([Description("f" * 64, 1, 1, 0, "a yellow bird and a yellow tree")])
+    assert not run(words_config).skipped
+
+
+def test_an_interrupted_run_goes_on_and_gives_the_same_bits(words_config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(encode, "_CPU_BLOCK", 20)
+    words_config.batch_size = 3
+    whole = replace(words_config, out=tmp_path / "whole")
+    run(whole)
+    encode_batch, seen = encode.encode_batch, []
+
+    def failing(encoder, batch):
+        seen.append(batch.number)
+        if len(seen) > 15:
+            raise KeyboardInterrupt
+        return encode_batch(encoder, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encode, "encode_batch", failing)
+        with pytest.raises(KeyboardInterrupt):
+            run(words_config)
+    run(words_config)
+    assert "Going on with the unfinished work" in capsys.readouterr().err
+    for name in ("vectors.npy", "mean.npy", "index.parquet"):
+        assert (words_config.out / name).read_bytes() == (whole.out / name).read_bytes()
+
+
+def test_a_cluster_is_refused_before_it_is_asked(words_config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sightwords.text.cluster", None)
+    with pytest.raises(ConfigError, match="builtin:words-16 is made of all texts at once, so --engine must be local"):
+        run(replace(words_config, engine="ray"))

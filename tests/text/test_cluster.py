@@ -1,0 +1,131 @@
+"""Embedding on a Ray cluster of several nodes: the same vectors, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.errors import ConfigError, ModelError
+from sightwords.text.config import EmbedConfig
+from sightwords.text.embed import embed as run
+from sightwords.text.embedding_set import EmbeddingSet
+from sightwords.text.encoders import TokenEncoder, open_encoder
+
+pytest.importorskip("ray")
+
+from sightwords.text import cluster as cluster_module
+from sightwords.text.cluster import EncodeJobMaker, RayEncoders, worker_identifier
+from support.ray_nodes import shared_nodes
+
+WORDS = "a small red bird with long blue wings on the green tree near round stone under two clouds".split()  # noqa: SIM905
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    return shared_nodes()
+
+
+def texts(num: int, longest: int = 30) -> list[str]:
+    draw = random.Random(0)
+    return [f"{n} " + " ".join(draw.choices(WORDS, k=draw.randint(1, longest))) for n in range(num)]
+
+
+@pytest.fixture
+def descriptions(tmp_path) -> Path:
+    """A set of 400 texts, most of them longer than the tiny encoder's limit."""
+    path = tmp_path / "d.db"
+    with DescriptionSet(path, create=True) as store:
+        place = store.add_prompt(Prompt("plain", 1, "Describe.")), store.add_describer(DescriberInfo("m", "m"))
+        store.put(Description(f"{i:064d}", *place, 0, text, "ok") for i, text in enumerate(texts(400)))
+    return path
+
+
+@pytest.mark.slow
+def test_the_set_is_that_of_a_single_process_though_a_worker_dies(nodes, tiny_st, descriptions, tmp_path, monkeypatch):
+    killing = []
+    engine = RayEncoders.engine
+    monkeypatch.setattr(RayEncoders, "engine", lambda *args: killing.append(Killing(engine(*args))) or killing[0])
+    monkeypatch.setattr(cluster_module, "_CHUNK_TOKENS", 64)
+    config = EmbedConfig(descriptions, out=tmp_path / "ray", encoder=f"st:{tiny_st}", engine="ray", batch_size=4)
+    on_ray = replace(config, ray_address=nodes.address)
+    assert not run(on_ray).skipped
+    assert len(killing[0].pids) == len(killing[0].engine.notices) == 1
+    ray_set = EmbeddingSet(tmp_path / "ray")
+    assert ray_set.meta["trial"] is None or ray_set.meta["trial"]["num_texts"] == 64  # tried on a worker
+
+    precision = ray_set.meta["precision"]
+    run(replace(config, out=tmp_path / "local", device="cpu", engine="local", precision=precision))
+    local_set = EmbeddingSet(tmp_path / "local")
+    assert np.array_equal(local_set.vectors, ray_set.vectors)
+    assert np.array_equal(local_set.mean, ray_set.mean)
+    assert local_set.index().equals(ray_set.index())
+    apart = {"created_at": "", "precision_asked": "", "trial": None}
+    assert {**local_set.meta, **apart} == {**ray_set.meta, **apart}
+    assert run(on_ray).skipped
+
+
+class Killing:
+    """An engine that kills a worker when the tenth batch arrives."""
+
+    def __init__(self, engine):
+        self.engine, self.pids, self.num = engine, [], 0
+
+    def encode(self, batches):
+        for result in self.engine.encode(batches):
+            self.num += 1
+            if self.num == 10:
+                self.pids.append(next(one.place.pid for one in self.engine._pool.members if one.num_open))
+                os.kill(self.pids[0], signal.SIGKILL)
+            yield result
+
+
+def test_another_encoder_under_the_same_name_is_refused(tiny_st):
+    encoder = open_encoder(f"st:{tiny_st}", "cpu", "fp32")
+    assert EncodeJobMaker(f"st:{tiny_st}", "cpu", {}, replace(encoder.info, device="cuda", precision="bf16"))()
+    with pytest.raises(ModelError, match=f"not the same model here.*revision {encoder.info.revision} instead of abc"):
+        EncodeJobMaker(f"st:{tiny_st}", "cpu", {}, replace(encoder.info, revision="abc"))()
+
+
+def test_what_stands_for_the_workers_encoders_tokenizes_and_never_encodes(tiny_st):
+    encoder = open_encoder(f"st:{tiny_st}", "cpu", "fp32")
+    stand_in = cluster_module.remote(encoder, replace(encoder.info, device="cuda"))
+    assert isinstance(stand_in, TokenEncoder) == isinstance(encoder, TokenEncoder)
+    assert stand_in.num_tokens(["a red bird"]) == encoder.num_tokens(["a red bird"])
+    assert (stand_in.cast("bf16").info.precision, stand_in.info.precision) == ("bf16", "fp32")
+    assert stand_in.cast("bf16").info.device == "cuda"
+    with pytest.raises(NotImplementedError):
+        stand_in.encode(["a red bird"])
+
+
+def test_local_files_have_their_full_path_on_the_nodes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "weights.pt").touch()
+    assert worker_identifier("st:model") == f"st:{tmp_path}/model"
+    assert worker_identifier("openclip:ViT-B-32/weights.pt") == f"openclip:ViT-B-32/{tmp_path}/weights.pt"
+    assert worker_identifier("openclip:local-dir:model") == f"openclip:local-dir:{tmp_path}/model"
+    for unchanged in ("builtin:minilm", "st:org/name", "openclip:ViT-B-32/laion2b", "openclip:hf-hub:org/name"):
+        assert worker_identifier(unchanged) == unchanged
+
+
+def test_the_options_are_checked(tmp_path):
+    with pytest.raises(ConfigError, match="--ray-workers is 0"):
+        EmbedConfig(tmp_path / "d.db", out=tmp_path / "e", ray_workers=0)
+    with pytest.raises(ConfigError, match="--engine is 'spark'; it must be local or ray"):
+        EmbedConfig(tmp_path / "d.db", out=tmp_path / "e", engine="spark")
+
+
+def test_a_config_survives_the_way_to_a_node(tiny_st):
+    encoder = open_encoder(f"st:{tiny_st}", "cpu", "fp32")
+    maker = EncodeJobMaker(f"st:{tiny_st}", "cpu", {"HF_TOKEN": "hf_secret"}, encoder.info)
+    assert pickle.loads(pickle.dumps(maker)) == maker
+    assert "hf_secret" not in repr(maker)

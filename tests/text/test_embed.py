@@ -1,0 +1,205 @@
+"""From a description set to an embedding set."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.errors import ArtifactError, ConfigError, UnknownNameError
+from sightwords.text import encode
+from sightwords.text.config import EmbedConfig
+from sightwords.text.embed import embed as run
+from sightwords.text.embedding_set import EmbeddingSet
+from sightwords.text.encoders import open_encoder
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+LONG = "A small red bird with a long tail. " * 4 + "It is near the water, under a tree. " * 3
+
+
+def test_every_usable_description_finds_its_own_vector(config):
+    result = run(config)
+    found = EmbeddingSet(config.out)
+    index = found.index().to_pylist()
+    assert [(row["key"], row["prompt"], row["describer"], row["sample"], row["row"]) for row in index] == [
+        (A, "plain", "hf:one", 0, 0),
+        (A, "short", "hf:two", 0, 1),
+        (B, "plain", "hf:one", 0, 1),
+        (B, "plain", "hf:one", 1, 2),
+    ]
+    encoder = open_encoder(config.encoder, "cpu")
+    for row, text in ((1, "a red bird"), (2, "a blue bird")):
+        expected = encoder.encode([text])[0]
+        np.testing.assert_allclose(found.vectors[row], expected / np.linalg.norm(expected), atol=1e-3)
+    assert np.abs(found.vectors[1].astype(float) - found.vectors[2]).max() > 0.01
+    np.testing.assert_allclose(np.linalg.norm(found.vectors.astype(np.float32), axis=1), 1, atol=1e-3)
+    np.testing.assert_allclose(found.mean, found.vectors[[0, 1, 1, 2]].astype(np.float32).mean(0), atol=1e-3)
+    assert not result.skipped
+
+
+def test_a_long_text_is_the_mean_of_its_pieces(config):
+    found = run(config)
+    encoder = open_encoder(config.encoder, "cpu")
+    sentences = [f"{sentence}." for sentence in LONG.strip().removesuffix(".").split(". ")]
+    # a limit of 16: 9 words and signs with 2 special tokens do not go together with another sentence
+    assert [encoder.num_tokens([sentence])[0] for sentence in sentences] == [11] * 4 + [13] * 3
+    vectors = encoder.encode(sentences)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    pooled = np.average(vectors, axis=0, weights=[11] * 4 + [13] * 3)
+    np.testing.assert_allclose(EmbeddingSet(config.out).vectors[0], pooled / np.linalg.norm(pooled), atol=1e-3)
+    assert (found.meta["num_split_texts"], found.meta["num_pieces"], found.meta["num_tokens_cut"]) == (1, 9, 0)
+    assert "1 texts are longer than 16 tokens" in found.summary()
+
+
+def test_meta_tells_what_made_the_vectors(config, tiny_st):
+    result = run(config)
+    meta = json.loads((config.out / "meta.json").read_text())
+    with DescriptionSet(config.descriptions) as store:
+        assert meta["fingerprint"] == store.fingerprint()
+    assert (meta["encoder"], meta["model"], meta["max_tokens"], meta["dimension"]) == (
+        f"st:{tiny_st}",
+        str(tiny_st),
+        16,
+        32,
+    )
+    assert (meta["num_descriptions"], meta["num_vectors"], meta["num_images"]) == (4, 3, 2)
+    assert (meta["prompts"], meta["describers"], meta["precision"]) == (
+        ["plain", "short"],
+        ["hf:one", "hf:two"],
+        "fp32",
+    )
+    assert len(meta["revision"]) == 64
+    assert meta["sightwords_version"]
+    assert meta["created_at"].endswith("+00:00")
+    assert result.meta == meta
+    asked = meta["prompt_texts"]
+    assert [one["name"] for one in asked] == meta["prompts"]
+    assert all(one["template"] for one in asked)
+    assert [one["identifier"] for one in meta["describer_models"]] == meta["describers"]
+    assert shlex.split(result.next_command) == (
+        ["sightwords", "train", "IMAGES", "--embeddings", str(config.out), "--model", "resnet50", "--out", "RUN"]
+    )
+
+
+def test_each_distinct_text_is_encoded_once(config, monkeypatch):
+    seen: list[str] = []
+    encode_batch = encode.encode_batch
+    monkeypatch.setattr(encode, "encode_batch", lambda e, batch: (seen.extend(batch.pieces), encode_batch(e, batch))[1])
+    run(config)
+    assert seen.count("a red bird") == seen.count("a blue bird") == 1
+    long = [text for text in seen if text not in ("a red bird", "a blue bird")]
+    assert " ".join(long).split() == LONG.split()
+
+
+def test_a_second_run_does_nothing_until_something_changes(config):
+    run(config)
+    before = (config.out / "vectors.npy").stat().st_mtime_ns
+    again = run(config)
+    assert again.skipped
+    assert "up to date" in again.summary()
+    assert (config.out / "vectors.npy").stat().st_mtime_ns == before
+    with DescriptionSet(config.descriptions) as store:
+        store.put([Description(C, 1, 1, 0, "a green leaf")])
+    more = run(config)
+    assert not more.skipped
+    assert more.meta["num_descriptions"] == 5
+    assert not run(EmbedConfig(config.descriptions, out=config.out, encoder=config.encoder, prompt=["short"])).skipped
+
+
+def test_other_weights_of_the_same_name_are_noticed(config, build_st, tmp_path):
+    config.encoder = f"st:{tmp_path / 'mine'}"
+    build_st(tmp_path / "first", seed=1).rename(tmp_path / "mine")
+    first = run(config).meta["revision"]
+    (tmp_path / "mine").rename(tmp_path / "old")
+    build_st(tmp_path / "second", seed=2).rename(tmp_path / "mine")
+    second = run(config)
+    assert not second.skipped
+    assert second.meta["revision"] != first
+
+
+def test_a_damaged_set_is_made_again(config):
+    run(config)
+    (config.out / "vectors.npy").write_bytes(b"\x93NUMPY broken")
+    assert not run(config).skipped
+    assert EmbeddingSet(config.out).dimension == 32
+
+
+def test_only_the_wanted_prompts(config):
+    config.prompt = ["short"]
+    result = run(config)
+    assert [row["prompt"] for row in EmbeddingSet(config.out).index().to_pylist()] == ["short"]
+    assert result.meta["prompts"] == ["short"]
+    config.prompt = ["shrt"]
+    with pytest.raises(UnknownNameError, match="Did you mean: short"):
+        run(config)
+
+
+def test_only_what_the_condition_holds_for(config):
+    with DescriptionSet(config.descriptions) as store:
+        store.put(
+            [Description(B, 1, 1, 0, "a red bird", agreement=0.3), Description(C, 1, 1, 0, "a stone", agreement=0.1)]
+        )
+    everything = run(config).meta
+    index = EmbeddingSet(config.out).index().to_pydict()
+    assert index["agreement"] == [None, None, pytest.approx(0.3), None, pytest.approx(0.1)]
+    config.where = "prompt = 'plain' and agreement > 0.2"
+    result = run(config)
+    assert [(row["key"], row["sample"]) for row in EmbeddingSet(config.out).index().to_pylist()] == [(B, 0)]
+    assert result.meta["where"] == config.where
+    assert result.meta["fingerprint"] != everything["fingerprint"]
+    assert f"only where {config.where}" in result.summary()
+    assert run(config).skipped
+    config.where = "agreement > 0.9"
+    with pytest.raises(ArtifactError, match=r"no usable description for --where 'agreement > 0.9' \(1 failed, 5 ok"):
+        run(config)
+    config.where = "agreemnt > 0.9"
+    with pytest.raises(ConfigError, match="agreemnt"):
+        run(config)
+    assert EmbeddingSet(config.out).meta == result.meta
+
+
+def test_a_set_that_was_made_before_there_were_conditions_is_up_to_date(config):
+    run(config)
+    meta = json.loads((config.out / "meta.json").read_text())
+    del meta["where"]
+    (config.out / "meta.json").write_text(json.dumps(meta))
+    assert run(config).skipped
+
+
+def test_new_agreement_scores_make_the_set_anew(config):
+    run(config)
+    with DescriptionSet(config.descriptions) as store:
+        store.put([Description(B, 1, 1, 0, "a red bird", agreement=0.3)])
+    assert not run(config).skipped
+
+
+def test_nothing_usable_is_an_error(tmp_path, tiny_st):
+    with DescriptionSet(tmp_path / "D.db", create=True) as store:
+        store.add_prompt(Prompt("plain", 1, ""))
+        store.add_describer(DescriberInfo("hf:one", "one"))
+        config = EmbedConfig(tmp_path / "D.db", out=tmp_path / "E", encoder=f"st:{tiny_st}")
+        with pytest.raises(ArtifactError, match="no usable description \\(it is empty\\)"):
+            run(config)
+        store.put([Description(A, 1, 1, 0, "no", "rejected", "refusal")])
+    with pytest.raises(ArtifactError, match="no usable description \\(1 rejected\\)"):
+        run(config)
+    with pytest.raises(ArtifactError, match="no description set"):
+        run(EmbedConfig(tmp_path / "none.db", out=tmp_path / "E"))
+    assert not (tmp_path / "E").exists()
+
+
+@pytest.mark.parametrize("content", [["photo.jpg"], ["photo.jpg", "meta.json"], [], None])
+def test_a_place_that_holds_anything_else_is_left_alone(config, content):
+    if content is None:
+        config.out.write_text("a file")
+    else:
+        config.out.mkdir()
+        for name in content:
+            (config.out / name).write_text("mine")
+    with pytest.raises(ArtifactError, match="Name another"):
+        run(config)
+    assert config.out.is_file() if content is None else sorted(p.name for p in config.out.iterdir()) == sorted(content)

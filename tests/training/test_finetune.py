@@ -1,0 +1,331 @@
+"""What matters in fine-tuning: parts that do not learn, rates by layer, rare classes, and when to stop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sightwords.errors import ConfigError, UnknownNameError
+from sightwords.images.config import ImagesConfig
+from sightwords.images.dataset import Dataset, Split, open_dataset
+from sightwords.images.loader import TrainOrder
+from sightwords.images.seeds import torch_seeded
+from sightwords.models import build_backbone
+from sightwords.models.run_folder import RunFolder
+from sightwords.training.batches import TrainBatch
+from sightwords.training.config import AlignConfig, TrainConfig
+from sightwords.training.data import draw_probabilities
+from sightwords.training.early_stopping import Best
+from sightwords.training.loop import Loop
+from sightwords.training.optim import BODY, build_optimizer, build_schedule, freeze, set_rates
+from sightwords.training.run import train as run
+from sightwords.training.task import Task, class_weights
+from support.texts import write_vectors
+
+VIT = {"depth": 2, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
+
+
+@pytest.fixture
+def train_set(images):
+    return open_dataset(ImagesConfig(str(images)), show=False).split("train")
+
+
+@pytest.fixture
+def config(images, train_set, tmp_path):
+    return TrainConfig(
+        str(images), out=tmp_path / "run", embeddings=[write_vectors(tmp_path / "E", train_set)],
+        model="test_resnet", image_size=32, epochs=3, batch_size=8, warmup_epochs=0, workers=0, device="cpu",
+    )  # fmt: skip
+
+
+def network_of(config):
+    """The network as training starts it."""
+    with torch_seeded("backbone", config.seed):
+        return build_backbone(config.model, 3, config.image_size, **config.model_kwargs)
+
+
+def changed(config):
+    """Names of the tensors that training changed."""
+    before = network_of(config).network.state_dict()
+    after = load_file(config.out / "model.safetensors")
+    return {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+
+
+def metrics(config):
+    return [{k: v for k, v in r.items() if k != "images_per_second"} for r in RunFolder(config.out).metrics()]
+
+
+def test_frozen_parts_stay_bit_by_bit_their_statistics_too(config):
+    run(replace(config, freeze=["conv1", "bn1", "layer[12]", "*.bn1"]))
+    names = changed(config)
+    frozen = [name for name in names if name.startswith(("conv1", "layer1", "layer2"))]
+    assert frozen == []
+    assert {"layer4.0.conv1.weight", "fc.weight"} <= names
+    assert not any(".bn1." in name for name in names)
+    assert any(".bn2.running_mean" in name for name in names)
+
+
+def test_all_but_the_classifier(config):
+    baseline = replace(config, embeddings=[], freeze=["all"])
+    run(baseline)
+    assert changed(baseline) == {"fc.weight", "fc.bias"}
+    with pytest.raises(ConfigError, match="by these features: what the classifier reads. All that makes them is fro"):
+        run(replace(config, out=config.out.parent / "other", freeze=["all"]))
+
+
+@pytest.mark.parametrize(("where", "stuck"), [({"features": "layer2"}, "layer2"), ({"layers": ["layer1"]}, "layer1")])
+def test_text_that_reaches_frozen_parts_alone_is_refused(config, where, stuck):
+    features, align = where.get("features"), AlignConfig(layers=where.get("layers", []))
+    below = replace(config, freeze=["conv1", "bn1", "layer1", "layer2"], features=features, align=align)
+    with pytest.raises(ConfigError, match=f"by these features: {stuck}. All"):
+        run(below)
+    run(replace(below, freeze=["conv1", "bn1"], epochs=1))
+
+
+def test_what_cannot_be_frozen_is_told():
+    backbone = build_backbone("test_resnet", 3, 32)
+    with pytest.raises(UnknownNameError, match="Unknown part to freeze 'layer9'. Did you mean: layer"):
+        freeze(backbone, ["layer9"])
+    with pytest.raises(ConfigError, match="--freeze all fc leaves nothing"):
+        freeze(backbone, ["all", "fc"])
+
+
+@pytest.mark.parametrize("part", [0, 0.5])
+def test_in_the_heads_warm_up_the_network_stays_as_it_was(config, part, monkeypatch):
+    """Stopped within the warm-up nothing but the classifier has changed; afterwards all of it learns."""
+    config = replace(config, epochs=2, head_warmup_epochs=1 + part, optimizer="sgd", lr=0.1)
+    seen = []
+    original = Loop.step
+
+    def spied(self, batches):
+        original(self, batches)
+        seen.append({name: tensor.clone() for name, tensor in self.state.task.backbone.network.state_dict().items()})
+
+    monkeypatch.setattr(Loop, "step", spied)
+    run(config)
+    start = network_of(config).network.state_dict()
+    num_warm = 3 + round(part * 3)
+    assert len(seen) == 6
+    for step, state in enumerate(seen):
+        moved = {name for name in start if not torch.equal(state[name], start[name])}
+        assert (moved == {"fc.weight", "fc.bias"}) == (step < num_warm), (step, moved)
+
+
+@pytest.mark.parametrize(("model", "kwargs"), [("vit_tiny_patch16_224", VIT), ("test_resnet", {})])
+def test_the_rate_falls_from_layer_to_layer(model, kwargs):
+    config = TrainConfig("x", out="y", model=model, layer_decay=0.5, lr=1.0, warmup_epochs=0, epochs=2)
+    task = Task(build_backbone(model, 3, 32, **kwargs), None, 0.0, False, 4)
+    optimizer = build_optimizer(task, config)
+    schedule = build_schedule(optimizer, config, 10)
+    set_rates(schedule, config, 0, 10)
+    names = {id(parameter): name for name, parameter in task.backbone.network.named_parameters()}
+    rates = {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates.keys() == set(names.values())
+    if model == "test_resnet":
+        order = ["conv1.0.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight", "fc.weight"]
+        order = [name if name in rates else "conv1.weight" for name in order]
+    else:
+        order = ["pos_embed", "blocks.0.mlp.fc1.weight", "blocks.1.mlp.fc1.weight", "head.weight"]
+        assert [rates[name] for name in order[1:]] == [0.25, 0.5, 1.0]
+        decays = {names[id(p)]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+        assert decays["pos_embed"] == decays["blocks.0.norm1.weight"] == 0 < decays["head.weight"]
+    assert sorted(rates[name] for name in order) == [rates[name] for name in order]
+    assert len({rates[name] for name in order}) == 4
+    assert {group[BODY] for group in optimizer.param_groups} == {True, False}
+
+
+def test_layers_that_are_not_known_are_told():
+    config = TrainConfig("x", out="y", model="torchvision:resnet18", layer_decay=0.5)
+    task = Task(build_backbone(config.model, 3, 32), None, 0.0, False, 4)
+    with pytest.raises(ConfigError, match="--layer-decay cannot be used with torchvision:resnet18"):
+        build_optimizer(task, config)
+    known = Task(build_backbone("test_resnet", 3, 32), None, 0.0, False, 4)
+    freeze(known.backbone, ["all"])
+    assert {group["lr_scale"] for group in build_optimizer(known, config).param_groups} == {1.0}
+
+
+def test_the_schedule_may_stand_still_within_an_epoch():
+    config = TrainConfig(
+        "x", out="y", schedule_per="epoch", epochs=10, warmup_epochs=2, lr=1.0, warmup_lr=0.1, min_lr=0
+    )
+    task = Task(build_backbone("test_resnet", 3, 32), None, 0.0, False, 4)
+    schedule = build_schedule(build_optimizer(task, config), config, 5)
+    rates = []
+    for step in range(50):
+        set_rates(schedule, config, step, 5)
+        rates.append(schedule.optimizer.param_groups[0]["lr"])
+    by_epoch = np.array(rates).reshape(10, 5)
+    assert (by_epoch == by_epoch[:, :1]).all()
+    assert by_epoch[:3, 0] == pytest.approx([0.1, 0.55, 0.5 * (1 + np.cos(0.2 * np.pi))])
+
+
+def test_class_weights_by_hand(train_set, tmp_path):
+    few = train_set.subset([i for i in range(len(train_set)) if train_set.labels(i)[0] or i % 2])
+    counts = np.bincount(few.first_labels())
+    assert len(set(counts)) > 1
+    balanced = class_weights("balanced", few, ["a", "b", "c"])
+    assert balanced == pytest.approx(counts.sum() / (3 * counts))
+    effective = class_weights("effective", few, ["a", "b", "c"])
+    wanted = 0.001 / (1 - 0.999**counts)
+    assert effective == pytest.approx(wanted / (wanted @ counts / counts.sum()))
+    table = tmp_path / "weights.csv"
+    table.write_text("id,weight\na,1\nb,0\nc,3\n")
+    found = class_weights(str(table), few, ["a", "b", "c"])
+    assert found / found[0] == pytest.approx([1, 0, 3])
+    assert found @ counts == pytest.approx(counts.sum())
+    assert class_weights("none", few, []) is None
+    table.write_text("a,1\n")
+    with pytest.raises(ConfigError, match="has no weight for b, c"):
+        class_weights(str(table), few, ["a", "b", "c"])
+    with pytest.raises(ConfigError, match="Give none, balanced, effective"):
+        class_weights("ballanced", few, ["a", "b", "c"])
+
+
+def test_class_weights_reach_the_loss(config):
+    torch.manual_seed(0)
+    backbone = build_backbone("test_resnet", 3, 32).eval()
+    batch = TrainBatch(torch.rand(3, 3, 32, 32), torch.eye(3))
+    weight = torch.tensor([2.0, 0.5, 0.0])
+    plain, weighted = (Task(backbone, None, 0.0, False, 3, w) for w in (None, weight))
+    logits = backbone(batch.images)[1]
+    losses = torch.nn.functional.cross_entropy(logits, torch.arange(3), reduction="none")
+    assert plain.classification(logits, batch)[0].item() == pytest.approx(losses.mean().item())
+    assert weighted.classification(logits, batch)[0].item() == pytest.approx((losses * weight).mean().item())
+    assert weighted.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_images_of_no_class_count_with_a_weight_of_one():
+    backbone = build_backbone("test_resnet", 3, 32).eval()
+    batch = TrainBatch(torch.rand(2, 3, 32, 32), torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 1.0]]))
+    task = Task(backbone, None, 0.0, True, 2, torch.tensor([2.0, 0.5, 1.0]))
+    loss, _ = task.classification(backbone(batch.images)[1], batch)
+    plain, _ = Task(backbone, None, 0.0, True, 2).classification(backbone(batch.images)[1], batch)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(
+        backbone(batch.images)[1], batch.targets, reduction="none"
+    ).mean(1)
+    assert loss.item() == pytest.approx(((entropy * torch.tensor([1.0, 1.5])).sum() / 2).item())
+    assert plain.item() == pytest.approx(entropy.mean().item())
+
+
+def test_images_without_a_label_are_drawn_as_a_class_of_their_own(train_set, config):
+    labels = [[0]] * 4 + [[1]] + [[]] * 5
+    images = Split([train_set.member(i) for i in range(10)], [f"{i:064d}" for i in range(10)], labels)
+    drawn = draw_probabilities(replace(config, balanced=1.0), Dataset({"train": images}, ["a", "b"], ["a", "b"], True))
+    assert drawn == pytest.approx([1 / 12] * 4 + [1 / 3] + [1 / 15] * 5)
+
+
+def test_balanced_order():
+    probabilities = np.array([0.05] * 10 + [0.25] * 2)
+    order = TrainOrder(12, 4, seed=0, probabilities=probabilities)
+    epochs = [order._epoch(epoch) for epoch in range(200)]
+    assert all(len(epoch) == 12 for epoch in epochs)
+    counts = np.bincount(np.concatenate(epochs), minlength=12) / 200
+    assert counts == pytest.approx(12 * probabilities, abs=0.12)
+    assert all(np.bincount(epoch, minlength=12)[10:].tolist() == [3, 3] for epoch in epochs)  # 12 x 0.25, always
+    assert all((np.bincount(epoch, minlength=12)[:10] <= 1).all() for epoch in epochs)  # 0.6: once or never
+    assert np.array_equal(order._epoch(7), TrainOrder(12, 4, seed=0, probabilities=probabilities)._epoch(7))
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def test_best():
+    best, never, weights = Best(2), Best(0), {"a": torch.zeros(1)}
+    for epoch, value in enumerate([0.1, 0.3, 0.3, 0.2], 1):
+        weights["a"].fill_(epoch)
+        best.update(value, epoch, weights, {"0.mean": weights["a"]})
+        never.update(value, epoch, weights, {})
+    assert (best.is_over, best.epoch, best.value, best.weights["a"].item()) == (True, 2, 0.3, 2)
+    other = Best(2)
+    other.load_state_dict(best.state_dict())
+    assert other.is_over
+    assert (other.weights["a"].item(), other.projectors["0.mean"].item()) == (2, 2)
+    other.load_state_dict({name: value for name, value in best.state_dict().items() if name != "projectors"})
+    assert other.projectors == {}  # a checkpoint of earlier days
+    assert not never.is_over
+    assert never.weights == {}
+
+
+@pytest.mark.parametrize("holdout", [0.0, 0.25])
+def test_it_stops_early_and_keeps_the_best_weights(config, holdout, monkeypatch):
+    config = replace(config, early_stopping=2, holdout=holdout, epochs=9)
+    values = iter([0.4, 0.6, 0.5, 0.6, 0.9, 0.9])
+    weights, original = [], Loop.validate
+
+    def validate(self, loader):
+        found = original(self, loader)
+        if loader is self.eval_loader:
+            weights.append({name: t.clone() for name, t in self.evaluated().network.state_dict().items()})
+            found["val_top1"] = next(values)
+        return found
+
+    monkeypatch.setattr(Loop, "validate", validate)
+    result = run(config)
+    assert len(weights) == 4
+    kept = load_file(config.out / "model.safetensors")
+    assert all(torch.equal(kept[name], weights[1][name]) for name in kept)
+    assert result.metrics["chosen_epoch"] == 2
+    assert "The weights are those of epoch 2." in result.summary()
+    assert ("chosen by the validation images" in result.summary()) == (not holdout)
+    assert ("held out of the training" in (config.out / "card.md").read_text()) == bool(holdout)
+    by_epoch = metrics(config)[:-1]
+    assert [record["holdout_top1" if holdout else "val_top1"] for record in by_epoch] == [0.4, 0.6, 0.5, 0.6]
+    assert not holdout or not any("val_top1" in record for record in by_epoch)
+    before = metrics(config)
+    run(replace(config, resume=True))  # it is over: nothing is trained, evaluated or logged again
+    assert metrics(config) == before
+
+
+def test_the_best_weights_are_those_of_the_run_that_goes_on(config, monkeypatch):
+    """A machine that rounds otherwise may not find the best again that the run saw after its last checkpoint."""
+    config = replace(config, early_stopping=5, epochs=4, checkpoint_every=6)
+    values, weights, validate, step = [0.5, 0.4, 0.9, 0.45, 0.4, 0.5], [], Loop.validate, Loop.step
+
+    def told(self, loader):
+        weights.append({name: t.clone() for name, t in self.evaluated().network.state_dict().items()})
+        return validate(self, loader) | {"val_top1": values[len(weights) - 1]}
+
+    def dying(self, batches):
+        if self.state.step == 10:
+            raise KeyboardInterrupt
+        step(self, batches)
+
+    monkeypatch.setattr(Loop, "validate", told)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Loop, "step", dying)
+        run(config)
+    assert run(replace(config, resume=True)).metrics["chosen_epoch"] == 1
+    kept = load_file(config.out / "model.safetensors")
+    assert all(torch.equal(kept[name], weights[0][name]) for name in kept)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_equals_an_uninterrupted_one_with_all_of_it(config, tmp_path):
+    config = replace(
+        config, freeze=["layer1"], layer_decay=0.7, head_warmup_epochs=1.5, class_weights="balanced", balanced=0.5,
+        early_stopping=3, holdout=0.25, epochs=6, batch_size=6, checkpoint_every=2,
+    )  # fmt: skip
+    run(config)
+    again = replace(config, out=tmp_path / "again")
+
+    class StoppedError(Exception):
+        pass
+
+    for stop in (2, 5, 10):
+        with pytest.MonkeyPatch.context() as patch:
+            original = Loop.step
+
+            def dying(self, batches, stop=stop, original=original):
+                if self.state.step == stop:
+                    raise StoppedError
+                original(self, batches)
+
+            patch.setattr(Loop, "step", dying)
+            with pytest.raises(StoppedError):
+                run(replace(again, resume=True))
+    run(replace(again, resume=True, workers=1))
+    assert metrics(config) == metrics(again)
+    one, other = (load_file(c.out / "model.safetensors") for c in (config, again))
+    assert all(torch.equal(one[name], other[name]) for name in one)

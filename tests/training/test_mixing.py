@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sightwords.images.config import AugmentConfig
+from sightwords.training.mixing import Mix, draw_mix, mix_images, mix_labels, partners
+
+
+def test_partners_are_neighbors_and_never_cross_a_process():
+    assert partners(torch.arange(8)).tolist() == [1, 0, 3, 2, 5, 4, 7, 6]
+    assert partners(torch.arange(4, 8)).tolist() == [1, 0, 3, 2]
+
+
+def test_an_image_whose_partner_fell_out_keeps_to_itself():
+    assert partners(torch.tensor([0, 1, 2, 5, 6, 7])).tolist() == [1, 0, 2, 3, 5, 4]
+    assert partners(torch.tensor([3])).tolist() == [0]
+
+
+def test_mixup_is_the_weighted_sum():
+    images = torch.rand(4, 3, 5, 5)
+    mixed = mix_images(images, torch.tensor([1, 0, 3, 2]), Mix(0.7))
+    np.testing.assert_allclose(mixed[0], 0.7 * images[0] + 0.3 * images[1], rtol=1e-6)
+    assert torch.equal(mix_labels(torch.eye(4), torch.tensor([1, 0, 3, 2]), 0.5)[2], torch.tensor([0, 0, 0.5, 0.5]))
+
+
+def test_cutmix_share_is_the_share_of_pixels_that_stay():
+    images = torch.stack([torch.zeros(3, 24, 24), torch.ones(3, 24, 24)])
+    config = AugmentConfig(cutmix=1.0)
+    shares = []
+    for step in range(50):
+        mix = draw_mix(config, 0, step, 24)
+        mixed = mix_images(images, torch.tensor([1, 0]), mix)
+        assert mixed[0].mean().item() == pytest.approx(1 - mix.share, abs=1e-6)
+        shares.append(mix.share)
+    assert min(shares) < 0.3
+    assert max(shares) > 0.9
+
+
+def test_a_mix_is_a_function_of_seed_and_step():
+    config = AugmentConfig(mixup=0.8, cutmix=1.0)
+    first = [draw_mix(config, 1, step, 32) for step in range(40)]
+    assert first == [draw_mix(config, 1, step, 32) for step in range(40)]
+    assert first != [draw_mix(config, 2, step, 32) for step in range(40)]
+    assert {mix.box is None for mix in first} == {True, False}
+
+
+def test_off_is_off():
+    assert draw_mix(AugmentConfig(), 0, 0, 32) is None
+    assert all(draw_mix(AugmentConfig(mixup=1.0), 0, s, 32).box is None for s in range(20))

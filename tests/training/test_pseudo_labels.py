@@ -1,0 +1,227 @@
+"""Descriptions check labels: wrong ones are found and outweighed, and what cannot be judged stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sightwords.errors import ArtifactError, ConfigError, DataError
+from sightwords.images.config import ImagesConfig
+from sightwords.images.dataset import Split, open_dataset
+from sightwords.images.member import Member, image_key
+from sightwords.images.subset import harden, with_few_labels, with_label_noise
+from sightwords.models.run_folder import RunFolder
+from sightwords.text.embedding_set import EmbeddingSet
+from sightwords.training import pseudo_labels
+from sightwords.training.config import AlignConfig, TrainConfig
+from sightwords.training.pseudo_labels import NAME, LabelShares, check_labels, load_labels, save_labels
+from sightwords.training.run import train as run
+from support.images import write_class_folders
+from support.texts import write_vectors
+
+CPU = torch.device("cpu")
+NUM_CLASSES = 5
+
+
+@pytest.fixture
+def right():
+    """400 images with right labels."""
+    keys = [f"{number:064x}" for number in range(400)]
+    members = [Member("", f"{number}.png") for number in range(400)]
+    return Split(members, keys, [[number % NUM_CLASSES] for number in range(400)])
+
+
+@pytest.fixture
+def texts(right, tmp_path):
+    """Vectors by the true classes, two an image; the first 20 images have none."""
+    return EmbeddingSet(write_vectors(tmp_path / "E", right, leave_out=20, per_image=2))
+
+
+def checked(images, texts, share=None):
+    shares = check_labels(images, NUM_CLASSES, texts, share, CPU, show=False)
+    return shares, shares(np.arange(len(images))).numpy()
+
+
+@pytest.mark.parametrize("share", [None, 0.4])
+def test_wrong_labels_are_outweighed(share, right, texts):
+    wrong = with_label_noise(right, NUM_CLASSES, 0.4)
+    true, given = right.first_labels(), wrong.first_labels()
+    shares, targets = checked(wrong, texts, share)
+    assert shares.wrong == pytest.approx((true != given).mean(), abs=0.05)
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
+    assert (targets.argmax(1) == true)[20:].mean() > 0.97
+    assert (targets[:20] == np.eye(NUM_CLASSES)[given[:20]]).all()  # without a description
+
+
+def test_right_labels_stay_exactly(right, texts):
+    shares, targets = checked(right, texts)
+    assert shares.wrong == 0
+    assert (targets == np.eye(NUM_CLASSES)[right.first_labels()]).all()
+
+
+@pytest.mark.parametrize("kind", ["the label's name", "strangers' texts"])
+def test_texts_that_cannot_know_change_nothing(kind, right, tmp_path):
+    wrong = with_label_noise(right, NUM_CLASSES, 0.4)
+    labels = wrong.first_labels()
+    random = np.random.default_rng(0)
+    by_name = kind == "the label's name"
+    vectors = random.normal(size=(NUM_CLASSES if by_name else len(right), 8))
+    rows = labels if by_name else np.arange(len(right))
+    index = {"key": right.keys(), "prompt": ["p"] * 400, "describer": ["d"] * 400, "sample": [0] * 400, "row": rows}
+    shares, targets = checked(wrong, EmbeddingSet.write(tmp_path / "E", vectors, vectors.mean(0), index, {}))
+    assert shares.wrong == 0
+    assert (targets == np.eye(NUM_CLASSES)[labels]).all()
+
+
+def test_a_class_of_one_image_keeps_its_label(right, tmp_path):
+    labels = right.first_labels().copy()
+    labels[100] = NUM_CLASSES
+    images = with_label_noise(right, NUM_CLASSES, 0.4).first_labels()
+    images[100] = NUM_CLASSES
+    texts = EmbeddingSet(write_vectors(tmp_path / "E", right.relabeled(labels)))
+    shares = check_labels(right.relabeled(images), NUM_CLASSES + 1, texts, 0.4, CPU, show=False)
+    assert (shares.shares[:100].max(1) < 1).all()
+    assert shares(np.array([100]))[0, NUM_CLASSES] == 1
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+def test_missing_labels_are_told_by_the_texts(noise, right, texts):
+    given = harden(right.subset(range(20, 400)), NUM_CLASSES, label_noise=noise, label_fraction=0.25)
+    true, known = right.first_labels()[20:], given.first_labels() >= 0
+    shares, targets = checked(given, texts, share=None if noise else 0.0)
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
+    assert (targets.argmax(1) == true)[~known].mean() > (0.75 if noise else 0.97)
+    if not noise:
+        assert (targets[known] == np.eye(NUM_CLASSES)[true[known]]).all()  # labels that are there are trusted
+        assert shares.wrong == 0
+
+
+def test_texts_that_know_nothing_tell_no_class(right, tmp_path):
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(400, 8))
+    index = {"key": right.keys(), "prompt": ["p"] * 400, "describer": ["d"] * 400, "sample": [0] * 400}
+    texts = EmbeddingSet.write(tmp_path / "E", vectors, vectors.mean(0), {**index, "row": range(400)}, {})
+    given = with_few_labels(right, 0.25)
+    _, targets = checked(given, texts, share=0.0)
+    assert targets[given.first_labels() < 0].max(1).mean() < 0.4  # of five classes: hardly more than chance
+
+
+def test_without_a_label_that_has_a_text_nothing_can_be_told(right, texts):
+    only_undescribed = right.relabeled(np.where(np.arange(400) < 20, 0, -1))
+    with pytest.raises(DataError, match="both a label and a description"):
+        checked(only_undescribed, texts, share=0.0)
+
+
+def test_the_file_gives_back_what_was_saved_for_the_same_data_alone(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert load_labels(folder, "a") is None
+    written = LabelShares(np.array([[1, 0]], np.int32), np.array([[0.75, 0.25]], np.float32), 3, 0.5)
+    save_labels(folder, written, "a")
+    found = load_labels(folder, "a")
+    assert found(np.array([0, 0])).tolist() == [[0.25, 0.75, 0.0]] * 2
+    assert (found.num_classes, found.wrong) == (3, 0.5)
+    assert load_labels(folder, "b") is None
+    (folder.folder / NAME).write_bytes(b"PK\3\4")
+    with pytest.raises(ArtifactError, match="is damaged .* Delete it"):
+        load_labels(folder, "a")
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A short training on images of three classes, 40 each, whose texts know them; a part of the labels is wrong."""
+    images = str(write_class_folders(tmp_path / "images", num_train=40, num_val=2))
+    train_set = open_dataset(ImagesConfig(images), show=False).split("train")
+    return TrainConfig(
+        images,
+        out=tmp_path / "run",
+        embeddings=[write_vectors(tmp_path / "E", train_set)],
+        model="test_resnet",
+        image_size=32,
+        epochs=2,
+        batch_size=24,
+        label_noise=0.4,
+        workers=0,
+        device="cpu",
+        align=AlignConfig(wrong_labels=0.4),
+    )
+
+
+def test_a_training_says_what_was_found_and_learns_from_it(config):
+    result = run(config)
+    assert "About 40.0% of the labels are wrong: the descriptions counted" in result.summary()
+    plain = run(replace(config, align=AlignConfig(), out=config.out.parent / "plain"))
+    assert plain.wrong_labels is None
+    assert not (plain.out / NAME).exists()
+    # both learn little in two epochs; what they are told is nearer to what the images show
+    assert result.metrics["train_classification_loss"] != plain.metrics["train_classification_loss"]
+
+
+def test_right_labels_train_as_without_the_check(config):
+    result = run(replace(config, label_noise=0.0, align=AlignConfig(wrong_labels="auto")))
+    assert "no evidence of wrong labels" in result.summary()
+    run(replace(config, label_noise=0.0, align=AlignConfig(), out=config.out.parent / "plain"))
+    one, other = (load_file(folder / "model.safetensors") for folder in (config.out, config.out.parent / "plain"))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_a_resumed_run_reads_what_the_first_found(config, monkeypatch):
+    run(config)
+    monkeypatch.setattr(pseudo_labels, "check_labels", lambda *args: pytest.fail("the labels were checked again"))
+    (config.out / "model.safetensors").unlink()
+    run(replace(config, resume=True))
+
+
+def test_several_labels_are_refused(config, tmp_path):
+    table = tmp_path / "train.csv"
+    names = sorted(path.relative_to(tmp_path) for path in (tmp_path / "images" / "train").rglob("*.png"))
+    table.write_text("image,label\n" + "".join(f"{name},{'a|b' if i % 2 else 'c'}\n" for i, name in enumerate(names)))
+    with pytest.raises(ConfigError, match="--align.wrong-labels needs one label an image"):
+        run(replace(config, images=None, train=str(table), val=str(table), label_noise=0.0))
+
+
+@pytest.mark.parametrize(
+    ("template", "is_told"), [("Describe this image.", False), ("This shows a {class_name}.", True)]
+)
+def test_a_prompt_that_tells_the_label_is_warned_of(template, is_told, config):
+    texts = EmbeddingSet(config.embeddings[0])
+    meta = {**texts.meta, "prompt_texts": [{"name": "own", "version": 1, "template": template}]}
+    EmbeddingSet.write(config.embeddings[0], np.array(texts.vectors), texts.mean, texts.index(), meta)
+    assert ("The prompt own tells the describer the label" in run(config).summary()) == is_told
+
+
+def test_images_without_labels_are_used_where_that_is_wanted(config, tmp_path):
+    """A table whose label cells are empty for half of the training images; one of those has no description either."""
+    names = sorted((tmp_path / "images" / "train").rglob("*.png"))
+    cells = [path.parent.name if number % 2 else "" for number, path in enumerate(names)]
+    table = tmp_path / "train.csv"
+    table.write_text("image,label\n" + "".join(f"{path},{cell}\n" for path, cell in zip(names, cells, strict=True)))
+    texts = EmbeddingSet(config.embeddings[0])
+    index = texts.index()
+    index = index.filter(pc.not_equal(index["key"], image_key(names[0].read_bytes())))
+    EmbeddingSet.write(config.embeddings[0], np.array(texts.vectors), texts.mean, index, texts.meta)
+    config = replace(
+        config, images=None, train=str(table), val=str(tmp_path / "images" / "val"), label_noise=0.0,
+        align=AlignConfig(), batch_size=20, holdout=0.2,
+    )  # fmt: skip
+    with pytest.raises(DataError, match="60 train images have no label.*--unlabeled use"):
+        run(config)
+    result = run(replace(config, unlabeled="use"))
+    assert "59 of 107 training images have no label: their descriptions told their classes" in result.summary()
+    assert "1 images without a label were left out" in result.summary()
+    assert result.wrong_labels is None
+    assert len(np.load(config.out / NAME)["classes"]) == 107
+    baseline = run(replace(config, unlabeled="use", embeddings=[], out=tmp_path / "baseline"))
+    assert "60 images without a label were left out: no text tells their class" in baseline.summary()
+    assert baseline.num_images == 48
+
+
+def test_validation_needs_labels(config, tmp_path):
+    table = tmp_path / "val.csv"
+    table.write_text("image,label\n" + "".join(f"{path},\n" for path in (tmp_path / "images" / "val").rglob("*.png")))
+    with pytest.raises(DataError, match=r"6 val images have no label\. Put them .* or give a table\.$"):
+        run(replace(config, images=None, train=f"{tmp_path}/images/train", val=str(table), unlabeled="use"))

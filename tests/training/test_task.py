@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sightwords.align import AlignmentHead
+from sightwords.models import build_backbone
+from sightwords.training.alignment import POOLED, Alignment
+from sightwords.training.batches import TextTargets, TrainBatch
+from sightwords.training.task import Task, Weighting, classification_loss
+
+
+def test_smoothed_softmax_loss_against_loops():
+    random = np.random.default_rng(0)
+    logits, targets = random.normal(size=(5, 4)), random.dirichlet(np.ones(4), 5)
+    expected = []
+    for row, target in zip(logits, targets, strict=True):
+        log_total = math.log(sum(math.exp(v) for v in row))
+        expected.append(-sum((0.9 * t + 0.1 / 4) * (v - log_total) for v, t in zip(row, target, strict=True)))
+    got = classification_loss(torch.tensor(logits), torch.tensor(targets), 0.1, False)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_multi_label_loss_against_loops():
+    random = np.random.default_rng(1)
+    logits, targets = random.normal(size=(3, 4)), random.integers(0, 2, (3, 4)).astype(float)
+    expected = []
+    for row, target in zip(logits, targets, strict=True):
+        soft = [0.8 * t + 0.1 for t in target]
+        parts = [-(t * math.log(1 / (1 + math.exp(-v))) + (1 - t) * math.log(1 / (1 + math.exp(v))))
+                 for v, t in zip(row, soft, strict=True)]  # fmt: skip
+        expected.append(sum(parts) / 4)
+    got = classification_loss(torch.tensor(logits), torch.tensor(targets), 0.2, True)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+@pytest.fixture
+def backbone():
+    torch.manual_seed(0)
+    return build_backbone("timm:resnet10t", 3, 32)
+
+
+def batch(num_images=4, dimension=6):
+    torch.manual_seed(1)
+    targets = torch.eye(3)[torch.arange(num_images) % 3]
+    text = TextTargets(torch.randn(num_images, dimension), torch.ones(num_images))
+    return TrainBatch(torch.rand(num_images, 3, 32, 32), targets, (text,))
+
+
+def alignment(backbone, **options):
+    head = AlignmentHead(backbone.num_features, 6, **options)
+    return Alignment([{POOLED: head}], [1.0], 1.0)
+
+
+def weighting(weight=1.0, balanced=False):
+    return Weighting(torch.tensor(weight), balanced, torch.ones(()))
+
+
+def test_the_loss_is_the_weighted_sum_and_the_head_learns_only_from_text(backbone):
+    heads = alignment(backbone)
+    task = Task(backbone, heads, 0.1, False, capacity=4)
+    result = task(batch(), weighting(0.3))
+    classification, _, loss, align, factor, count = result["sums"].tolist()
+    assert count == 4
+    assert factor / 4 == pytest.approx(0.3)
+    assert result["loss"].item() == pytest.approx(classification / 4 + 0.3 * align / 4, rel=1e-5)
+    assert result["loss"].item() == pytest.approx(loss / 4, rel=1e-5)
+    result["loss"].backward()
+    assert heads.heads[0][0].projector[0].weight.grad.abs().sum() > 0
+    assert backbone.network.conv1[0].weight.grad.abs().sum() > 0
+
+
+def test_balanced_gradients_are_equally_long_at_the_feature(backbone):
+    backbone.eval()  # batches are normalized alike in both forward passes
+    task = Task(backbone, alignment(backbone), 0.0, False, capacity=4).eval()
+    short = batch()
+    features, logits = task.features(short.images)
+    classification, _ = task.classification(logits, short)
+    align = task.align(features, short, 4)
+    lengths = [torch.autograd.grad(x, features[POOLED], retain_graph=True)[0].norm() for x in (classification, align)]
+    expected = 0.7 * classification + 0.3 * lengths[0] / lengths[1] * align
+    result = task(short, weighting(0.3, balanced=True))
+    assert result["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert result["sums"][4].item() / 4 == pytest.approx((0.3 * lengths[0] / lengths[1]).item(), rel=1e-5)
+
+
+def test_layers_and_encoders_each_have_a_head_and_a_factor():
+    torch.manual_seed(0)
+    backbone = build_backbone("timm:resnet10t", 3, 32).take(layers=["layer1", "layer2"]).eval()
+    widths = {POOLED: backbone.num_features, **backbone.layer_widths}
+    heads = [{name: AlignmentHead(width, 6, "cosine") for name, width in widths.items()} for _ in range(2)]
+    task = Task(backbone, Alignment(heads, [1.0, 0.5], 0.4), 0.0, False, capacity=4).eval()
+    two = batch()
+    two.texts = (two.texts[0], TextTargets(torch.randn(4, 6), torch.ones(4)))
+    features, _ = task.features(two.images)
+    expected = 0.0
+    for factor, of_set, text in zip((1.0, 0.5), heads, two.texts, strict=True):
+        parts = {name: head(features[name], text.vectors, text.weight).item() for name, head in of_set.items()}
+        expected += factor * (parts[POOLED] + 0.4 * (parts["layer1"] + parts["layer2"]) / 2)
+    assert task.align(features, two, 4).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_projection_stays_out_of_the_plain_network(backbone):
+    task = Task(backbone, alignment(backbone), 0.0, False, capacity=4)
+    plain = set(task.backbone.network.state_dict())
+    assert not any("projector" in name for name in plain)
+    assert {name for name in task.state_dict() if not name.startswith("alignment.")} == {
+        f"backbone.network.{n}" for n in plain
+    }
+
+
+def test_baseline_has_no_alignment(backbone):
+    result = Task(backbone, None, 0.0, False, capacity=4)(batch(), weighting())
+    assert result["sums"][3] == 0
+    assert result["loss"].item() == pytest.approx(result["sums"][0].item() / 4, rel=1e-5)
+
+
+def test_a_batch_that_lost_images_is_padded_with_rows_that_take_no_part(backbone):
+    backbone.eval()
+    heads = alignment(backbone, projector="linear")
+    short = batch(3)
+    exact = Task(backbone, heads, 0.0, False, capacity=3)(short, weighting())
+    padded = Task(backbone, heads, 0.0, False, capacity=8)(short, weighting())
+    assert padded["loss"].item() == pytest.approx(exact["loss"].item(), rel=1e-6)
