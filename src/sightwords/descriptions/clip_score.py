@@ -1,19 +1,19 @@
-"""How well an image and its description agree, by a CLIP model that the user names: one cosine a description."""
+"""CLIP scores: the cosine between an image and its description by an open_clip model that the user names.
+
+Hessel et al., "CLIPScore: A Reference-free Evaluation Metric for Image Captioning", EMNLP 2021, without the factor 2.5.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from sightwords.descriptions.questions import Target, Targets
-from sightwords.descriptions.schema import Description
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ConfigError, UnreadableImageError
 from sightwords.hub import weights_hash
@@ -21,103 +21,68 @@ from sightwords.images.decode import decode_image
 from sightwords.openclip import load_clip
 from sightwords.progress import Progress
 
-_OTHER_WAYS = "Give a local checkpoint instead: --agreement openclip:MODEL/FILE."
+_KIND = "openclip:"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 class ClipScorer:
-    """Scores image and text with a model of open_clip.
+    """Image and text towers of an open_clip model.
 
     Args:
-        name: MODEL/TAG, MODEL/PATH, local-dir:FOLDER or hf-hub:ORG/NAME.
+        identifier: openclip:MODEL/TAG, openclip:MODEL/PATH, openclip:local-dir:FOLDER or openclip:hf-hub:ORG/NAME.
         device: `auto`, or a torch device.
 
+    Attributes:
+        name: the model and a hash of its weights; scores of different names cannot be compared.
+
     Raises:
+        ConfigError: the identifier is of another kind.
         MissingExtraError: open_clip is not installed.
-        ModelError: the model cannot be had.
+        ModelError: the model cannot be loaded.
     """
 
-    def __init__(self, name: str, device: str) -> None:
-        clip = load_clip(
-            name, f"--agreement openclip:{name}", "Give a local checkpoint instead: --agreement openclip:MODEL/FILE."
-        )
+    def __init__(self, identifier: str, device: str) -> None:
+        if not identifier.startswith(_KIND):
+            raise ConfigError(
+                f"--clip-score is {identifier!r}; it must be openclip:MODEL/TAG_OR_CHECKPOINT, for example "
+                "openclip:ViT-B-32/laion2b_s34b_b79k."
+            )
+        name = identifier.removeprefix(_KIND)
+        other_ways = "Give a local checkpoint instead: --clip-score openclip:MODEL/FILE."
+        clip = load_clip(name, f"--clip-score {identifier}", other_ways)
         self._model, self._tokenizer, self._preprocess = clip.model, clip.tokenizer, clip.preprocess
-        self.name = f"openclip:{name}@{weights_hash(self._model)[:16]}"
-        self._device = torch.device(_device(device))
+        self.name = f"{identifier}@{weights_hash(self._model)[:16]}"
+        best = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = torch.device(best if device == "auto" else device)
         self._model.to(self._device).eval()
 
     @torch.inference_mode()
     def images(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Return normalized vectors, float32, shape (N, D)."""
+        """Return normalized vectors, float32 (N, D)."""
         pixels = torch.stack([self._preprocess(image) for image in images]).to(self._device)
-        return _numpy(self._model.encode_image(pixels, normalize=True))
+        return np.asarray(self._model.encode_image(pixels, normalize=True).float().cpu().numpy())
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Return normalized vectors, float32, shape (N, D): the mean over sentences, since CLIP reads 77 tokens."""
+        """Return normalized vectors, float32 (N, D): the mean over sentences, since CLIP reads 77 tokens."""
         sentences = [_SENTENCE_END.split(text.strip()) for text in texts]
         owners = torch.tensor([i for i, parts in enumerate(sentences) for _ in parts], device=self._device)
         tokens = self._tokenizer([part for parts in sentences for part in parts]).to(self._device)
         vectors = self._model.encode_text(tokens, normalize=True)
         sums = torch.zeros(len(texts), vectors.shape[1], dtype=vectors.dtype, device=self._device)
-        return _numpy(torch.nn.functional.normalize(sums.index_add(0, owners, vectors)))
+        means = torch.nn.functional.normalize(sums.index_add(0, owners, vectors))
+        return np.asarray(means.float().cpu().numpy())
 
 
-def _numpy(vectors: Tensor) -> np.ndarray:
-    return np.asarray(vectors.float().cpu().numpy())
-
-
-def _device(name: str) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
-_KIND = "openclip:"
-
-
-class Scorer(Protocol):
-    """A model with an image and a text tower.
-
-    Attributes:
-        name: the model and its revision; scores of different names cannot be compared.
-    """
-
-    name: str
-
-    def images(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Return normalized vectors, float32, shape (N, D)."""
-
-    def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Return normalized vectors, float32, shape (N, D); a text beyond the model's limit is cut there."""
-
-
-def open_scorer(identifier: str, device: str) -> Scorer:
-    """Return the scorer of an ID.
-
-    Raises:
-        ConfigError: it is of no known kind.
-        MissingExtraError: open_clip is not installed.
-        ModelError: the model cannot be had.
-    """
-    if not identifier.startswith(_KIND):
-        raise ConfigError(
-            f"--agreement is {identifier!r}; it must be openclip:MODEL/TAG_OR_CHECKPOINT, for example "
-            "openclip:ViT-B-32/laion2b_s34b_b79k."
-        )
-
-    return ClipScorer(identifier.removeprefix(_KIND), device)
-
-
-def score_agreement(
+def score_descriptions(
     store: DescriptionSet,
     rows: tuple[int, int],
     targets: Targets,
-    scorer: Scorer,
+    scorer: ClipScorer,
     batch_size: int,
     stopping: Callable[[], bool],
-) -> int:
-    """Score the usable descriptions that have no score yet; return how many that were.
-
-    Each batch is committed, so a run that is killed goes on from there. Images that cannot be read stay without.
+) -> None:
+    """Score the usable descriptions that have no score yet, and commit each batch; an unreadable image gets none.
 
     Args:
         store: the set.
@@ -128,33 +93,27 @@ def score_agreement(
         stopping: True once the run is to stop.
     """
     store.begin_agreements(scorer.name)
-    num_scored = 0
     waiting = iter(targets)
-    with Progress("Scoring agreement", len(targets), "images") as progress:
+    with Progress("CLIP scores", len(targets), "images") as progress:
         while not stopping() and (chunk := list(islice(waiting, batch_size))):
-            num_scored += _score_chunk(store, rows, chunk, scorer)
+            _score_batch(store, rows, {target.key: target for target in chunk}, scorer)
             progress.advance(len(chunk))
-    return num_scored
 
 
-def _score_chunk(store: DescriptionSet, rows: tuple[int, int], chunk: Sequence[Target], scorer: Scorer) -> int:
-    todo: dict[str, list[Description]] = {}
-    for row in store.rows(*rows, [target.key for target in chunk]):
-        if row.status == "ok" and row.agreement is None:
-            todo.setdefault(row.key, []).append(row)
-    pictures = {target.key: picture for target in chunk if target.key in todo and (picture := _picture(target))}
-    if not pictures:
-        return 0
-    vectors = dict(zip(pictures, scorer.images(list(pictures.values())), strict=True))
-    asked = [row for key in pictures for row in todo[key]]
-    texts = scorer.texts([row.text for row in asked])
-    scores = [float(np.dot(vectors[row.key], text)) for row, text in zip(asked, texts, strict=True)]
-    store.set_agreements(zip(scores, asked, strict=True))
-    return len(asked)
+def _score_batch(store: DescriptionSet, rows: tuple[int, int], targets: dict[str, Target], scorer: ClipScorer) -> None:
+    missing = [row for row in store.rows(*rows, list(targets)) if row.status == "ok" and row.agreement is None]
+    keys = dict.fromkeys(row.key for row in missing)
+    images = {key: image for key in keys if (image := _image(targets[key])) is not None}
+    scored = [row for row in missing if row.key in images]
+    if scored:
+        vectors = dict(zip(images, scorer.images(list(images.values())), strict=True))
+        texts = scorer.texts([row.text for row in scored])
+        cosines = [float(np.dot(vectors[row.key], text)) for row, text in zip(scored, texts, strict=True)]
+        store.set_agreements(zip(cosines, scored, strict=True))
 
 
-def _picture(target: Target) -> Image.Image | None:
-    assert target.member is not None, "classes have no picture"
+def _image(target: Target) -> Image.Image | None:
+    assert target.member is not None, "a class has no image"
     try:
         return decode_image(target.member.read(), target.name)
     except (OSError, UnreadableImageError):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
+from sightwords.descriptions.filter import FilterRules
 from sightwords.errors import ConfigError
 from sightwords.images.config import ImageOptions, ImagesConfig
 from sightwords.licenses import Use, check_use
@@ -16,7 +17,7 @@ from sightwords.licenses import Use, check_use
 DEFAULT_DESCRIBER = "hf:HuggingFaceTB/SmolVLM2-256M-Video-Instruct"
 
 _ASK = Group("What to ask", sort_key=1)
-_CHECK = Group("Which answers are good enough", sort_key=2)
+_CHECK = Group("Which answers are kept", sort_key=2)
 _PAY = Group("Knowing before paying", sort_key=3)
 _ENGINE = Group("How to run", sort_key=4)
 
@@ -54,25 +55,25 @@ class DescribeConfig(ImagesConfig):
     max_side: Annotated[int, Parameter(group=_ASK)] = 512
     """Longest side that the describer sees, in pixels; larger images are scaled down."""
     tries: Annotated[int, Parameter(group=_CHECK)] = 3
-    """Answers to get for a description until one passes the checks."""
+    """Answers to get for a description until one passes the filter."""
     min_words: Annotated[int, Parameter(group=_CHECK)] = 2
-    """Fewest words of a usable description."""
+    """Fewest words of a description."""
     max_words: Annotated[int, Parameter(group=_CHECK)] = 400
-    """Most words of a usable description."""
+    """Most words of a description."""
     on_cut: Annotated[Literal["trim", "keep", "reject"], Parameter(group=_CHECK)] = "trim"
-    """Answers that the token limit cut: trim drops the unfinished sentence, keep takes all, reject asks again."""
+    """Answers cut off by the token limit: trim drops the unfinished sentence, keep takes all, reject asks again."""
     language: Annotated[str, Parameter(group=_CHECK)] = "en"
-    """Language that answers must have, as ISO 639-1 names it (en, de, zh ...); any takes all."""
+    """Language of the answers, an ISO 639-1 code (en, de, zh ...); any takes all."""
     max_same: Annotated[int, Parameter(group=_CHECK)] = 10
-    """Images that may share one text before it counts as saying nothing; those of one class alone always may."""
-    agreement: Annotated[str | None, Parameter(group=_CHECK)] = None
-    """CLIP model that scores how well image and text agree, openclip:MODEL/TAG_OR_CHECKPOINT; stored with each row."""
+    """Images that may share one text; more of several classes reject it. Images of one class may always share one."""
+    clip_score: Annotated[str | None, Parameter(group=_CHECK)] = None
+    """CLIP model that scores each description against its image: openclip:MODEL/TAG_OR_CHECKPOINT."""
     retry_failed: Annotated[bool, Parameter(negative="", group=_CHECK)] = False
     """Ask only where an answer failed or was rejected, with new tries."""
     pilot: Annotated[int | None, Parameter(group=_PAY)] = None
-    """Describe a stratified sample of this many images, forecast time, tokens and cost of all, and show the sample."""
+    """Describe a stratified sample of this many images, and forecast time, tokens and cost of all."""
     prices: Annotated[Path | None, Parameter(group=_PAY)] = None
-    """YAML file with prices: MODEL: {input: PER_MILLION_TOKENS, output: PER_MILLION_TOKENS}."""
+    """YAML file with prices: MODEL: {input: PER_MILLION_TOKENS, output: PER_MILLION_TOKENS, per_hour: PRICE}."""
     use: Annotated[Use | None, Parameter(group=_PAY)] = None
     """What networks taught by the texts are for: `commercial` warns where the describer's license is against it."""
     licenses: Annotated[Path | None, Parameter(group=_PAY)] = None
@@ -116,6 +117,11 @@ class DescribeConfig(ImagesConfig):
         self._check_choices()
         self._check_combinations()
 
+    @property
+    def filter_rules(self) -> FilterRules:
+        """What a description must be like to be kept."""
+        return FilterRules(self.min_words, self.max_words, self.on_cut, self.language)
+
     def _check_numbers(self) -> None:
         whole = (
             "samples",
@@ -137,8 +143,7 @@ class DescribeConfig(ImagesConfig):
                 raise ConfigError(f"{_flag(name)} is {value}; it must be above 0.")
         if self.grace_s < 0:
             raise ConfigError(f"--grace-s is {self.grace_s}; it must be at least 0 seconds.")
-        if self.max_words < self.min_words:
-            raise ConfigError(f"--max-words is {self.max_words}, below --min-words, which is {self.min_words}.")
+        FilterRules(self.min_words, self.max_words, self.on_cut, self.language)
         if self.max_side < 16:
             raise ConfigError(f"--max-side is {self.max_side}; it must be at least 16 pixels.")
         if self.temperature <= 0:
@@ -167,7 +172,7 @@ class DescribeConfig(ImagesConfig):
         if (self.prompt == "contrast") != (self.confusions is not None):
             raise ConfigError("--prompt contrast and --confusions RUN go together: give both, or neither.")
         if self.max_cost is not None and self.prices is None:
-            raise ConfigError("--max-cost needs --prices FILE, since servers do not tell what they charge.")
+            raise ConfigError("--max-cost needs --prices FILE, since servers do not report what they charge.")
         if self.pilot is not None and self.retry_failed:
             raise ConfigError("--pilot and --retry-failed are both given; a pilot asks for what is missing.")
 

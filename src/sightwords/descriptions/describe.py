@@ -11,12 +11,11 @@ from pathlib import Path
 
 from sightwords.descriptions.budget import Budget, Limits, Spent
 from sightwords.descriptions.config import DescribeConfig
+from sightwords.descriptions.cost import Price, make_forecast, read_price
 from sightwords.descriptions.describers import make_describer
 from sightwords.descriptions.describers.base import Describer
 from sightwords.descriptions.interruption import Interruption
-from sightwords.descriptions.prices import Price, read_prices
 from sightwords.descriptions.prompts import choose_prompt, read_confusions
-from sightwords.descriptions.quality import Rules
 from sightwords.descriptions.questions import ClassTargets, ImageTargets, Targets, Wanted, questions, spread
 from sightwords.descriptions.schema import Prompt
 from sightwords.descriptions.session import Checks, Session
@@ -159,7 +158,7 @@ def _cut(text: str, width: int) -> str:
 
 
 # these repeat what is known already: whatever they say is right, however short, and many images may share it
-_UNJUDGED = ("demo", "class_name")
+_UNFILTERED = ("demo", "class_name")
 
 
 def describe(config: DescribeConfig) -> DescribeResult:
@@ -186,7 +185,7 @@ def describe(config: DescribeConfig) -> DescribeResult:
     describer = make_describer(config, sees_images=not prompt.per_class)
     info = describer.info()
     warn_of_use([describer_part(info.identifier)], config.use, config.licenses)
-    price = read_prices(config.prices).of(info.model) if config.prices else None
+    price = read_price(config.prices, info.model) if config.prices else None
     result = DescribeResult(config.out, info.identifier, prompt.name, problems=list(dataset.problems))
     with DescriptionSet(config.out, create=True) as store:
         wanted = Wanted(
@@ -290,7 +289,7 @@ class Job:
         with Interruption(self.config.grace_s, show=self.rank == 0) as interruption:
             if num_missing:
                 self._ask(result, total, interruption.requested)
-            if self.config.agreement and not self.prompt.per_class and not interruption.requested():
+            if self.config.clip_score and not self.prompt.per_class and not interruption.requested():
                 self._score(interruption.requested)
             if interruption.requested():
                 raise KeyboardInterrupt
@@ -333,22 +332,23 @@ class Job:
             self._show_pilot(result)
 
     def _show_pilot(self, result: DescribeResult) -> None:
-        from sightwords.descriptions.pilot import forecast_pilot, write_pilot_page
+        from sightwords.descriptions.pilot import forecast_lines, pilot_answers, write_pilot_page
 
-        num_total = self.config.samples * len(self.everything)
         num_left = sum(1 for _ in questions(self.store, self.everything, self.wanted))
-        forecast = forecast_pilot(self.store, self.wanted, self.targets, num_total, num_left, self.price)
-        result.forecast = [*forecast.lines(), "The same command without --pilot asks for the others."]
+        answers = pilot_answers(self.store, self.rows, self.targets)
+        forecast = make_forecast([attempts for _, attempts in answers], self.wanted.since, num_left, self.price)
+        result.forecast = [*forecast_lines(forecast), "The same command without --pilot asks for the others."]
         result.next_command = ""
         result.page = self.config.out.with_name(f"{self.config.out.stem}-pilot.html")
-        write_pilot_page(result.page, forecast, self.store, self.rows, self.targets, self.prompt, result.describer)
+        title = f"Pilot of {self.config.out.name}"
+        write_pilot_page(result.page, title, answers, forecast, self.prompt, result.describer)
 
     def _score(self, stopping: Callable[[], bool]) -> None:
-        from sightwords.descriptions.clip_score import open_scorer, score_agreement
+        from sightwords.descriptions.clip_score import ClipScorer, score_descriptions
 
-        assert self.config.agreement is not None
-        scorer = open_scorer(self.config.agreement, self.config.device)
-        score_agreement(self.store, self.rows, self.targets, scorer, self.config.batch_size, stopping)
+        assert self.config.clip_score is not None
+        scorer = ClipScorer(self.config.clip_score, self.config.device)
+        score_descriptions(self.store, self.rows, self.targets, scorer, self.config.batch_size, stopping)
 
     def _targets(self, parts: list[Split]) -> Targets:
         if self.prompt.per_class:  # a few questions: the first process asks them all
@@ -357,10 +357,9 @@ class Job:
 
     def _checks(self) -> Checks:
         config = self.config
-        if config.describer in _UNJUDGED:
+        if config.describer in _UNFILTERED:
             return Checks(None)
-        rules = Rules(config.min_words, config.max_words, config.on_cut, config.language)
-        return Checks(rules, self.dataset.class_names, None if self.prompt.per_class else config.max_same)
+        return Checks(config.filter_rules, None if self.prompt.per_class else config.max_same)
 
     def _budget(self) -> Budget:
         """Return the limits that remain; processes share them equally."""
@@ -370,7 +369,7 @@ class Job:
             return Budget(limits, self.price, Spent(), config.max_new_tokens)
         spent = Spent.of(self.store.usage(*self.rows))
         if self.num_shares > 1:
-            limits = limits.share(spent, self.price, self.num_shares)
+            limits = limits.part(spent, self.price, self.num_shares)
         return Budget(limits, self.price, spent, config.max_new_tokens)
 
     def _stored(self) -> str:

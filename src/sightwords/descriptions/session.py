@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sightwords.descriptions.budget import Budget
 from sightwords.descriptions.describers.base import Answer, Describer, Request
-from sightwords.descriptions.quality import Rules, Verdict, judge
+from sightwords.descriptions.filter import FilterResult, FilterRules, filter_answer
 from sightwords.descriptions.questions import REFUSED, Question, Targets, Wanted, questions
 from sightwords.descriptions.schema import Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
@@ -69,16 +69,14 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Checks:
-    """How answers are judged.
+    """Which answers are kept.
 
     Attributes:
-        rules: what a usable text is; None takes every text as it is.
-        class_names: readable names of all classes.
+        rules: what the filter keeps; None keeps every text as it is.
         max_same: images that may share one text; None any number.
     """
 
-    rules: Rules | None
-    class_names: Collection[str] = ()
+    rules: FilterRules | None
     max_same: int | None = None
 
 
@@ -91,7 +89,7 @@ class Session:
         store: where answers go.
         targets: what is asked about.
         wanted: which descriptions.
-        checks: how answers are judged.
+        checks: which answers are kept.
         budget: what may be spent.
         progress: shows descriptions that are done.
         stopping: True once the run is to stop.
@@ -194,50 +192,49 @@ class Session:
         self.problems[request.key] = Problem(request.name, unreadable.reason)
         if unreadable.key_holds:
             self.num_unreadable += 1
-            self._put(Answer(request, ""), Verdict("", "failed", f"unreadable image: {unreadable.reason}"))
+            self._put(Answer(request, ""), FilterResult("", "failed", f"unreadable image: {unreadable.reason}"))
         self.progress.advance()
 
     def _store(self, answer: Answer) -> None:
-        """Judge, commit and show one answer.
+        """Filter, commit and show one answer.
 
         Raises:
             UnavailableError: too many requests in a row failed.
         """
-        verdict = self._judged(answer)
-        self._put(answer, verdict)
+        result = self._filtered(answer)
+        self._put(answer, result)
         self.num_answers += 1
         self.budget.settle(answer)
-        if self._asked_again(answer, verdict):
+        if self._asked_again(answer, result):
             self._num_to_ask_again += 1
         else:
-            self.progress.advance(note=_glimpse(verdict))
-        self._num_failed_in_a_row = self._num_failed_in_a_row + 1 if verdict.status == "failed" else 0
+            self.progress.advance(note=_glimpse(result))
+        self._num_failed_in_a_row = self._num_failed_in_a_row + 1 if result.status == "failed" else 0
         if self._num_failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise UnavailableError(
                 f"{self._num_failed_in_a_row} requests in a row got no answer; the last one, for "
-                f"{answer.request.name}: {verdict.reason}."
+                f"{answer.request.name}: {result.reason}."
             )
         if self.num_answers >= self._next_look:
             self._next_look *= 2
             self._reject_same()
 
-    def _judged(self, answer: Answer) -> Verdict:
+    def _filtered(self, answer: Answer) -> FilterResult:
         if answer.status == "rejected":
-            return Verdict("", "rejected", f"{REFUSED}: {answer.reason.removeprefix(f'{REFUSED}: ')}")
+            return FilterResult("", "rejected", f"{REFUSED}: {answer.reason.removeprefix(f'{REFUSED}: ')}")
         if answer.status == "failed":
-            return Verdict("", "failed", answer.reason)
+            return FilterResult("", "failed", answer.reason)
         if self.checks.rules is None:
             text = answer.text.strip()
-            return Verdict(text, "ok" if text else "rejected", "" if text else "empty")
-        own = answer.request.class_name if self.prompt.names_class else ""
-        return judge(answer.text, self.checks.rules, own, self.checks.class_names, answer.cut_at)
+            return FilterResult(text, "ok" if text else "rejected", "" if text else "empty")
+        return filter_answer(answer.text, self.checks.rules, answer.cut_at)
 
-    def _asked_again(self, answer: Answer, verdict: Verdict) -> bool:
-        if verdict.status != "rejected" or verdict.reason.startswith(REFUSED):
+    def _asked_again(self, answer: Answer, result: FilterResult) -> bool:
+        if result.status != "rejected" or result.reason.startswith(REFUSED):
             return False
         return self.wanted.only_failed or answer.request.attempt + 1 < self.wanted.tries
 
-    def _put(self, answer: Answer, verdict: Verdict) -> None:
+    def _put(self, answer: Answer, result: FilterResult) -> None:
         request = answer.request
         rows = [
             Description(
@@ -245,14 +242,14 @@ class Session:
                 self.wanted.prompt,
                 self.wanted.describer,
                 request.sample,
-                _storable(verdict.text),
-                verdict.status,
-                _storable(verdict.reason),
+                _storable(result.text),
+                result.status,
+                _storable(result.reason),
                 answer.num_prompt_tokens,
                 answer.num_text_tokens,
                 answer.seconds,
                 attempt=request.attempt,
-                raw_text=_storable(answer.text) if answer.text != verdict.text else None,
+                raw_text=_storable(answer.text) if answer.text != result.text else None,
             )
             for key in self.targets.image_keys(request.key)
         ]
@@ -301,7 +298,7 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _glimpse(verdict: Verdict) -> str:
-    text = verdict.text or f"{verdict.status}: {verdict.reason}"
+def _glimpse(result: FilterResult) -> str:
+    text = result.text or f"{result.status}: {result.reason}"
     text = " ".join(text[:200].split())
     return text if len(text) <= 60 else f"{text[:57]}..."
