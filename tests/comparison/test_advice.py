@@ -57,16 +57,17 @@ def test_controls_are_no_recommendation_but_class_names_are(tmp_path, control):
 
 
 def test_the_next_command_trains_what_is_recommended_on_images_as_they_are(tmp_path):
-    align = sightwords.AlignConfig(wrong_labels="auto")
     train = {
-        ("net", name): sightwords.TrainConfig("photos", out=tmp_path / name, model="net", label_noise=0.5, align=align)
+        ("net", name): sightwords.TrainConfig(
+            "photos", out=tmp_path / name, model="net", label_noise=0.5, label_noise_correction="auto"
+        )
         for name in ("baseline", "checked")
     }
     effects = [Effect("clean", "all models", "checked", Interval(0.09, 0.08, 0.1, 0.9, 0.01), 0.01)]
     config = CompareConfig("photos", embeddings=["E"], out=tmp_path / "c", models=["net"])
     found = advise(Figures([], effects, []), config, train)
     assert found.command == f"sightwords --config {tmp_path / 'c' / 'recipe.yaml'} train photos --out RUN"
-    assert found.options["align"]["wrong_labels"] == "auto"
+    assert found.options["label_noise_correction"] == "auto"
     assert not {"label_noise", "train_fraction", "long_tail", "seed", "out"} & found.options.keys()
     config.write_recipe = tmp_path / "own.yaml"
     assert str(tmp_path / "own.yaml") in advise(Figures([], effects, []), config, train).command

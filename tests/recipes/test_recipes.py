@@ -37,8 +37,8 @@ def read(name: str) -> dict:
 
 def test_they_are_all_here():
     assert RECIPES == [
-        "few_labels", "finetune", "gpt4image_deit_base_imagenet", "gpt4image_resnet50_imagenet", "imagenet",
-        "small_data", "textteacher_vit_small_imagenet", "wrong_labels",
+        "finetune", "gpt4image_deit_base_imagenet", "gpt4image_resnet50_imagenet", "imagenet",
+        "label_noise", "pseudo_labels", "small_data", "textteacher_vit_small_imagenet",
     ]  # fmt: skip
 
 

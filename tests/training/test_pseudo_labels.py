@@ -18,7 +18,7 @@ from sightwords.images.subset import harden, with_few_labels, with_label_noise
 from sightwords.models.run_folder import RunFolder
 from sightwords.text.embedding_set import EmbeddingSet
 from sightwords.training import pseudo_labels
-from sightwords.training.config import AlignConfig, TrainConfig
+from sightwords.training.config import TrainConfig
 from sightwords.training.pseudo_labels import NAME, LabelShares, check_labels, load_labels, save_labels
 from sightwords.training.run import train as run
 from support.images import write_class_folders
@@ -147,14 +147,14 @@ def config(tmp_path):
         label_noise=0.4,
         workers=0,
         device="cpu",
-        align=AlignConfig(wrong_labels=0.4),
+        label_noise_correction=0.4,
     )
 
 
 def test_a_training_says_what_was_found_and_learns_from_it(config):
     result = run(config)
     assert "About 40.0% of the labels are wrong: the descriptions counted" in result.summary()
-    plain = run(replace(config, align=AlignConfig(), out=config.out.parent / "plain"))
+    plain = run(replace(config, label_noise_correction=0, out=config.out.parent / "plain"))
     assert plain.wrong_labels is None
     assert not (plain.out / NAME).exists()
     # both learn little in two epochs; what they are told is nearer to what the images show
@@ -162,9 +162,9 @@ def test_a_training_says_what_was_found_and_learns_from_it(config):
 
 
 def test_right_labels_train_as_without_the_check(config):
-    result = run(replace(config, label_noise=0.0, align=AlignConfig(wrong_labels="auto")))
+    result = run(replace(config, label_noise=0.0, label_noise_correction="auto"))
     assert "no evidence of wrong labels" in result.summary()
-    run(replace(config, label_noise=0.0, align=AlignConfig(), out=config.out.parent / "plain"))
+    run(replace(config, label_noise=0.0, label_noise_correction=0, out=config.out.parent / "plain"))
     one, other = (load_file(folder / "model.safetensors") for folder in (config.out, config.out.parent / "plain"))
     assert all(torch.equal(one[name], other[name]) for name in other)
 
@@ -180,7 +180,7 @@ def test_several_labels_are_refused(config, tmp_path):
     table = tmp_path / "train.csv"
     names = sorted(path.relative_to(tmp_path) for path in (tmp_path / "images" / "train").rglob("*.png"))
     table.write_text("image,label\n" + "".join(f"{name},{'a|b' if i % 2 else 'c'}\n" for i, name in enumerate(names)))
-    with pytest.raises(ConfigError, match="--align.wrong-labels needs one label an image"):
+    with pytest.raises(ConfigError, match="--label-noise-correction needs one label an image"):
         run(replace(config, images=None, train=str(table), val=str(table), label_noise=0.0))
 
 
@@ -206,16 +206,16 @@ def test_images_without_labels_are_used_where_that_is_wanted(config, tmp_path):
     EmbeddingSet.write(config.embeddings[0], np.array(texts.vectors), texts.mean, index, texts.meta)
     config = replace(
         config, images=None, train=str(table), val=str(tmp_path / "images" / "val"), label_noise=0.0,
-        align=AlignConfig(), batch_size=20, holdout=0.2,
+        label_noise_correction=0, batch_size=20, holdout=0.2,
     )  # fmt: skip
-    with pytest.raises(DataError, match="60 train images have no label.*--unlabeled use"):
+    with pytest.raises(DataError, match="60 train images have no label.*--pseudo-labels"):
         run(config)
-    result = run(replace(config, unlabeled="use"))
+    result = run(replace(config, pseudo_labels=True))
     assert "59 of 107 training images have no label: their descriptions told their classes" in result.summary()
     assert "1 images without a label were left out" in result.summary()
     assert result.wrong_labels is None
     assert len(np.load(config.out / NAME)["classes"]) == 107
-    baseline = run(replace(config, unlabeled="use", embeddings=[], out=tmp_path / "baseline"))
+    baseline = run(replace(config, pseudo_labels=True, embeddings=[], out=tmp_path / "baseline"))
     assert "60 images without a label were left out: no text tells their class" in baseline.summary()
     assert baseline.num_images == 48
 
@@ -224,4 +224,4 @@ def test_validation_needs_labels(config, tmp_path):
     table = tmp_path / "val.csv"
     table.write_text("image,label\n" + "".join(f"{path},\n" for path in (tmp_path / "images" / "val").rglob("*.png")))
     with pytest.raises(DataError, match=r"6 val images have no label\. Put them .* or give a table\.$"):
-        run(replace(config, images=None, train=f"{tmp_path}/images/train", val=str(table), unlabeled="use"))
+        run(replace(config, images=None, train=f"{tmp_path}/images/train", val=str(table), pseudo_labels=True))

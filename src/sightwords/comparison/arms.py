@@ -88,10 +88,10 @@ def with_arm(config: sightwords.TrainConfig, arm: str, text: list[Path]) -> sigh
         return with_options(config, {"align": {"loss": arm.partition(":")[2]}}, f"--arms {arm}")
     if is_file(arm):
         options = options_of(arm)
-        if foreign := sorted(options.keys() - {"align", "embeddings"}):
+        if foreign := sorted(options.keys() - {"align", "embeddings", "label_noise_correction"}):
             raise ConfigError(
-                f"{arm} sets {', '.join(foreign)}. Arms may differ in `align` and `embeddings` alone: the rest must be "
-                "the same for all arms, or the comparison would not show what the text does."
+                f"{arm} sets {', '.join(foreign)}. Arms may differ only in `align`, `embeddings` and "
+                "`label_noise_correction`, so that the comparison shows what the text does."
             )
         if "embeddings" in options:
             given = options["embeddings"]

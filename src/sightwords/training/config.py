@@ -58,9 +58,6 @@ class AlignConfig:
     """Modules of the network whose outputs are aligned too, each with a head of its own: stages.1 stages.2"""
     layer_weight: float = 1.0
     """Factor of the mean of these layers' losses beside the pooled feature's."""
-    wrong_labels: float | Literal["auto"] = 0.0
-    """Share of the labels that are wrong, or `auto` to estimate it: then what classifiers of the other images' texts
-    say counts beside each label, the more, the less it fits. 0 trusts every label."""
     grad_cache: Annotated[bool, Parameter(negative="")] = False
     """With --accumulate: the objective sees the images of all micro-batches, for one more forward pass of each."""
 
@@ -74,8 +71,6 @@ class AlignConfig:
             raise ConfigError(f"--align.temperature is {self.temperature}; it must be above 0.")
         if not 0 <= self.jump_at <= 1:
             raise ConfigError(f"--align.jump-at is {self.jump_at}; it must be a part of the training, 0 to 1.")
-        if self.wrong_labels != "auto" and not 0 <= float(self.wrong_labels) < 1:
-            raise ConfigError(f"--align.wrong-labels is {self.wrong_labels}; it must be auto, or a share below 1.")
         if self.max_descriptions < 1:
             raise ConfigError(f"--align.max-descriptions is {self.max_descriptions}; it must be at least 1.")
         if self.layer_weight < 0 or any(weight < 0 for weight in self.encoder_weights):
@@ -91,9 +86,12 @@ class TrainingOptions(ImagesConfig):
     _: KW_ONLY
     embeddings: Annotated[list[Path], Parameter(consume_multiple=True)] = field(default_factory=list)
     """Embedding sets of the training images' descriptions, each with a head of its own; none trains the baseline."""
-    unlabeled: Literal["refuse", "use"] = "refuse"
-    """Training images without a label: `use` lets the descriptions tell their classes, as classifiers of the labeled
-    images' texts see it; without text, and where an image has none, they are left out."""
+    pseudo_labels: Annotated[bool, Parameter(negative="")] = False
+    """Train on images without a label too: classifiers of the labeled images' descriptions give each one a
+    pseudo-label. An image without label and description is left out."""
+    label_noise_correction: float | Literal["auto"] = 0.0
+    """Correct wrong labels with the descriptions: the share of labels that are wrong, or `auto` to estimate it.
+    0 trusts every label."""
     model_kwargs: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Further arguments of the network's factory: --model-kwargs.drop-path-rate 0.1"""
     weights: str | None = None
@@ -171,6 +169,10 @@ class TrainingOptions(ImagesConfig):
         self.embeddings = _paths(self.embeddings)
         self.model_kwargs = _arguments(self.model_kwargs)
         self._check_align()
+        if self.label_noise_correction != "auto" and not 0 <= float(self.label_noise_correction) < 1:
+            raise ConfigError(
+                f"--label-noise-correction is {self.label_noise_correction}; it must be auto, or a number from 0 to 1."
+            )
         for name in ("epochs", "batch_size", "accumulate", "eval_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")

@@ -1,4 +1,4 @@
-"""`--align.wrong-labels` and `--unlabeled use`: the descriptions check labels and tell those that are missing.
+"""`--label-noise-correction` and `--pseudo-labels`: the descriptions check labels and tell those that are missing.
 
 It is done once, before the training starts.
 

@@ -201,7 +201,7 @@ def train(config: TrainConfig) -> TrainResult:
         bool(config.early_stopping) and not config.holdout,
         seconds[0],
         warnings,
-        labels.wrong if labels is not None and config.align.wrong_labels else None,
+        labels.wrong if labels is not None and config.label_noise_correction else None,
         int((dataset.split("train").first_labels() < 0).sum()) if not dataset.multi_label else 0,
         num_left_out,
     )
@@ -212,9 +212,9 @@ def _checked(
 ) -> LabelShares | None:
     """Return what to train towards where the descriptions check the labels or tell missing ones, else None."""
     missing = not dataset.multi_label and dataset.split("train").first_labels().min() < 0
-    if not (text and (config.align.wrong_labels or missing)):
+    if not (text and (config.label_noise_correction or missing)):
         return None
-    share = None if config.align.wrong_labels == "auto" else float(config.align.wrong_labels)
+    share = None if config.label_noise_correction == "auto" else float(config.label_noise_correction)
     return checked_labels(folder, dataset.split("train"), len(dataset.class_ids), text[0].set, share, group)
 
 
@@ -243,14 +243,14 @@ def _with_holdout(dataset: Dataset, config: TrainConfig) -> Dataset:
 
 
 def _check(dataset: Dataset, config: TrainConfig) -> None:
-    if dataset.multi_label and config.embeddings and config.align.wrong_labels:
-        raise ConfigError("--align.wrong-labels needs one label an image; these images have several. Leave it out.")
+    if dataset.multi_label and config.embeddings and config.label_noise_correction:
+        raise ConfigError("--label-noise-correction needs one label an image; these images have several. Leave it out.")
     for name in ("train", "val"):
         missing = int((dataset.split(name).first_labels() < 0).sum())
         if not missing or dataset.multi_label:  # in multi-label data an image may show nothing of what is looked for
             continue
-        if name == "val" or config.unlabeled == "refuse":
-            also = ", or let descriptions tell their classes with --unlabeled use" if name == "train" else ""
+        if name == "val" or not config.pseudo_labels:
+            also = ", or train on them with --pseudo-labels" if name == "train" else ""
             raise DataError(
                 f"{missing} {name} images have no label. Put them into class folders, or give a table{also}."
             )
