@@ -42,8 +42,7 @@ import torch  # noqa: E402
 import sightwords  # noqa: E402
 from sightwords.descriptions.config import DescribeConfig  # noqa: E402
 from sightwords.descriptions.describers.base import Decoding, Request, decode_within  # noqa: E402
-from sightwords.descriptions.describers.hf import HFDescriber  # noqa: E402
-from sightwords.descriptions.describers.hf_engine import WINDOW, BatchQueue  # noqa: E402
+from sightwords.descriptions.describers.hf import HFDescriber, like_batches  # noqa: E402
 from sightwords.descriptions.describers.hf_generation import LoadedModel  # noqa: E402
 from support.images import CLASSES, draw  # noqa: E402
 from support.tiny_vlm import build_smolvlm  # noqa: E402
@@ -125,16 +124,17 @@ class Bench:
 
         self.describer = HFDescriber(str(self.model), self.decoding, self.batch_size, self.device)
         loaded = self.describer.load()
-        self.describer.engine.load = lambda: loaded
+        self.describer.load = lambda: loaded  # type: ignore[method-assign]
         self.processor = AutoProcessor.from_pretrained(self.model)
         self.processor.tokenizer.padding_side = "left"
         self.processor.image_processor.size = loaded.processor.image_processor.size  # as many tiles
-        network = AutoModelForImageTextToText.from_pretrained(self.model, dtype=loaded.dtype)
-        self.network = network.to(loaded.device).eval()
+        network = AutoModelForImageTextToText.from_pretrained(self.model, dtype=loaded.network.dtype)
+        self.network = network.to(loaded.network.device).eval()
         self.watch(loaded.network)
         self.watch(self.network)
-        queue, by_name = BatchQueue(self.requests(), self.batch_size, WINDOW), {f.name: f for f in self.files}
-        batches = iter(lambda: queue.take(self.batch_size), [])
+        by_name, requests, window = {f.name: f for f in self.files}, self.requests(), self.describer.num_ahead // 2
+        windows = iter(lambda: list(islice(requests, window)), [])
+        batches = (batch for some in windows for batch in like_batches(some, self.batch_size))
         self.plan = [[by_name[request.name] for request in batch] for batch in batches]
 
     def requests(self) -> Iterator[Request]:

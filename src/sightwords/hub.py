@@ -1,16 +1,49 @@
-"""Models that lie on the Hugging Face hub or on disk: whether they can be had, and what identifies their weights."""
+"""Models on the Hugging Face hub or on disk: whether they can be had, what identifies them, and where they run."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightwords.errors import ModelError
+from sightwords.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     import torch
+
+_MODEL_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".safetensors", ".bin"}
+_OTHER_FORMATS = {"onnx", "openvino"}  # copies of the weights that are not loaded here
+_SMALL, _BLOCK, _NUM_BLOCKS = 32 * 2**20, 64 * 2**10, 64  # bytes, bytes
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device of that name; `auto` is a GPU where there is one.
+
+    Under torchrun (`LOCAL_RANK` is set) `auto` and `cuda` are the GPU of this process's local rank.
+
+    Raises:
+        ConfigError: it is no device, or not one of this machine.
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    rank = os.environ.get("LOCAL_RANK", "")
+    if device == "cuda" and rank.isdecimal():
+        device = f"cuda:{rank}"
+        if int(rank) >= torch.cuda.device_count():
+            raise ConfigError(
+                f"This is process {rank} (counted from 0) of this machine, which has {torch.cuda.device_count()} GPUs. "
+                "Start torchrun with --nproc-per-node no larger than that, or use --device cpu."
+            )
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"--device {device} cannot be used: {reason}. Use auto, cpu, cuda, cuda:N or mps.") from None
 
 
 def require_hub(name: str, what: str, other_ways: str) -> None:
@@ -50,6 +83,30 @@ def weights_hash(module: torch.nn.Module) -> str:
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def folder_hash(folder: Path) -> str:
+    """Return a SHA-256 of the weights, tokenizer and settings in a model's folder; its place does not count.
+
+    Small files count whole. Of large ones (the weights) the size and 64 blocks spread evenly over the file count:
+    another training run changes every block, and reading 100 GB to name a model would take minutes.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part in _OTHER_FORMATS for part in parts)
+        if hidden or path.suffix.lower() not in _MODEL_SUFFIXES or not path.is_file():
+            continue
+        size = path.stat().st_size
+        digest.update(f"{'/'.join(parts)}\0{size}\0".encode())
+        with path.open("rb") as file:
+            if size <= _SMALL:
+                digest.update(file.read())
+                continue
+            for i in range(_NUM_BLOCKS):
+                file.seek((size - _BLOCK) * i // (_NUM_BLOCKS - 1))
+                digest.update(file.read(_BLOCK))
     return digest.hexdigest()
 
 

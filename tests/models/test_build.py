@@ -11,7 +11,7 @@ from sightwords.models import InputSpec, build_backbone
 
 def test_public_names():
     assert set(backbones.__all__) == {
-        "Backbone", "InputSpec", "build_backbone", "choose_device", "normalize_images", "pretrained_source",
+        "Backbone", "InputSpec", "build_backbone", "normalize_images", "pretrained_source",
     }  # fmt: skip
     assert all(hasattr(backbones, name) for name in backbones.__all__)
 

@@ -27,10 +27,11 @@ from sightwords.evaluation.metrics import (
     single_label_metrics,
 )
 from sightwords.files import atomic_path, write_text
+from sightwords.hub import choose_device
 from sightwords.images.dataset import Dataset, Split, open_dataset
 from sightwords.images.loader import ImageBatch, eval_loader
 from sightwords.images.transforms import EvalTransform, InputSize
-from sightwords.models import Backbone, choose_device, normalize_images
+from sightwords.models import Backbone, normalize_images
 from sightwords.models.inference import rebuild
 from sightwords.models.run_folder import NetworkInfo, RunFolder
 from sightwords.progress import duration, stopwatch

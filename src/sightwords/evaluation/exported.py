@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
 from sightwords.errors import ArtifactError
-from sightwords.models import choose_device
+from sightwords.hub import choose_device
 from sightwords.models.inference import rebuild
 from sightwords.models.network_config import KEY, read_network_config
 from sightwords.models.onnx_file import OnnxNetwork

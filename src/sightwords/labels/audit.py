@@ -10,6 +10,7 @@ import torch
 
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ConfigError
+from sightwords.hub import choose_device
 from sightwords.images.dataset import open_dataset
 from sightwords.labels.audit_report import (
     Evidence,
@@ -22,7 +23,6 @@ from sightwords.labels.audit_report import (
 )
 from sightwords.labels.config import AuditConfig
 from sightwords.labels.findings import Findings, find
-from sightwords.models import choose_device
 from sightwords.models.inference import TrainedNetwork
 from sightwords.models.run_folder import RunFolder
 from sightwords.progress import duration, stopwatch

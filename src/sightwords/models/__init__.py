@@ -6,12 +6,11 @@ from typing import Any
 
 from sightwords.errors import ConfigError, UnknownNameError
 from sightwords.models.backbone import Backbone, InputSpec, normalize_images
-from sightwords.models.device import choose_device
 from sightwords.models.timm_models import build_timm_backbone
 from sightwords.models.torchvision_models import build_torchvision_backbone, torchvision_names
 from sightwords.models.weights import pretrained_source
 
-__all__ = ["Backbone", "InputSpec", "build_backbone", "choose_device", "normalize_images", "pretrained_source"]
+__all__ = ["Backbone", "InputSpec", "build_backbone", "normalize_images", "pretrained_source"]
 
 LIBRARIES = ("timm", "torchvision")
 

@@ -16,10 +16,11 @@ from torch import Tensor
 from sightwords.align import TargetTransform, build_projector, normalize_targets
 from sightwords.align.projector import ProjectorKind, ProjectorNorm
 from sightwords.errors import ArtifactError, ConfigError
+from sightwords.hub import choose_device
 from sightwords.images.dataset import Split
 from sightwords.images.loader import eval_loader
 from sightwords.images.transforms import EvalTransform, InputSize
-from sightwords.models import Backbone, build_backbone, choose_device, normalize_images
+from sightwords.models import Backbone, build_backbone, normalize_images
 from sightwords.models.run_folder import NetworkInfo, ProjectorInfo, RunFolder, TextSpace, load_projectors
 from sightwords.progress import Progress
 from sightwords.text.embedding_set import EmbeddingSet

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from sightwords.hub import choose_device
 from sightwords.text.encode import encode_texts
-from sightwords.text.encoders import Encoder, choose_device, has_bf16
+from sightwords.text.encoders import Encoder, has_bf16
 
 SMALLEST_COSINE = 0.999
 _CPU_SAMPLE, _GPU_SAMPLE = 64, 2048

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from sightwords.models import choose_device
+from sightwords.hub import choose_device
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ def processes(device: str) -> Iterator[Processes]:
         ConfigError: the device does not exist here.
     """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # where NCCL looks
     own_group = world_size > 1 and not dist.is_initialized()
     if own_group:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")

@@ -5,23 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sightwords.errors import ConfigError, UnknownNameError
+from sightwords.errors import UnknownNameError
 from sightwords.text.encoders import open_encoder
-from sightwords.text.encoders.encoder import choose_device, folder_hash, has_bf16, number_type
+from sightwords.text.encoders.encoder import has_bf16, number_type
 
 
 @pytest.mark.parametrize("identifier", ["minilm", "builtin:minlm", "st:", "openclip:", "", "clip:ViT-B-32"])
 def test_an_unknown_kind_is_answered_with_the_known_ones(identifier):
     with pytest.raises(UnknownNameError, match=r"builtin:minilm, st:NAME_OR_FOLDER, openclip:MODEL/TAG_OR_CHECKPOINT"):
         open_encoder(identifier)
-
-
-def test_devices():
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("auto").type in ("cpu", "cuda", "mps")
-    for name in ("gpu", "cuda:77"):
-        with pytest.raises(ConfigError, match=f"--device is {name}"):
-            choose_device(name)
 
 
 def test_precisions():
@@ -39,14 +31,3 @@ def test_bf16_is_what_the_processor_says(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert has_bf16(torch.device("cuda"))
     assert not has_bf16(torch.device("mps"))
-
-
-def test_hashes_follow_contents(tmp_path):
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "model.safetensors").write_bytes(b"one")
-    (tmp_path / "sub" / "config.json").write_text("{}")
-    first = folder_hash(tmp_path)
-    (tmp_path / "notes.md").write_text("no part of the model")
-    assert folder_hash(tmp_path) == first
-    (tmp_path / "sub" / "config.json").write_text("{ }")
-    assert folder_hash(tmp_path) != first

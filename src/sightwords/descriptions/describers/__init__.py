@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,14 @@ if TYPE_CHECKING:
     from sightwords.descriptions.config import DescribeConfig
     from sightwords.descriptions.describers.base import Describer
 
-KNOWN = ("hf:NAME_OR_FOLDER", "server:MODEL@URL[,URL...]", "class_name", "demo")
+# How a describer is written -> the function that makes it from what stands behind the colon, the configuration and
+# whether it is shown images. A describer of your own is one file and one line here.
+DESCRIBERS = {
+    "hf:NAME_OR_FOLDER": "sightwords.descriptions.describers.hf:make_describer",
+    "server:MODEL@URL[,URL...]": "sightwords.descriptions.describers:make_server_describer",
+    "class_name": "sightwords.descriptions.describers.class_name:make_describer",
+    "demo": "sightwords.descriptions.describers.demo:make_describer",
+}
 
 
 def make_describer(config: DescribeConfig, sees_images: bool = True) -> Describer:
@@ -26,38 +34,29 @@ def make_describer(config: DescribeConfig, sees_images: bool = True) -> Describe
         ConfigError: the ID lacks a part, or an option does not fit the describer.
         MissingExtraError: the describer's library is not installed.
     """
-    from sightwords.descriptions.describers.base import Decoding
-
     if config.engine == "ray":
         from sightwords.descriptions.describers.cluster import RayDescriber
 
         return RayDescriber(config, sees_images)
     kind, _, rest = config.describer.partition(":")
-    decoding = Decoding(config.max_new_tokens, config.max_side, config.temperature, config.seed)
-    if kind == "demo" and not rest:
-        from sightwords.descriptions.describers.demo import DemoDescriber
-
-        if config.samples > 1:
-            raise ConfigError("The demo describer has one description of an image; use --samples 1.")
-        return DemoDescriber()
-    if kind == "class_name" and not rest:
-        from sightwords.descriptions.describers.class_name import ClassNameDescriber
-
-        if config.samples > 1:
-            raise ConfigError("A class has one name; use --samples 1.")
-        return ClassNameDescriber()
-    if kind == "hf" and rest:
-        from sightwords.descriptions.describers.hf import HFDescriber
-
-        return HFDescriber(rest, decoding, config.batch_size, config.device, config.precision, sees_images)
-    if kind == "server" and rest:
-        from sightwords.descriptions.describers.server.describer import ServerDescriber
-
-        model, urls = split_server(rest)
-        return ServerDescriber(model, urls, decoding, config.concurrency, config.timeout_s, config.patience_s)
+    for written, function in DESCRIBERS.items():
+        if kind == written.partition(":")[0] and bool(rest) == (":" in written):
+            module, _, name = function.partition(":")
+            made: Describer = getattr(importlib.import_module(module), name)(rest, config, sees_images)
+            return made
     shown = config.describer.partition("@")[0]  # what follows may hold a password
-    hint = f"Describers are written {', '.join(KNOWN[:-1])} or {KNOWN[-1]}."
-    raise UnknownNameError("describer", shown, KNOWN, hint)
+    hint = f"Describers are written {', '.join(list(DESCRIBERS)[:-1])} or {list(DESCRIBERS)[-1]}."
+    raise UnknownNameError("describer", shown, DESCRIBERS, hint)
+
+
+def make_server_describer(rest: str, config: DescribeConfig, sees_images: bool) -> Describer:
+    """Return the describer behind `server:`."""
+    from sightwords.descriptions.describers.base import Decoding
+    from sightwords.descriptions.describers.server.describer import ServerDescriber
+
+    model, urls = split_server(rest)
+    decoding = Decoding.of(config)
+    return ServerDescriber(model, urls, decoding, config.concurrency, config.timeout_s, config.patience_s)
 
 
 def split_server(rest: str) -> tuple[str, list[str]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
 from sightwords.descriptions.schema import DescriberInfo, Status
 from sightwords.images.decode import decode_image
 from sightwords.images.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from sightwords.descriptions.config import DescribeConfig
 
 
 @dataclass(frozen=True)
@@ -80,18 +83,18 @@ class Decoding:
     temperature: float = 0.7
     seed: int = 0
 
+    @staticmethod
+    def of(config: DescribeConfig) -> Decoding:
+        """Return what a configuration says."""
+        return Decoding(config.max_new_tokens, config.max_side, config.temperature, config.seed)
+
     def parameters(self) -> dict[str, Any]:
         """Return what is stored with the answers.
 
         Batch size, concurrency, device and precision are left out on purpose: a set that was begun on one machine goes
         on elsewhere without asking anything twice.
         """
-        return {
-            "max_new_tokens": self.max_new_tokens,
-            "max_side": self.max_side,
-            "temperature": self.temperature,
-            "seed": self.seed,
-        }
+        return asdict(self)
 
     def temperature_of(self, request: Request) -> float:
         """Return the temperature of a request, 0 for greedy."""

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sightwords.descriptions.describers.base import Answer, Request
 from sightwords.descriptions.schema import DescriberInfo
+from sightwords.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sightwords.descriptions.config import DescribeConfig
+
+
+def make_describer(name: str, config: DescribeConfig, sees_images: bool) -> ClassNameDescriber:
+    """Return the describer of a configuration.
+
+    Raises:
+        ConfigError: several descriptions of an image are wanted.
+    """
+    if config.samples > 1:
+        raise ConfigError("A class has one name; use --samples 1.")
+    return ClassNameDescriber()
 
 
 class ClassNameDescriber:

@@ -5,15 +5,30 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from sightwords.descriptions.describers.base import Answer, Request
 from sightwords.descriptions.schema import DescriberInfo
+from sightwords.errors import ConfigError
 from sightwords.images.decode import decode_image
 
+if TYPE_CHECKING:
+    from sightwords.descriptions.config import DescribeConfig
+
 TEXT_CHUNK = "sightwords:description"
+
+
+def make_describer(name: str, config: DescribeConfig, sees_images: bool) -> DemoDescriber:
+    """Return the describer of a configuration.
+
+    Raises:
+        ConfigError: several descriptions of an image are wanted.
+    """
+    if config.samples > 1:
+        raise ConfigError("The demo describer has one description of an image; use --samples 1.")
+    return DemoDescriber()
 
 
 class DemoDescriber:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sightwords.errors import ModelError, UnknownNameError
-from sightwords.text.encoders.encoder import Encoder, EncoderInfo, TokenEncoder, choose_device, has_bf16
+from sightwords.hub import choose_device
+from sightwords.text.encoders.encoder import Encoder, EncoderInfo, TokenEncoder, has_bf16
 
 __all__ = [
     "KNOWN",
     "Encoder",
     "EncoderInfo",
     "TokenEncoder",
-    "choose_device",
     "has_bf16",
     "open_encoder",
     "reopen_encoder",

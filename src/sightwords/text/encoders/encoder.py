@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from sightwords.errors import ConfigError, ModelError
+from sightwords.errors import ModelError
 from sightwords.hub import cannot_load as cannot_load_model
 
 if TYPE_CHECKING:
     import torch
 
 OTHER_WAYS = "Give a local folder or checkpoint instead, or use --encoder builtin:minilm, which needs no network."
-_HASHED_SUFFIXES = {".json", ".txt", ".model", ".safetensors", ".bin"}
-_OTHER_FORMATS = {"onnx", "openvino", ".git"}  # copies of the weights that are not loaded here
 
 
 @dataclass(frozen=True)
@@ -83,26 +79,6 @@ class TokenEncoder(Encoder, Protocol):
         """Return the vectors of tokenized texts within the token limit, float32, shape (N, D), of any length."""
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name; `auto` is the first GPU, or the CPU where there is none.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    import torch
-
-    if name == "auto":
-        gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
-        return torch.device(gpu or "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"--device is {name}, which cannot be used here: {reason}. Allowed: auto, cpu, ...") from None
-    return device
-
-
 def number_type(precision: str) -> torch.dtype:
     """Return torch's number type of `fp32`, `bf16` or `fp16`."""
     import torch
@@ -125,14 +101,3 @@ def has_bf16(device: torch.device) -> bool:
 def cannot_load(identifier: str, error: Exception) -> ModelError:
     """Return the error to raise where an encoder cannot be fetched or loaded."""
     return cannot_load_model(f"the encoder {identifier}", error, OTHER_WAYS)
-
-
-def folder_hash(folder: Path) -> str:
-    """Return a SHA-256 of the weights, tokenizer and settings in a model's folder."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if path.suffix.lower() in _HASHED_SUFFIXES and path.is_file() and not _OTHER_FORMATS & set(relative.parts):
-            with path.open("rb") as file:
-                digest.update(f"{relative.as_posix()}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()

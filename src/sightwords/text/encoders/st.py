@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightwords.errors import MissingExtraError
-from sightwords.hub import card_license, require_hub, weights_hash
-from sightwords.text.encoders.encoder import OTHER_WAYS, Encoder, EncoderInfo, cannot_load, folder_hash, number_type
+from sightwords.hub import card_license, folder_hash, require_hub, weights_hash
+from sightwords.text.encoders.encoder import OTHER_WAYS, Encoder, EncoderInfo, cannot_load, number_type
 from sightwords.text.encoders.sentence import SentenceTransformerEncoder, packed_encoder
 
 if TYPE_CHECKING:

@@ -2,18 +2,17 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
+from PIL import Image
 
-from sightwords.descriptions.describers import hf_generation
 from sightwords.descriptions.describers.base import Decoding, Request
-from sightwords.descriptions.describers.hf import HFDescriber
-from sightwords.descriptions.describers.hf_generation import encode
-from sightwords.errors import ConfigError, ModelError
+from sightwords.descriptions.describers.hf import HFDescriber, bound_tiles
+from sightwords.descriptions.describers.hf_generation import LoadedModel
+from sightwords.errors import ModelError
 from support.images import draw
 from support.tiny_vlm import TILE, build_llama, build_llava, build_smolvlm
 
@@ -43,8 +42,9 @@ def never() -> bool:
     return False
 
 
-def answers(folder, batch_size: int, decoding: Decoding = DECODING, samples: tuple[int, ...] = (0,)):
+def answers(folder, batch_size: int, decoding: Decoding = DECODING, samples: tuple[int, ...] = (0,), ahead=False):
     describer = HFDescriber(str(folder), decoding, batch_size, "cpu")
+    describer.encodes_ahead = ahead
     given = {(a.request.key[0], a.request.sample): a for a in describer.describe(requests(describer, samples), never)}
     assert len(given) == len(FILES) * len(samples)
     return given
@@ -89,13 +89,13 @@ def test_answers_are_those_of_plain_generate(model, request):
 
 
 def test_pictures_of_like_size_share_a_batch(llava, monkeypatch):
-    batches = []
+    batches, encode = [], LoadedModel.encode
 
-    def note(processor, source, batch):
+    def note(self, batch):
         batches.append([request.picture.width for request in batch])
-        return encode(processor, source, batch)
+        return encode(self, batch)
 
-    monkeypatch.setattr(hf_generation, "encode", note)
+    monkeypatch.setattr(LoadedModel, "encode", note)
     answers(llava, 2)
     assert batches == [[32, 40], [48, 60], [100]]
 
@@ -142,29 +142,13 @@ def test_a_model_without_chat_template_is_asked_with_its_image_token(tmp_path):
     assert len({a.text for a in single.values()}) >= 3
 
 
-def test_only_as_many_requests_are_taken_as_a_window_needs(llava):
-    describer = HFDescriber(str(llava), DECODING, 1, "cpu")
-    taken = []
-
-    def endless():
-        while True:
-            taken.append(1)
-            yield from requests(describer)[:1]
-
-    given = describer.describe(endless(), never)
-    next(given)
-    assert len(taken) <= describer.num_ahead
-    given.close()
-
-
-def test_the_revision_of_a_folder_follows_its_contents_and_not_its_place(llava, tmp_path):
-    copy = shutil.copytree(llava, tmp_path / "tiny-llava")
-    here, there = (HFDescriber(str(f), DECODING, 1, "cpu").info() for f in (llava, copy))
-    assert here == there
-    assert here.revision
-    assert str(llava) not in repr(here)
-    other = build_llava(tmp_path / "other" / "tiny-llava", seed=9)
-    assert HFDescriber(str(other), DECODING, 1, "cpu").info().revision != here.revision
+def test_there_is_one_begin_token_and_padding_is_on_the_left(llava):
+    describer = HFDescriber(str(llava), DECODING, 2, "cpu")
+    model, batch = describer.load(), requests(describer)[:2]
+    inputs, begin = model.encode(batch), model.tokenizer.bos_token_id
+    assert (inputs["input_ids"] == begin).sum(1).tolist() == [1, 1]
+    assert inputs["attention_mask"][:, [0, -1]].tolist() == [[0, 1], [1, 1]]
+    assert inputs["pixel_values"].shape[0] == 2
 
 
 def test_a_model_that_cannot_be_fetched_says_how_to_go_on():
@@ -172,10 +156,20 @@ def test_a_model_that_cannot_be_fetched_says_how_to_go_on():
         HFDescriber("nobody/no-such-model", DECODING, 1, "cpu").info()
 
 
-def test_a_text_model_is_refused_before_its_weights_are_read(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(ModelError, match=r"llama model.*cannot describe images"):
-        HFDescriber(str(tmp_path), DECODING, 1, "cpu").info()
+@pytest.mark.parametrize(
+    ("kind", "sees_images", "reason"), [("llama", True, "cannot describe"), ("vit", False, "cannot answer")]
+)
+def test_a_model_of_another_kind_is_refused_before_its_weights_are_read(tmp_path, kind, sees_images, reason):
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{kind}"}}')
+    with pytest.raises(ModelError, match=f"{kind} model.*{reason}"):
+        HFDescriber(str(tmp_path), DECODING, 1, "cpu", sees_images=sees_images).info()
+
+
+def test_a_base_model_that_nobody_can_tell_how_to_ask_is_refused(tmp_path):
+    folder = build_llama(tmp_path / "base", chat_template=False)
+    describer = HFDescriber(str(folder), DECODING, 2, "cpu", sees_images=False)
+    with pytest.raises(ModelError, match=r"no chat template.*instruction-tuned"):
+        list(describer.describe(class_questions(), never))
 
 
 def test_code_from_a_model_folder_is_never_run(tmp_path):
@@ -188,11 +182,6 @@ def test_code_from_a_model_folder_is_never_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_device_that_is_not_there_is_refused(llava):
-    with pytest.raises(ConfigError, match="--device cuda:99"):
-        HFDescriber(str(llava), DECODING, 1, "cuda:99")
-
-
 def test_the_model_runs_in_the_precision_that_is_asked_for(llava):
     assert HFDescriber(str(llava), DECODING, 2, "cpu").dtype is torch.float32
     describer = HFDescriber(str(llava), DECODING, 2, "cpu", "bf16")
@@ -201,7 +190,18 @@ def test_the_model_runs_in_the_precision_that_is_asked_for(llava):
     assert len(given) == len(FILES)
 
 
-def test_the_processor_does_not_see_more_than_the_largest_side(smolvlm):
+def test_small_images_are_not_enlarged_into_many_tiles(smolvlm):
+    from transformers import AutoProcessor
+
+    def num_tiles(max_side: int, side: int) -> int:
+        processor = AutoProcessor.from_pretrained(smolvlm)
+        bound_tiles(processor, max_side)
+        image = Image.new("RGB", (side, side))
+        return processor(images=[[image]], text=["<image>"], return_tensors="pt")["pixel_values"].shape[1]
+
+    assert num_tiles(10_000, TILE) == 17  # what the processor does by itself
+    assert num_tiles(TILE, TILE) == num_tiles(8, TILE) == 1
+    assert num_tiles(2 * TILE, 2 * TILE) == 5
     bounded = answers(smolvlm, 2, Decoding(max_new_tokens=2, max_side=TILE))
     unbounded = answers(smolvlm, 2, Decoding(max_new_tokens=2, max_side=512))
     assert max(a.num_prompt_tokens for a in bounded.values()) < min(a.num_prompt_tokens for a in unbounded.values())
@@ -218,41 +218,22 @@ def test_a_further_attempt_is_sampled_and_drawn_anew(llava):
         assert len({given[name, attempt] for attempt in (0, 1, 2)}) == 3
 
 
-def test_the_model_stays_loaded_between_calls(llava, monkeypatch):
-    describer, loads = HFDescriber(str(llava), DECODING, 2, "cpu"), []
-    load = describer.load
-    monkeypatch.setattr(describer, "load", lambda: loads.append(1) or load())
-    first = {a.request.name: a.text for a in describer.describe(requests(describer), never)}
-    assert {a.request.name: a.text for a in describer.describe(requests(describer), never)} == first
-    assert loads == [1]
-
-
 @pytest.mark.parametrize("model", ["llava", "smolvlm", "qwen2_vl"])
-def test_memory_that_runs_out_changes_no_answer(model, request, monkeypatch):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_memory_that_runs_out_changes_no_answer(model, ahead, request, monkeypatch):
     folder = request.getfixturevalue(model)
-    expected, sizes = answers(folder, 1, samples=(0, 1)), []
-    generate = hf_generation.LoadedModel._generate
+    expected, sizes, answer = answers(folder, 1, samples=(0, 1)), [], LoadedModel.answer
 
     def cramped(self, inputs, batch, decoding):
         sizes.append(len(batch))
         if len(batch) > 2:
             torch.empty(2**60, dtype=torch.uint8)  # the CPU's allocator refuses this
-        return generate(self, inputs, batch, decoding)
+        return answer(self, inputs, batch, decoding)
 
-    monkeypatch.setattr(hf_generation.LoadedModel, "_generate", cramped)
-    given = answers(folder, 8, samples=(0, 1))
+    monkeypatch.setattr(LoadedModel, "answer", cramped)
+    given = answers(folder, 8, samples=(0, 1), ahead=ahead)
     assert {k: a.text for k, a in given.items()} == {k: a.text for k, a in expected.items()}
     assert sizes == [8, 4, 2, 2, 2, 2, 2]
-
-
-def test_inputs_made_ahead_in_a_thread_change_no_answer(smolvlm):
-    expected = answers(smolvlm, 2, samples=(0, 1))
-    describer = HFDescriber(str(smolvlm), DECODING, 2, "cpu")
-    describer.engine.encodes_ahead = True
-    given = {
-        (a.request.key[0], a.request.sample): a.text for a in describer.describe(requests(describer, (0, 1)), never)
-    }
-    assert given == {k: a.text for k, a in expected.items()}
 
 
 def class_questions() -> list[Request]:
@@ -285,19 +266,6 @@ def test_questions_about_classes_are_answered_without_a_picture(model, request):
     assert len({answer.text for answer in given.values()}) >= 3
 
 
-def test_a_model_that_answers_nothing_is_refused_for_classes_too(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
-    with pytest.raises(ModelError, match=r"vit model.*cannot answer questions"):
-        HFDescriber(str(tmp_path), DECODING, 1, "cpu", sees_images=False).info()
-
-
-def test_a_text_model_without_chat_template_says_so(tmp_path):
-    folder = build_llama(tmp_path / "base", chat_template=False)
-    describer = HFDescriber(str(folder), DECODING, 2, "cpu", sees_images=False)
-    with pytest.raises(ModelError, match=r"no chat template.*instruction-tuned"):
-        list(describer.describe(class_questions(), never))
-
-
 def test_a_model_that_does_not_fit_while_loading_says_so(llava, monkeypatch):
     def crowded(self, *args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 140.00 GiB.")
@@ -306,29 +274,3 @@ def test_a_model_that_does_not_fit_while_loading_says_so(llava, monkeypatch):
     describer = HFDescriber(str(llava), DECODING, 2, "cpu")
     with pytest.raises(ModelError, match=r"Cannot load.*Memory ran out: use --precision bf16"):
         list(describer.describe(requests(describer), never))
-
-
-def test_transformers_bars_are_hidden_while_loading_and_its_settings_kept(llava, capfd):
-    from transformers import AutoModelForImageTextToText
-    from transformers.utils import logging
-
-    assert logging.is_progress_bar_enabled()  # else this test shows nothing
-    assert len(answers(llava, 4)) == len(FILES)
-    assert "Loading weights" not in "".join(capfd.readouterr())
-    assert logging.is_progress_bar_enabled()
-    AutoModelForImageTextToText.from_pretrained(llava)
-    assert "Loading weights" in capfd.readouterr().err
-
-
-def test_a_hook_that_the_user_set_is_there_again_after_loading(llava):
-    from transformers.utils import logging
-
-    def hook(bar, args, options):
-        return bar(*args, **options)
-
-    former = logging.set_tqdm_hook(hook)
-    try:
-        answers(llava, 4)
-        assert logging.set_tqdm_hook(hook) is hook
-    finally:
-        logging.set_tqdm_hook(former)
