@@ -30,23 +30,8 @@ def test_forward_is_projector_then_loss():
     assert torch.equal(module(features, text, weight), clip_loss(module.projector(features), text, 0.3, weight))
     module = AlignmentHead(12, 5, loss="cosine", projector="linear")
     assert torch.equal(module(features, text), build_loss("cosine")(module.projector(features), text))
-
-
-def test_project_gives_unit_rows():
-    module = AlignmentHead(12, 5)
-    projected = module.project(torch.randn(4, 12))
-    torch.testing.assert_close(projected.norm(dim=1), torch.ones(4))
-    assert projected.shape == (4, 5)
-
-
-def test_autocast_gives_a_float32_loss():
-    module = AlignmentHead(12, 5, norm="none")
-    features = torch.randn(6, 12, requires_grad=True)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = module(features, torch.randn(6, 5).half())
-    loss.backward()
-    assert loss.dtype == torch.float32
-    assert features.grad.count_nonzero() > 0
+    assert torch.equal(copy.deepcopy(module)(features, text), module(features, text))
+    torch.testing.assert_close(module.project(features).norm(dim=1), torch.ones(6))
 
 
 @pytest.mark.parametrize("weight", [None, torch.tensor([1.0, 0.5, 2.0])])
@@ -59,32 +44,6 @@ def test_padding_comes_after_the_projector(weight):
     module.projector[1].reset_running_stats()
     torch.testing.assert_close(module(features, text, weight, pad_to=8), expected)
     torch.testing.assert_close(module.projector[1].running_mean, running_mean)
-
-
-def test_learns_to_align():
-    torch.manual_seed(0)
-    features, text = torch.randn(16, 12), torch.randn(16, 5)
-    module = AlignmentHead(12, 5)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=0.01)
-    first = module(features, text).item()
-    for _ in range(60):
-        optimizer.zero_grad()
-        module(features, text).backward()
-        optimizer.step()
-    nearest = (module.project(features) @ torch.nn.functional.normalize(text).T).argmax(dim=1)
-    assert module(features, text).item() < 0.3 * first
-    assert (nearest == torch.arange(16)).float().mean() > 0.9
-
-
-def test_can_be_copied_and_saved(tmp_path):
-    module = AlignmentHead(12, 5)
-    features, text = torch.randn(6, 12), torch.randn(6, 5)
-    loss = module(features, text)
-    torch.save(module.state_dict(), tmp_path / "head.pt")
-    other = AlignmentHead(12, 5)
-    other.load_state_dict(torch.load(tmp_path / "head.pt", weights_only=True))
-    assert torch.equal(other(features, text), loss)
-    assert torch.equal(copy.deepcopy(module)(features, text), loss)
 
 
 def test_mixed_texts_count_by_lam_whatever_their_length():

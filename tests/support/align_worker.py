@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sightwords.align import OBJECTIVES, AlignmentHead, clip_loss, gather_batch, gradient_ratio
+from sightwords.align import OBJECTIVES, AlignmentHead, clip_loss, gradient_ratio
 
 NUM_FEATURES, DIM, NUM_CLASSES = 7, 5, 3
 Case = dict[str, Tensor]
@@ -90,16 +90,6 @@ def two_losses(rows: Case, num_rows: int, world_size: int = 1) -> tuple[Tensor, 
     return features, classification, clip_loss(features @ projector, rows["text"], 0.2, rows["weight"])
 
 
-def _gather_result(rank: int) -> dict[str, Tensor]:
-    x = torch.arange(6, dtype=torch.float64).view(2, 3) + 10 * rank
-    x.requires_grad_()
-    gathered = gather_batch(x)
-    # every process weighs the rows differently, so that a gradient kept local would show
-    coefficient = torch.arange(1, gathered.numel() + 1, dtype=torch.float64).view_as(gathered) * (rank + 1)
-    (gathered * coefficient).sum().backward()
-    return {"gathered": gathered.detach(), "gradient": x.grad, "coefficient": coefficient}
-
-
 def main(rank: int, world_size: int, folder: Path) -> None:
     """Compute everything and save it as rankN.pt in the folder."""
     torch.set_num_threads(1)
@@ -116,6 +106,6 @@ def main(rank: int, world_size: int, folder: Path) -> None:
         for scale in (None, torch.tensor(1024.0, dtype=torch.float64))
     ]
     (classification + alignment).backward()  # the graph is still there
-    result = {"heads": heads, "ratios": ratios, "gradient": features.grad, "gather": _gather_result(rank)}
+    result = {"heads": heads, "ratios": ratios, "gradient": features.grad}
     torch.save(result, folder / f"rank{rank}.pt")
     dist.destroy_process_group()

@@ -61,7 +61,8 @@ def reference_loss(
     def target(i: int, j: int) -> float:
         """How much texts j are a positive of image i, up to a factor."""
         same_class = _dot(label[i], label[j]) if "label" in name else 1.0
-        similar = math.exp(_dot(texts[i], texts[j]) / 0.1) if "soft" in name else 1.0
+        cosine, together = _dot(texts[i], texts[j]), min(1.0, overlap[i][j] / overlap[i][i])
+        similar = math.exp((max(cosine, together) if together else cosine) / 0.1) if "soft" in name else 1.0
         return same_class * similar if "label" in name or "soft" in name else overlap[i][j]
 
     return sum(weight[i] * row(i) for i in present) / sum(weight)

@@ -280,10 +280,9 @@ def _ones(text: Tensor) -> Tensor:
 
 
 def _for_each_text(pairs: Pairs) -> Pairs:
-    """A row for each of an image's texts (B, S, D); together they weigh as much as the image."""
+    """A row for each of an image's texts (B, S, D)."""
     num_texts = pairs.text.shape[1]
-    weight = None if pairs.weight is None else pairs.weight / num_texts
-    rows = replace(pairs, text=pairs.text[:, 0], weight=weight).map_rows(lambda x: x.repeat_interleave(num_texts, 0))
+    rows = replace(pairs, text=pairs.text[:, 0]).map_rows(lambda x: x.repeat_interleave(num_texts, 0))
     return replace(rows, text=pairs.text.flatten(0, 1))
 
 
