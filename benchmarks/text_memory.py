@@ -87,15 +87,15 @@ def split(folder: Path, count: int) -> Any:
     from PIL import Image
 
     from sightwords.images.dataset import Split
-    from sightwords.images.member import Member
+    from sightwords.images.references import ImageReference
 
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16), "white").save(buffer, "PNG")
     file = folder / "image.png"
     if not file.is_file():
         file.write_bytes(buffer.getvalue())
-    member = Member(str(file), "image.png")
-    return Split([member] * count, [key_of(number) for number in range(count)], [[0]] * count)
+    member = ImageReference(str(file), "image.png")
+    return Split.of([member] * count, [key_of(number) for number in range(count)], [[0]] * count)
 
 
 def text_of(arm: str, folder: Path, images: Any) -> Any:

@@ -17,7 +17,7 @@ import pytest
 
 from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
-from sightwords.images.member import image_key
+from sightwords.images.keys import image_key
 from support.images import write_class_folders
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

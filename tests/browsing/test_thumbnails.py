@@ -13,7 +13,7 @@ from sightwords.browsing.thumbnails import Pictures
 from sightwords.errors import UnreadableImageError
 from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import open_dataset
-from sightwords.images.member import image_key
+from sightwords.images.keys import image_key
 
 
 @pytest.fixture

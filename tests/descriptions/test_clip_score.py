@@ -13,7 +13,7 @@ from sightwords.descriptions.describe import describe
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ConfigError, ModelError
 from sightwords.images.decode import decode_image
-from sightwords.images.member import image_key
+from sightwords.images.keys import image_key
 from support.chat_server import chat, chat_server
 
 SENTENCES = ["A red bird.", "Two blue leaves near the water."]

@@ -21,7 +21,7 @@ from sightwords.descriptions.describers.server import describer as server
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError, DataError, UnavailableError
 from sightwords.images.config import ImagesConfig
-from sightwords.images.member import image_key
+from sightwords.images.keys import image_key
 from support.chat_server import chat, chat_server, refusal
 from support.images import draw
 

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from sightwords.descriptions.store import DescriptionSet
-from sightwords.images.member import image_key
+from sightwords.images.keys import image_key
 from support.chat_server import Call, chat, chat_server
 
 NUM_KILLS = int(os.environ.get("SIGHTWORDS_KILLS", "10"))  # 50 take four minutes

@@ -14,7 +14,7 @@ from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.evaluation.config import PredictConfig
 from sightwords.evaluation.predict import predict as run
 from sightwords.exporting.checkpoint import open_subject
-from sightwords.images.decode import EncodedPicture
+from sightwords.images.decode import EncodedImage
 from sightwords.images.transforms import EvalTransform, InputSize
 from sightwords.models import normalize_images
 from sightwords.models.run_folder import RunFolder
@@ -28,7 +28,7 @@ def expected(folder, image):
     subject = open_subject(RunFolder(folder / "run"))
     info = subject.info
     transform = EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
-    pixels = transform(EncodedPicture(image.read_bytes()), 0, "")[None]
+    pixels = transform(EncodedImage(image.read_bytes()), 0, "")[None]
     with torch.no_grad():
         scores = subject.network(normalize_images(pixels, info.mean, info.std)).softmax(1)[0]
     return dict(zip(info.class_ids, scores.tolist(), strict=True))
@@ -81,7 +81,7 @@ def test_classes_of_several_labels_have_probabilities_of_their_own(tmp_path):
     scores = [guess.probability for guess in result.predictions[0].guesses]
     info = RunFolder(tmp_path / "run").network()
     pixels = EvalTransform(InputSize(32, info.interpolation, info.crop_pct))(
-        EncodedPicture((tmp_path / "a.png").read_bytes()), 0, ""
+        EncodedImage((tmp_path / "a.png").read_bytes()), 0, ""
     )
     with torch.no_grad():
         wanted = network(normalize_images(pixels[None], info.mean, info.std)).sigmoid()[0]

@@ -12,7 +12,8 @@ from sightwords.errors import ConfigError, DataError
 from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import open_dataset
 from sightwords.images.decode import decode_image
-from sightwords.images.member import Member, image_key
+from sightwords.images.keys import image_key
+from sightwords.images.references import ImageReference
 from support.images import CLASSES, draw
 
 
@@ -102,7 +103,7 @@ def test_every_layout_gives_the_same_images_and_labels(tmp_path, write):
     assert content(dataset, "val") == EXPECTED_VAL
     images = dataset.split("train")
     for i in range(len(images)):
-        data = images.member(i).read()
+        data = images.reference(i).read()
         assert image_key(data) == images.key(i)
         decode_image(data)
 
@@ -127,7 +128,7 @@ def test_the_order_is_by_key_then_name_then_listing(tmp_path):
     for name in ("z", "a", "m"):
         (tmp_path / "train" / "bar" / f"{name}.png").write_bytes(png("disc", 1))
     images = open_dataset(ImagesConfig(str(tmp_path)), show=False).split("train")
-    places = [(images.key(i), images.member(i).name) for i in range(len(images))]
+    places = [(images.key(i), images.reference(i).name) for i in range(len(images))]
     assert places == sorted(places)
     assert [name for key, name in places if key == image_key(png("disc", 1))] == [
         *[f"train/bar/{name}.png" for name in "amz"],
@@ -142,13 +143,15 @@ def test_the_second_look_reads_no_image_and_sees_the_same(tmp_path, monkeypatch)
     def everything():
         dataset = open_dataset(ImagesConfig(str(tmp_path)), show=False)
         images = dataset.split("train")
-        rows = [(images.key(i), images.member(i), images.labels(i).tolist()) for i in range(len(images))]
+        rows = [(images.key(i), images.reference(i), images.labels(i).tolist()) for i in range(len(images))]
         return rows, dataset.class_ids, dataset.problems
 
     first = everything()
     assert [problem.name for problem in first[2]] == ["train/disc/gone.png"]
-    read = Member.read
-    monkeypatch.setattr(Member, "read", lambda self: read(self) if "gone" in self.file else pytest.fail(self.file))
+    read = ImageReference.read
+    monkeypatch.setattr(
+        ImageReference, "read", lambda self: read(self) if "gone" in self.file else pytest.fail(self.file)
+    )
     assert everything() == first
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from sightwords.errors import UnreadableImageError
 from sightwords.images import decode
-from sightwords.images.decode import EncodedPicture, decode_image
+from sightwords.images.decode import EncodedImage, decode_image
 from support.images import photo
 
 
@@ -126,18 +126,18 @@ def test_cutting_from_a_jpeg_file_gives_the_pixels_of_the_whole(options, monkeyp
     data = encoded(Image.fromarray(photo(61, 83, 0)), "JPEG", **options)
     whole = np.asarray(decode_image(data))
     monkeypatch.setattr(Image.Image, "load", None)  # what is cut is decoded the fast way, or fails here
-    np.testing.assert_array_equal(EncodedPicture(data).crop((5, 7, 70, 50)), whole[7:50, 5:70])
+    np.testing.assert_array_equal(EncodedImage(data).crop((5, 7, 70, 50)), whole[7:50, 5:70])
 
 
 def test_a_jpeg_file_that_the_fast_way_refuses_is_left_to_pillow(monkeypatch):
     data = encoded(Image.fromarray(photo(40, 40, 0)), "JPEG")
-    expected = EncodedPicture(data).crop((0, 0, 40, 40))
+    expected = EncodedImage(data).crop((0, 0, 40, 40))
 
     def refuse(*args, **kwargs):
         raise RuntimeError("no JPEG support")
 
     monkeypatch.setattr("torchvision.io.decode_jpeg", refuse)
-    np.testing.assert_array_equal(EncodedPicture(data).crop((0, 0, 40, 40)), expected)
+    np.testing.assert_array_equal(EncodedImage(data).crop((0, 0, 40, 40)), expected)
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])
@@ -148,7 +148,7 @@ def test_a_damaged_jpeg_file_is_treated_alike_both_ways(keep, is_ended, monkeypa
 
     def outcome():
         try:
-            return EncodedPicture(cut).crop((0, 0, 64, 64)).tolist()
+            return EncodedImage(cut).crop((0, 0, 64, 64)).tolist()
         except UnreadableImageError as error:
             return str(error)
 

@@ -9,7 +9,7 @@ from sightwords.errors import ConfigError
 from sightwords.images.config import AugmentConfig, ImagesConfig
 from sightwords.images.dataset import open_dataset
 from sightwords.images.loader import TrainOrder, eval_loader, train_loader
-from sightwords.images.transforms import ArrayPicture, EvalTransform, InputSize, RandomOperation, TrainTransform
+from sightwords.images.transforms import DecodedImage, EvalTransform, InputSize, RandomOperation, TrainTransform
 
 SIZE = InputSize(24)
 STRONG = AugmentConfig(randaugment=2, color_jitter=0.4, erase=0.5, crop_scale=0.3)
@@ -118,7 +118,7 @@ def test_orders_that_cannot_be(arguments, message):
 @pytest.mark.parametrize("magnitude", range(31))
 @pytest.mark.parametrize("std", [0.0, 5.0])
 def test_every_randaugment_operation_works_at_every_strength(magnitude, std):
-    picture = ArrayPicture(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
+    picture = DecodedImage(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
     transform = TrainTransform(AugmentConfig(randaugment=3, magnitude=magnitude, magnitude_std=std), SIZE, 0)
     results = [transform(picture, epoch, "key") for epoch in range(60)]
     assert all(r.dtype == torch.uint8 and r.shape == (3, 24, 24) for r in results)
@@ -160,8 +160,8 @@ def test_an_image_that_comes_again_in_a_batch_is_decoded_once(train_set, monkeyp
     from sightwords.images import loader
 
     opened = []
-    original = loader.EncodedPicture
-    monkeypatch.setattr(loader, "EncodedPicture", lambda data, name: opened.append(name) or original(data, name))
+    original = loader.open_image
+    monkeypatch.setattr(loader, "open_image", lambda reference: opened.append(reference) or original(reference))
     transform = TrainTransform(STRONG, SIZE, 3)
     whole = list(train_loader(train_set, 3, transform, TrainOrder(24, 8, 3, repeats=3), 0, 6))
     assert len(opened) == 6 * 3
@@ -176,6 +176,6 @@ def test_an_image_that_comes_again_in_a_batch_is_decoded_once(train_set, monkeyp
 def test_eval_transform_keeps_the_center():
     picture = Image.new("RGB", (100, 50), (255, 0, 0))
     picture.paste((0, 0, 255), (25, 0, 75, 50))
-    out = EvalTransform(InputSize(32, crop_pct=1.0))(ArrayPicture(np.asarray(picture)), 0, "")
+    out = EvalTransform(InputSize(32, crop_pct=1.0))(DecodedImage(np.asarray(picture)), 0, "")
     assert out.shape == (3, 32, 32)
     assert (out[2] > 200).float().mean() > 0.95

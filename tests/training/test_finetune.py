@@ -213,7 +213,7 @@ def test_images_of_no_class_count_with_a_weight_of_one():
 
 def test_images_without_a_label_are_drawn_as_a_class_of_their_own(train_set, config):
     labels = [[0]] * 4 + [[1]] + [[]] * 5
-    images = Split([train_set.member(i) for i in range(10)], [f"{i:064d}" for i in range(10)], labels)
+    images = Split.of([train_set.reference(i) for i in range(10)], [f"{i:064d}" for i in range(10)], labels)
     drawn = draw_probabilities(replace(config, balanced=1.0), Dataset({"train": images}, ["a", "b"], ["a", "b"], True))
     assert drawn == pytest.approx([1 / 12] * 4 + [1 / 3] + [1 / 15] * 5)
 

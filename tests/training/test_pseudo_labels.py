@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import Split, open_dataset
-from sightwords.images.member import Member, image_key
-from sightwords.images.subset import harden, with_few_labels, with_label_noise
+from sightwords.images.keys import image_key
+from sightwords.images.references import ImageReference
+from sightwords.images.subset import make_subset, with_label_fraction, with_label_noise
 from sightwords.models.run_folder import RunFolder
 from sightwords.text.embedding_set import EmbeddingSet
 from sightwords.training import pseudo_labels
@@ -32,8 +33,8 @@ NUM_CLASSES = 5
 def right():
     """400 images with right labels."""
     keys = [f"{number:064x}" for number in range(400)]
-    members = [Member("", f"{number}.png") for number in range(400)]
-    return Split(members, keys, [[number % NUM_CLASSES] for number in range(400)])
+    members = [ImageReference("", f"{number}.png") for number in range(400)]
+    return Split.of(members, keys, [[number % NUM_CLASSES] for number in range(400)])
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_class_of_one_image_keeps_its_label(right, tmp_path):
 
 @pytest.mark.parametrize("noise", [0.0, 0.4])
 def test_missing_labels_are_told_by_the_texts(noise, right, texts):
-    given = harden(right.subset(range(20, 400)), NUM_CLASSES, label_noise=noise, label_fraction=0.25)
+    given = make_subset(right.subset(range(20, 400)), NUM_CLASSES, label_noise=noise, label_fraction=0.25)
     true, known = right.first_labels()[20:], given.first_labels() >= 0
     shares, targets = checked(given, texts, share=None if noise else 0.0)
     np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
@@ -106,7 +107,7 @@ def test_texts_that_know_nothing_tell_no_class(right, tmp_path):
     vectors = random.normal(size=(400, 8))
     index = {"key": right.keys(), "prompt": ["p"] * 400, "describer": ["d"] * 400, "sample": [0] * 400}
     texts = EmbeddingSet.write(tmp_path / "E", vectors, vectors.mean(0), {**index, "row": range(400)}, {})
-    given = with_few_labels(right, 0.25)
+    given = with_label_fraction(right, 0.25)
     _, targets = checked(given, texts, share=0.0)
     assert targets[given.first_labels() < 0].max(1).mean() < 0.4  # of five classes: hardly more than chance
 

@@ -12,7 +12,8 @@ from sightwords.errors import UnreadableImageError
 from sightwords.files import atomic_path
 from sightwords.images.dataset import Dataset, Split
 from sightwords.images.decode import DECODER_VERSION, thumbnail
-from sightwords.images.member import Member, image_key
+from sightwords.images.keys import image_key
+from sightwords.images.references import ImageReference
 
 THUMBNAIL, LARGE = 400, 1600  # longest sides in pixels
 MEDIA_TYPE = "image/webp"
@@ -62,11 +63,11 @@ class Pictures:
             raise UnreadableImageError(member.name, "changed since it was listed")
         return data
 
-    def _member(self, key: str) -> Member | None:
+    def _member(self, key: str) -> ImageReference | None:
         for images in self._sets:
             place = bisect_left(_Keys(images), key)
             if place < len(images) and images.key(place) == key:
-                return images.member(place)
+                return images.reference(place)
         return None
 
     def _keep(self, path: Path, data: bytes) -> None:

@@ -16,7 +16,7 @@ from sightwords.comparison.arms import CONTROLS
 from sightwords.comparison.config import CompareConfig
 from sightwords.comparison.record import BASELINE
 from sightwords.files import write_text
-from sightwords.images.config import HARDENING
+from sightwords.images.config import SUBSET_OPTIONS
 
 PLACES = {"out", "resume", "seed", "device", "workers"}  # of this comparison and machine, not of a recipe
 RECIPE = "recipe.yaml"
@@ -103,7 +103,7 @@ def _top1(analysis: Analysis, model: str, arm: str) -> str:
 
 def _recipe(train: sightwords.TrainConfig) -> dict[str, Any]:
     """Return the options that a recipe names: no places, nothing that is not set."""
-    left_out = PLACES | set(HARDENING)  # what a condition did to the images, nobody else wants
+    left_out = PLACES | set(SUBSET_OPTIONS)  # what a condition did to the images, nobody else wants
     values = {name: value for name, value in asdict(train).items() if name not in left_out and value is not None}
     values["embeddings"] = [str(folder) for folder in train.embeddings]
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

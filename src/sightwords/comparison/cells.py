@@ -16,9 +16,9 @@ from sightwords.comparison.plan import Plan
 from sightwords.comparison.record import CLEAN, Cell
 from sightwords.comparison.schedule import Job
 from sightwords.errors import ConfigError
-from sightwords.images.config import HARDENING
+from sightwords.images.config import SUBSET_OPTIONS
 from sightwords.images.dataset import Dataset, Split
-from sightwords.images.subset import harden
+from sightwords.images.subset import make_subset
 from sightwords.models import build_backbone
 from sightwords.text.embedding_set import usable
 
@@ -46,7 +46,7 @@ class Condition:
 def conditions_of(config: CompareConfig) -> list[Condition]:
     """Return the conditions, the training set as it is first."""
     found = [Condition(CLEAN, {})] if config.clean else []
-    for option in HARDENING:
+    for option in SUBSET_OPTIONS:
         for value in getattr(config, option):
             found.append(Condition(f"{option.replace('_', '-')}-{value:g}", {option: value}))
     return found
@@ -93,7 +93,7 @@ def jobs_of(config: CompareConfig, plan: Plan, dataset: Dataset) -> dict[Cell, J
     """Return every training of the plan, all arms of a seed together: the first figures come early."""
     jobs: dict[Cell, Job] = {}
     for condition in conditions_of(config):
-        images = harden(dataset.split("train"), len(dataset.class_ids), **condition.options)
+        images = make_subset(dataset.split("train"), len(dataset.class_ids), **condition.options)
         controls = config.out / "controls" / condition.name
         text = {arm: control_text(arm, config.embeddings, images, dataset.class_names, controls) for arm in config.arms}
         passes = _passes(condition, images)

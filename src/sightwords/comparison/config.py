@@ -12,7 +12,7 @@ from cyclopts import Parameter
 import sightwords
 from sightwords.comparison.arms import check_arm
 from sightwords.errors import ConfigError
-from sightwords.images.config import HARDENING
+from sightwords.images.config import SUBSET_OPTIONS
 
 # cyclopts reads the inherited options' types by the names that this module knows
 __all__ = ["AlignConfig", "AugmentConfig", "CompareConfig", "Literal"]
@@ -87,7 +87,7 @@ class CompareConfig(sightwords.TrainingOptions):
             raise ConfigError(f"--hours is {self.hours}; it must be above 0.")
         if self.knn < 0 or self.parallel < 0:
             raise ConfigError("--knn and --parallel must not be negative.")
-        limits = {name: (1, float("inf")) if name == "long_tail" else (0, 1) for name in HARDENING}
+        limits = {name: (1, float("inf")) if name == "long_tail" else (0, 1) for name in SUBSET_OPTIONS}
         for name, (low, high) in limits.items():
             if any(not low < value <= high for value in getattr(self, name)):
                 allowed = f"above {low} and at most {high:g}" if high < float("inf") else f"above {low}"

@@ -73,7 +73,7 @@ def write_class_names(source: EmbeddingSet, images: Split, class_names: list[str
     with DescriptionSet(database, create=True) as descriptions:
         prompt = descriptions.add_prompt(Prompt("class_name", 1, "The label's name as the only text."))
         describer = descriptions.add_describer(DescriberInfo("class_name", "class_name"))
-        descriptions.add_images((images.key(i), images.member(i).name, "") for i in range(len(images)))
+        descriptions.add_images((images.key(i), images.reference(i).name, "") for i in range(len(images)))
         descriptions.put(
             Description(images.key(i), prompt, describer, 0, ", ".join(class_names[c] for c in images.labels(i)))
             for i in images.distinct_indices().tolist()

@@ -23,7 +23,7 @@ from sightwords.comparison.report.story import tell
 from sightwords.comparison.schedule import Job, devices, do_all
 from sightwords.errors import ConfigError
 from sightwords.files import changes, lock, write_text
-from sightwords.images.config import HARDENING
+from sightwords.images.config import SUBSET_OPTIONS
 from sightwords.images.dataset import Dataset, open_dataset
 from sightwords.progress import duration, stopwatch
 from sightwords.text.embedding_set import EmbeddingSet
@@ -31,7 +31,7 @@ from sightwords.text.embedding_set import EmbeddingSet
 TRIAL_STEPS = 12
 
 # what may differ when a comparison goes on: further arms, networks, seeds and conditions are added to what is there
-FREE = {"out", "models", "arms", "seeds", "clean", "hours", "parallel", "write_recipe", *HARDENING}
+FREE = {"out", "models", "arms", "seeds", "clean", "hours", "parallel", "write_recipe", *SUBSET_OPTIONS}
 FREE |= {"descriptions", "workers", "device", "images", "train", "val", "embeddings"}
 
 

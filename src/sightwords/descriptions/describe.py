@@ -222,7 +222,7 @@ def check_labels(images: list[Split], prompt: Prompt) -> None:
     """
     if not prompt.names_class:
         return
-    bare = [part.member(int(i)).name for part in images for i in (part.first_labels() < 0).nonzero()[0]]
+    bare = [part.reference(int(i)).name for part in images for i in (part.first_labels() < 0).nonzero()[0]]
     if bare:
         raise DataError(
             f"The prompt {prompt.name} names the class, but {len(bare)} of {sum(map(len, images))} images have no "

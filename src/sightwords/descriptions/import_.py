@@ -17,7 +17,7 @@ from sightwords.descriptions.schema import Description
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import DataError
 from sightwords.images.dataset import Dataset, Problem, open_dataset
-from sightwords.images.readers.listing import SPLIT_NAMES
+from sightwords.images.readers import SPLIT_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,7 @@ def import_descriptions(config: ImportConfig) -> ImportResult:
 def _images(dataset: Dataset) -> Iterator[Image]:
     for split, members in dataset.splits.items():
         for index in range(len(members)):
-            member = members.member(index)
+            member = members.reference(index)
             classes = ", ".join(dataset.class_names[label] for label in members.labels(index))
             yield Image(members.key(index), member.name, member.file if member.size < 0 else "", split, classes)
 

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from sightwords.descriptions.config import ImportConfig
 from sightwords.descriptions.schema import DescriberInfo, Prompt, Status
 from sightwords.errors import ArtifactError, ConfigError, DataError
-from sightwords.images.keys import KeyCache
-from sightwords.images.member import Member, image_key
-from sightwords.images.readers.listing import SPLIT_NAMES
+from sightwords.images.keys import KeyCache, image_key
+from sightwords.images.readers import SPLIT_NAMES
+from sightwords.images.references import ImageReference
 from sightwords.progress import Progress
 
 _T = TypeVar("_T")
@@ -305,7 +305,7 @@ def read_published(config: ImportConfig) -> Rows:
             "the order of the files, so both must be equal: use the very folder that it was made for, unchanged."
         )
     with Progress("Hashing", len(files), "images") as progress:
-        keys, _ = KeyCache().keys([Member(file, file) for file in files], progress.advance)
+        keys, _ = KeyCache().keys([ImageReference(file, file) for file in files], progress.advance)
     found = Rows()
     prompt, describer = found.prompt(config.prompt), found.describer(config.describer_name)
     for file, key, text in zip(files, keys, texts, strict=True):

@@ -12,7 +12,7 @@ import numpy as np
 from sightwords.descriptions.schema import Review
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.images.dataset import Split
-from sightwords.images.member import Member
+from sightwords.images.references import ImageReference
 
 _CHUNK = 400  # images that are looked up in the set at once
 REFUSED = "refused"  # how the reason of an answer begins that the describer will not give for good
@@ -32,7 +32,7 @@ class Target:
     key: str
     name: str
     class_name: str
-    member: Member | None
+    member: ImageReference | None
 
 
 class Targets(Protocol):
@@ -74,7 +74,7 @@ class ImageTargets:
     def __iter__(self) -> Iterator[Target]:
         for part, places in self._pairs():
             for i in places.tolist():
-                member = part.member(i)
+                member = part.reference(i)
                 class_name = ", ".join(self._class_names[label] for label in part.labels(i))
                 yield Target(part.key(i), member.name, class_name, member)
 

@@ -18,7 +18,7 @@ from sightwords.descriptions.schema import Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import UnavailableError, UnreadableImageError
 from sightwords.images.dataset import Problem
-from sightwords.images.member import image_key
+from sightwords.images.keys import image_key
 from sightwords.progress import Progress
 
 T = TypeVar("T")

@@ -189,7 +189,7 @@ def _write_predictions(path: Path, found: Predictions, images: Split, info: Netw
     score, predicted = scores.max(1)
     columns = {
         "key": [images.key(i) for i in found.indices.tolist()],
-        "name": [images.member(i).name for i in found.indices.tolist()],
+        "name": [images.reference(i).name for i in found.indices.tolist()],
         "label": ["|".join(info.class_ids[j] for j in images.labels(i)) for i in found.indices.tolist()],
         "predicted": [info.class_ids[i] for i in predicted.tolist()],
         "score": score.numpy(),

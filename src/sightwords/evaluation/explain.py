@@ -17,7 +17,7 @@ from sightwords.evaluation.config import ExplainConfig
 from sightwords.files import atomic_path
 from sightwords.images.dataset import Split
 from sightwords.images.keys import image_keys
-from sightwords.images.member import Member
+from sightwords.images.references import ImageReference
 from sightwords.models.inference import Guess, Projection, Seen, TrainedNetwork, guesses, open_projection
 from sightwords.models.run_folder import NetworkInfo, RunFolder
 from sightwords.text.embedding_set import EmbeddingSet
@@ -190,7 +190,7 @@ def _images(paths: list[Path]) -> Split:
         if not path.is_file():
             raise DataError(f"There is no image file {path}. Name files, not folders.")
     names = [str(path) for path in paths]
-    return Split([Member(name, name) for name in names], image_keys(names), [[] for _ in names])
+    return Split.of([ImageReference(name, name) for name in names], image_keys(names), [[] for _ in names])
 
 
 def _embeddings(config: ExplainConfig, projection: Projection) -> EmbeddingSet:
@@ -212,4 +212,4 @@ def _explain(told: _Told, images: Split, seen: Seen) -> Iterator[Explanation]:
     for place, index in enumerate(seen.indices.tolist()):
         pairs = zip(scores[place].tolist(), (texts[row] for row in rows[place].tolist()), strict=True)
         near = [Neighbor(score, one.text, one.name, one.class_name) for score, one in pairs]
-        yield Explanation(images.member(index).name, named[place], near)
+        yield Explanation(images.reference(index).name, named[place], near)

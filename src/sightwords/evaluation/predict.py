@@ -16,7 +16,8 @@ from sightwords.errors import DataError
 from sightwords.evaluation.config import PredictConfig
 from sightwords.evaluation.exported import Model, open_model
 from sightwords.files import atomic_path
-from sightwords.images.members import PictureBatch, find_members, picture_batches
+from sightwords.images.loader import InputBatch, input_batches
+from sightwords.images.readers import find_images
 from sightwords.images.transforms import EvalTransform, InputSize
 from sightwords.models import normalize_images
 from sightwords.models.inference import Guess, guesses
@@ -160,16 +161,16 @@ def predict(config: PredictConfig) -> PredictResult:
 
 def _predictions(model: Model, config: PredictConfig, top: int) -> Iterator[Prediction]:
     """Yield what the network says, image by image in their order."""
-    members = find_members(config.images)
+    members = find_images(config.images)
     info = model.info
     transform = EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
     with Progress("Predicting", len(members), "images") as progress:
-        for batch in picture_batches(members, transform, config.batch_size, config.workers):
+        for batch in input_batches(members, transform, config.batch_size, config.workers):
             yield from _batch(model, batch, top)
             progress.advance(len(batch.names))
 
 
-def _batch(model: Model, batch: PictureBatch, top: int) -> Iterator[Prediction]:
+def _batch(model: Model, batch: InputBatch, top: int) -> Iterator[Prediction]:
     found = iter(_guesses(model, batch.images, top))
     for name, reason in zip(batch.names, batch.reasons, strict=True):
         yield Prediction(name, [] if reason else next(found), reason)

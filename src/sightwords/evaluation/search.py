@@ -18,7 +18,7 @@ from sightwords.files import atomic_path, lock
 from sightwords.images.dataset import Dataset, Split, locate, open_dataset
 from sightwords.images.decode import thumbnail_uri
 from sightwords.images.gallery import Card, write_gallery
-from sightwords.images.member import Member
+from sightwords.images.references import ImageReference
 from sightwords.models.inference import Projection, TrainedNetwork, open_projection
 from sightwords.models.run_folder import RunFolder
 from sightwords.progress import duration, stopwatch
@@ -101,8 +101,8 @@ class _Place:
     index: int
 
     @property
-    def member(self) -> Member:
-        return self.images.member(self.index)
+    def reference(self) -> ImageReference:
+        return self.images.reference(self.index)
 
 
 def search(config: SearchConfig) -> SearchResult:
@@ -198,7 +198,7 @@ def _digest(path: Path) -> str:
 
 def _hit(rank: int, score: float, place: _Place, dataset: Dataset) -> Hit:
     label = "|".join(dataset.class_ids[i] for i in place.images.labels(place.index))
-    return Hit(rank, score, place.member.name, label, place.split, place.images.key(place.index))
+    return Hit(rank, score, place.reference.name, label, place.split, place.images.key(place.index))
 
 
 def _write(config: SearchConfig, hits: list[Hit], places: list[_Place]) -> list[Path]:
@@ -216,7 +216,7 @@ def _write(config: SearchConfig, hits: list[Hit], places: list[_Place]) -> list[
 
 def _card(hit: Hit, place: _Place) -> Card:
     facts = [("cosine", f"{hit.score:.3f}")]
-    return Card(thumbnail_uri(place.member), str(hit.rank), hit.label, "", "", facts, hit.name)
+    return Card(thumbnail_uri(place.reference), str(hit.rank), hit.label, "", "", facts, hit.name)
 
 
 def _write_hits(path: Path, hits: list[Hit]) -> None:

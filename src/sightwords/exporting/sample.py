@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from sightwords.errors import DataError
-from sightwords.images.member import Member
-from sightwords.images.members import picture_batches
+from sightwords.images.loader import input_batches
 from sightwords.images.readers import Listing, list_source
+from sightwords.images.references import ImageReference
 from sightwords.images.transforms import EvalTransform, InputSize
 from sightwords.models import normalize_images
 from sightwords.models.run_facts import shown_name
@@ -88,7 +88,7 @@ def _read(info: NetworkInfo, listing: Listing, num_images: int) -> Tensor:
     order = sorted({round(place) for place in np.linspace(0, len(listing) - 1, wanted).tolist()})
     order += sorted(set(range(len(listing))) - set(order))
     parts: list[Tensor] = []
-    for images in _batches([listing.places.member(index) for index in order[: wanted + _BATCH]], transform):
+    for images in _batches([listing.references[index] for index in order[: wanted + _BATCH]], transform):
         parts.append(images)
         if sum(map(len, parts)) >= wanted:
             break
@@ -97,8 +97,8 @@ def _read(info: NetworkInfo, listing: Listing, num_images: int) -> Tensor:
     return normalize_images(torch.cat(parts)[:wanted], info.mean, info.std)
 
 
-def _batches(members: list[Member], transform: EvalTransform) -> Iterator[Tensor]:
-    for batch in picture_batches(members, transform, _BATCH):
+def _batches(members: list[ImageReference], transform: EvalTransform) -> Iterator[Tensor]:
+    for batch in input_batches(members, transform, _BATCH):
         if len(batch.images):
             yield batch.images
 

@@ -66,7 +66,7 @@ def plan_cache(source: str, num_images: int, limit_gb: float, shorter: int, inte
     return CachePlan(cache_folder() / "pixels" / file, num_slots, int(limit_gb * 1e9), shorter, interpolation)
 
 
-class PixelCache:
+class ImageCache:
     """One process's view of a cache file.
 
     Args:

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from sightwords.errors import ConfigError
 
-# options that make a training set harder, of the same names in `data.hardening.harden`, `train` and `compare`
-HARDENING = ("train_fraction", "long_tail", "label_noise", "label_fraction")
+# options that make a training set harder, of the same names in `subset.make_subset`, `train` and `compare`
+SUBSET_OPTIONS = ("train_fraction", "long_tail", "label_noise", "label_fraction")
 
 
 def default_workers() -> int:

@@ -1,67 +1,66 @@
-"""The images of one split: where their bytes lie, their keys and their labels."""
+"""The user's images: the splits of a data set, with the images' keys, labels and class names."""
 
 from __future__ import annotations
 
+import csv
+import json
+import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sightwords.errors import DataError
-from sightwords.images.class_names import class_names
 from sightwords.images.config import ImageSource
 from sightwords.images.keys import KEY_BYTES, KeyCache
-from sightwords.images.list_array import Ragged
-from sightwords.images.member import Member
 from sightwords.images.readers import Listing, list_source
-from sightwords.images.references import Places
+from sightwords.images.references import ImageReference, ImageReferences
 from sightwords.images.subset import stratified
 from sightwords.progress import Progress
+
+_SYNSET = re.compile(r"n\d{8}")
 
 
 class Split:
     """The readable images of one split in the order of their keys, in columns that worker processes share.
 
-    Python objects per image would be copied into every worker by reference counting; columns are not.
+    Args:
+        references: where the bytes of N images lie.
+        keys: their keys in bytes, uint8, shape (N, 32).
+        labels: their class indices, list<int64>, N rows.
+        indices: those of them that make the split, int64, in any order; all by default.
     """
 
-    def __init__(self, members: Sequence[Member], keys: Sequence[str], labels: Sequence[Sequence[int]]) -> None:
-        key_bytes = np.frombuffer(bytes.fromhex("".join(keys)), np.uint8).reshape(-1, KEY_BYTES)
-        self._sort(Places.of(members), key_bytes, Ragged.of(labels), np.arange(len(keys)))
+    def __init__(
+        self, references: ImageReferences, keys: np.ndarray, labels: pa.ListArray, indices: np.ndarray | None = None
+    ) -> None:
+        order = _key_order(references, keys, np.arange(len(keys)) if indices is None else indices)
+        self._references, self._keys = references.take(order), keys.take(order, axis=0)
+        self._labels: pa.ListArray = labels.take(pa.array(order))
 
     @classmethod
-    def of_columns(cls, places: Places, keys: np.ndarray, labels: Ragged, indices: np.ndarray) -> Split:
-        """Return the images at `indices` of the columns.
-
-        Args:
-            places: where the bytes of N images lie.
-            keys: their keys in bytes, uint8, shape (N, 32).
-            labels: their class indices, N rows.
-            indices: those of them that make the set, int64, in any order.
-        """
-        images = object.__new__(cls)
-        images._sort(places, keys, labels, indices)
-        return images
-
-    def _sort(self, places: Places, keys: np.ndarray, labels: Ragged, indices: np.ndarray) -> None:
-        order = _key_order(places, keys, indices)
-        self._places, self._keys, self._labels = places.take(order), keys.take(order, axis=0), labels.take(order)
+    def of(cls, references: Sequence[ImageReference], keys: Sequence[str], labels: Sequence[Sequence[int]]) -> Split:
+        """Return the split of images given one by one: their references, keys in hex and class indices."""
+        key_bytes = np.frombuffer(bytes.fromhex("".join(keys)), np.uint8).reshape(-1, KEY_BYTES)
+        return cls(ImageReferences.of(references), key_bytes, pa.array(labels, pa.list_(pa.int64())))
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def member(self, index: int) -> Member:
+    def reference(self, index: int) -> ImageReference:
         """Return where the bytes of image `index` lie."""
-        return self._places.member(index)
+        return self._references[index]
 
     def key(self, index: int) -> str:
         """Return the key of image `index`, 64 hex digits."""
         return str(self._keys[index].tobytes().hex())
 
     def keys(self) -> list[str]:
-        """Return all keys, in order."""
+        """Return all N keys, in order, 64 hex digits each."""
         return str(self._keys.tobytes().hex(" ", KEY_BYTES)).split()
 
     @property
@@ -71,17 +70,17 @@ class Split:
 
     def labels(self, index: int) -> np.ndarray:
         """Return the class indices of image `index`, int64, shape (L,); L = 1 for single-label data."""
-        return self._labels[index]
+        return np.asarray(self._labels[index].values.to_numpy())
 
     @property
     def multi_label(self) -> bool:
         """Whether any image has no label, or several."""
-        return bool((self._labels.lengths != 1).any())
+        return bool(pc.any(pc.not_equal(self._labels.value_lengths(), 1)).as_py())
 
     def first_labels(self) -> np.ndarray:
         """Return the first class index of every image, int64, shape (N,), -1 where an image has none."""
-        starts, values = self._labels.starts[:-1], self._labels.values
-        return np.where(self._labels.lengths > 0, np.append(values, -1)[np.minimum(starts, len(values))], -1)
+        starts, values = self._labels.offsets.to_numpy(), np.append(self._labels.values.to_numpy(), -1)
+        return np.where(np.diff(starts) > 0, values[starts[:-1]], -1)
 
     def distinct_indices(self, others: Sequence[Split] = ()) -> np.ndarray:
         """Return the index of the first image of every key that is in none of `others`, int64, in order."""
@@ -92,27 +91,24 @@ class Split:
             new &= ~pc.is_in(own, value_set=_arrow(other._keys)).to_numpy(zero_copy_only=False)
         return np.flatnonzero(new)
 
-    def subset(self, indices: Sequence[int]) -> Split:
-        """Return the images at `indices` as a set of their own."""
-        return Split.of_columns(self._places, self._keys, self._labels, np.asarray(indices, np.int64))
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Split:
+        """Return the images at `indices`, int64, shape (M,), as a split of their own."""
+        return Split(self._references, self._keys, self._labels, np.asarray(indices, np.int64))
 
     def relabeled(self, labels: np.ndarray) -> Split:
         """Return the same images with one label each, int64, shape (N,); -1 where an image has none."""
         known = labels >= 0
-        return self._with(Ragged(labels[known].astype(np.int64), np.concatenate(([0], np.cumsum(known)))))
+        starts = np.concatenate(([0], np.cumsum(known))).astype(np.int32)
+        images = copy(self)
+        images._labels = pa.ListArray.from_arrays(starts, labels[known].astype(np.int64))
+        return images
 
     def unlabeled(self) -> Split:
         """Return the same images without labels."""
         return self.relabeled(np.full(len(self), -1))
 
-    def _with(self, labels: Ragged) -> Split:
-        copy = object.__new__(Split)
-        copy.__dict__.update(self.__dict__)
-        copy._labels = labels
-        return copy
 
-
-def _key_order(places: Places, keys: np.ndarray, indices: np.ndarray) -> np.ndarray:
+def _key_order(references: ImageReferences, keys: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """Return `indices` sorted by key, then name: by the keys' first 8 bytes, and what these leave open one by one."""
     heads = np.ascontiguousarray(keys[indices, :8]).view(">u8").ravel().astype(np.uint64)
     order = np.argsort(heads)
@@ -121,7 +117,7 @@ def _key_order(places: Places, keys: np.ndarray, indices: np.ndarray) -> np.ndar
     order = indices[order]
     for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         tie = order[start : end + 1].tolist()
-        order[start : end + 1] = sorted(tie, key=lambda i: (keys[i].tobytes(), places.name(i), i))
+        order[start : end + 1] = sorted(tie, key=lambda i: (keys[i].tobytes(), references[i].name, i))
     return order
 
 
@@ -130,7 +126,11 @@ def _arrow(keys: np.ndarray) -> pa.Array:
 
 
 def locate(splits: Mapping[str, Split], position: int) -> tuple[str, Split, int]:
-    """Return split, its images and the place among them of an image of all splits, laid end to end.
+    """Return split, its images and the index among them of an image of all splits, laid end to end.
+
+    Args:
+        splits: split name to its images.
+        position: from 0.
 
     Raises:
         IndexError: there are fewer images.
@@ -197,24 +197,24 @@ def open_dataset(config: ImageSource, splits: Sequence[str] = ("train", "val"), 
     class_ids, multi_label = _classes(listed)
     positions = {class_id: i for i, class_id in enumerate(class_ids)}
     problems: list[Problem] = []
-    sets: dict[str, Split] = {}
+    found: dict[str, Split] = {}
     with Progress("Indexing", sum(map(len, listed.values())), "images", enabled=show) as progress:
         for name, listing in listed.items():
-            sets[name] = _image_set(listing, positions, problems, progress)
+            found[name] = _split_of(listing, positions, problems, progress)
             if config.limit is not None:
-                sets[name] = sets[name].subset(stratified(sets[name], config.limit))
-    if not any(len(images) for images in sets.values()):
+                found[name] = found[name].subset(stratified(found[name], config.limit))
+    if not any(len(images) for images in found.values()):
         first = f"; the first: {problems[0].reason}" if problems else ""
         raise DataError(f"None of {len(problems)} images can be read{first}. Wanted splits: {', '.join(splits)}.")
     names = class_names(class_ids, config.classes)
-    return Dataset(sets, class_ids, names, multi_label, problems, _num_shared(sets))
+    return Dataset(found, class_ids, names, multi_label, problems, _num_shared(found))
 
 
-def _num_shared(sets: dict[str, Split]) -> int:
+def _num_shared(splits: dict[str, Split]) -> int:
     """Return the number of keys that training and validation have in common."""
-    if not {"train", "val"} <= sets.keys():
+    if not {"train", "val"} <= splits.keys():
         return 0
-    return len(sets["val"].distinct_indices()) - len(sets["val"].distinct_indices([sets["train"]]))
+    return len(splits["val"].distinct_indices()) - len(splits["val"].distinct_indices([splits["train"]]))
 
 
 def _listings(config: ImageSource, splits: Sequence[str]) -> dict[str, Listing]:
@@ -239,19 +239,81 @@ def _classes(listed: dict[str, Listing]) -> tuple[list[str], bool]:
             raise DataError(
                 f"Validation has classes that training lacks: {', '.join(unknown[:5])}. Remove or add them."
             )
-    return ids, any(bool((listing.labels.lengths > 1).any()) for listing in listed.values())
+    return ids, any((listing.labels.value_lengths().to_numpy() > 1).any() for listing in listed.values())
 
 
 def _natural(class_id: str) -> tuple[int, int, str]:
     return (0, int(class_id), "") if class_id.isdecimal() else (1, 0, class_id)
 
 
-def _image_set(listing: Listing, positions: dict[str, int], problems: list[Problem], progress: Progress) -> Split:
-    keys, reasons = KeyCache().find(listing.places, listing.stamps, progress.advance)
+def _split_of(listing: Listing, positions: dict[str, int], problems: list[Problem], progress: Progress) -> Split:
+    keys, reasons = KeyCache().find(listing.references, listing.stats, progress.advance)
     reasons |= listing.reasons
-    problems.extend(Problem(listing.places.name(i), reason) for i, reason in sorted(reasons.items()))
+    problems.extend(Problem(listing.references[i].name, reason) for i, reason in sorted(reasons.items()))
     classes = np.array([positions[class_id] for class_id in listing.class_ids], np.int64)
-    labels = Ragged(classes[listing.labels.values], listing.labels.starts)
+    labels = pa.ListArray.from_arrays(listing.labels.offsets, classes[listing.labels.values.to_numpy()])
     readable = np.ones(len(listing), bool)
     readable[list(reasons)] = False
-    return Split.of_columns(listing.places, keys, labels, np.flatnonzero(readable))
+    return Split(listing.references, keys, labels, np.flatnonzero(readable))
+
+
+def class_names(ids: Sequence[str], table: Path | None = None) -> list[str]:
+    """Return a readable name for each class id, in order.
+
+    Args:
+        ids: class ids as the data has them (folder names, numbers).
+        table: CSV or TSV with `id,name`, JSON object {id: name}, or lines "id name"; None uses timm's names for
+            ImageNet synset ids and the ids themselves, with underscores as spaces, for all others.
+
+    Raises:
+        DataError: the table cannot be read, or lacks an id.
+    """
+    if table is not None:
+        names = _read_class_table(table)
+        missing = [i for i in ids if i not in names]
+        if missing:
+            shown = ", ".join(missing[:5])
+            raise DataError(f"{table} has no name for {len(missing)} of {len(ids)} classes: {shown}. Add them.")
+        return [names[i] for i in ids]
+    if ids and all(_SYNSET.fullmatch(i) for i in ids):
+        return _imagenet_names(ids)
+    return [i.replace("_", " ").strip() or i for i in ids]
+
+
+def _read_class_table(table: Path) -> dict[str, str]:
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read the class table {table}: {error}") from None
+    suffix = table.suffix.lower()
+    if suffix == ".json":
+        return _names_of_json(table, text)
+    if suffix in (".csv", ".tsv"):
+        rows = csv.reader(text.splitlines(), delimiter="\t" if suffix == ".tsv" else ",")
+        pairs = [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2]
+        return dict(pairs[1:] if pairs and pairs[0][1].lower() == "name" else pairs)
+    lines = [line.strip().split(maxsplit=1) for line in text.splitlines()]
+    return {line[0]: line[1] for line in lines if len(line) == 2}
+
+
+def _names_of_json(table: Path, text: str) -> dict[str, str]:
+    try:
+        names = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"The class table {table} is not valid JSON: {error}") from None
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict):
+        raise DataError(f"The class table {table} must hold an object {{id: name}} or a list of names.")
+    # ImageNet's published table has {position: [id, name]}
+    return {str(i): str(name[-1] if isinstance(name, list) else name) for i, name in names.items()}
+
+
+def _imagenet_names(ids: Sequence[str]) -> list[str]:
+    from timm.data import ImageNetInfo
+
+    for part in ("imagenet-1k", "imagenet-22k", "imagenet-21k-goog"):
+        info = ImageNetInfo(part)
+        if set(ids) <= set(info.label_names()):
+            return [str(info.label_name_to_description(i)) for i in ids]
+    return list(ids)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from sightwords.errors import UnreadableImageError
-from sightwords.images.member import Member
+from sightwords.images.references import ImageReference
 
 MAX_BYTES = 200 * 2**20
 MAX_PIXELS = 178_956_970  # Pillow's own bound against decompression bombs, made an error here instead of a warning
@@ -26,7 +26,7 @@ Box = tuple[int, int, int, int]
 """Left, top, right and bottom edge in pixels of the whole upright picture; right and bottom are not part of it."""
 
 
-class EncodedPicture:
+class EncodedImage:
     """An image file whose header was read; its pixels are decoded when they are asked for.
 
     Args:
@@ -104,15 +104,31 @@ class EncodedPicture:
         return np.asarray(self.decode(reduction).crop(reduced))
 
 
+def open_image(reference: ImageReference) -> EncodedImage:
+    """Return an image whose header was read.
+
+    Args:
+        reference: where its bytes lie.
+
+    Raises:
+        UnreadableImageError: its bytes cannot be had, or are no whole image.
+    """
+    try:
+        data = reference.read()
+    except OSError as error:
+        raise UnreadableImageError(reference.name, error.strerror or str(error)) from None
+    return EncodedImage(data, reference.name)
+
+
 def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return an image file's picture, upright, RGB, 8 bits a channel.
 
     EXIF orientation is applied; transparency is composited on white; palette, gray, CMYK and 16-bit images become
     RGB; of an animation the first frame is taken.
 
-    Arguments and errors are those of `EncodedPicture`.
+    Arguments and errors are those of `EncodedImage`.
     """
-    return EncodedPicture(data, name, max_pixels).decode()
+    return EncodedImage(data, name, max_pixels).decode()
 
 
 @contextmanager
@@ -198,7 +214,7 @@ def thumbnail(data: bytes, name: str, max_side: int = MAX_SIDE) -> Image.Image:
     Raises:
         UnreadableImageError: the bytes are no image, are cut short, or exceed the limits.
     """
-    encoded = EncodedPicture(data, name)
+    encoded = EncodedImage(data, name)
     longest = max(encoded.size)
     reduction = next((factor for factor in encoded.reductions if longest // factor >= 2 * max_side), 1)
     picture = encoded.decode(reduction)
@@ -213,7 +229,7 @@ def jpeg(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def thumbnail_uri(member: Member, max_side: int = MAX_SIDE) -> str:
+def thumbnail_uri(member: ImageReference, max_side: int = MAX_SIDE) -> str:
     """Return an image as the `data:` address of a small JPEG, empty where it cannot be read.
 
     Args:

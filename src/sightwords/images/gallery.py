@@ -16,8 +16,8 @@ class Card:
     """An image on the page.
 
     Attributes:
-        picture: `data:` address of a small picture, empty where there is none.
-        rank: its place in the order, shown in the picture's corner; empty shows nothing.
+        image: `data:` address of a small image, empty where there is none.
+        rank: its place in the order, shown in the corner of the image; empty shows nothing.
         label: the image's label, empty where it has none.
         suggestion: another label that would fit better; empty where none is suggested.
         text: what was written about it.
@@ -25,7 +25,7 @@ class Card:
         name: the image's name as the user knows it.
     """
 
-    picture: str
+    image: str
     rank: str
     label: str
     suggestion: str

@@ -12,14 +12,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sightwords.errors import ConfigError, DataError, UnreadableImageError
-from sightwords.images.cache import CachePlan, PixelCache
+from sightwords.images.cache import CachePlan, ImageCache
 from sightwords.images.dataset import Split
-from sightwords.images.decode import EncodedPicture
+from sightwords.images.decode import open_image
+from sightwords.images.references import ImageReference, ImageReferences
 from sightwords.images.seeds import balanced_order, epoch_order
-from sightwords.images.transforms import ArrayPicture, EvalTransform, Picture, TrainTransform, shrunk
+from sightwords.images.transforms import DecodedImage, EvalTransform, Picture, TrainTransform, shrunk
 
 
-class PictureSource:
+class ImageOpener:
     """Opens the pictures of an image set; every process has its own.
 
     Args:
@@ -31,7 +32,7 @@ class PictureSource:
 
     def __init__(self, images: Split, cache: CachePlan | None, comes_again: bool = False) -> None:
         self._images, self._plan, self._comes_again = images, cache, comes_again
-        self._cache: PixelCache | None = None
+        self._cache: ImageCache | None = None
         self._decoded: dict[int, Picture] = {}
 
     def open(self, index: int) -> Picture:
@@ -43,9 +44,9 @@ class PictureSource:
         if self._plan is not None:
             return self._kept(index)
         if not self._comes_again:
-            return self._encoded(index)
+            return open_image(self._images.reference(index))
         if index not in self._decoded:
-            self._decoded[index] = ArrayPicture(np.asarray(self._encoded(index).decode()))
+            self._decoded[index] = DecodedImage(np.asarray(open_image(self._images.reference(index)).decode()))
         return self._decoded[index]
 
     def end_batch(self) -> None:
@@ -54,26 +55,18 @@ class PictureSource:
         if self._cache is not None:
             self._cache.flush()
 
-    def _encoded(self, index: int) -> EncodedPicture:
-        member = self._images.member(index)
-        try:
-            data = member.read()
-        except OSError as error:
-            raise UnreadableImageError(member.name, error.strerror or str(error)) from None
-        return EncodedPicture(data, member.name)
-
-    def _kept(self, index: int) -> ArrayPicture:
+    def _kept(self, index: int) -> DecodedImage:
         """Return the shrunk picture: the same whether it was there or is made now."""
         assert self._plan is not None
         if self._cache is None:  # opened in the process that reads
-            self._cache = PixelCache(self._plan)
+            self._cache = ImageCache(self._plan)
         key = self._images.key(index)
         pixels = self._cache.get(key)
         if pixels is None:
-            made = shrunk(self._encoded(index), self._plan.shorter, self._plan.interpolation)
+            made = shrunk(open_image(self._images.reference(index)), self._plan.shorter, self._plan.interpolation)
             pixels = made.permute(1, 2, 0).contiguous().numpy()
             self._cache.put(key, pixels)
-        return ArrayPicture(pixels)
+        return DecodedImage(pixels)
 
 
 @dataclass(frozen=True)
@@ -139,7 +132,7 @@ class _Images(Dataset[Any]):
         num_classes: int,
         transform: TrainTransform | EvalTransform,
         join: Join | None,
-        source: PictureSource,
+        source: ImageOpener,
         targets: Targets | None = None,
     ) -> None:
         self._images, self._num_classes, self._transform, self._join = images, num_classes, transform, join
@@ -171,9 +164,6 @@ class _Images(Dataset[Any]):
             extra,
         )
 
-    def __getitem__(self, slot: Slot) -> ImageBatch:
-        return self.__getitems__([slot])
-
     def _picture(self, slot: Slot) -> Tensor:
         picture = self._source.open(slot.index)
         return self._transform(picture, slot.epoch, self._images.key(slot.index), slot.repeat)
@@ -181,7 +171,7 @@ class _Images(Dataset[Any]):
     def _labels(self, indices: np.ndarray) -> Tensor:
         targets = torch.zeros(len(indices), self._num_classes)
         for row, index in enumerate(indices.tolist()):
-            targets[row, torch.from_numpy(self._images.labels(index))] = 1.0
+            targets[row, self._images.labels(index).tolist()] = 1.0
         return targets
 
 
@@ -304,7 +294,7 @@ def train_loader(
         targets: called in the worker with image indices; returns their targets, (B, K); None takes the labels.
     """
     batches = _Batches(lambda: order.batches(first_step, last_step), (last_step - first_step) * order.accumulate)
-    source = PictureSource(images, cache, order.repeats > 1)
+    source = ImageOpener(images, cache, order.repeats > 1)
     return _loader(_Images(images, num_classes, transform, join, source, targets), batches, workers, pin_memory)
 
 
@@ -327,7 +317,7 @@ def eval_loader(
             yield [Slot(0, 0, index, index) for index in own[start : start + batch_size]]
 
     sampler = _Batches(batches, -(-len(own) // batch_size))
-    dataset = _Images(images, num_classes, transform, None, PictureSource(images, cache))
+    dataset = _Images(images, num_classes, transform, None, ImageOpener(images, cache))
     return _loader(dataset, sampler, workers, pin_memory)
 
 
@@ -345,3 +335,59 @@ def _loader(dataset: _Images, batches: _Batches, workers: int, pin_memory: bool)
 
 def _same(batch: Any) -> Any:
     return batch
+
+
+@dataclass(frozen=True)
+class InputBatch:
+    """Images of a batch without keys or labels, and those of it that could not be read.
+
+    Attributes:
+        images: those that were read, uint8, shape (B, 3, S, S).
+        names: of all, in their order.
+        reasons: why each could not be read, empty for the B that were.
+    """
+
+    images: Tensor
+    names: list[str]
+    reasons: list[str]
+
+
+def input_batches(
+    references: Sequence[ImageReference], transform: EvalTransform, batch_size: int, workers: int = 0
+) -> Iterator[InputBatch]:
+    """Yield images in their order; one that cannot be read is named, and the others go on.
+
+    Args:
+        references: where their bytes lie.
+        transform: from an image to the network's input.
+        batch_size: images read for a batch.
+        workers: loader processes; 0 loads in this one.
+    """
+    yield from DataLoader(
+        _Inputs(ImageReferences.of(references), transform),
+        batch_size=batch_size,
+        num_workers=min(workers, -(-len(references) // batch_size)),
+        collate_fn=_same,
+        generator=torch.Generator(),
+    )
+
+
+class _Inputs(Dataset[Any]):
+    def __init__(self, references: ImageReferences, transform: EvalTransform) -> None:
+        self._references, self._transform = references, transform
+
+    def __len__(self) -> int:
+        return len(self._references)
+
+    def __getitems__(self, indices: Sequence[int]) -> InputBatch:
+        references = [self._references[index] for index in indices]
+        images: list[Tensor] = []
+        reasons: list[str] = []
+        for reference in references:
+            try:
+                images.append(self._transform(open_image(reference), 0, ""))
+                reasons.append("")
+            except UnreadableImageError as error:
+                reasons.append(error.reason)
+        together = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
+        return InputBatch(together, [reference.name for reference in references], reasons)

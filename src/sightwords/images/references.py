@@ -1,4 +1,7 @@
-"""Where the bytes of many images lie, in columns: a Python object for each of a million files takes seconds to make."""
+"""Where the bytes of images lie: one image, or the columns of many.
+
+A Python object for each of a million files takes seconds to make, and reference counting copies them into every worker.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,45 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sightwords.images.member import Member
-
-NO_STAMP = (-1, -1)  # of a file that cannot be looked at: equal to the stamp of none
+NO_STAT = (-1, -1)  # of a file that cannot be looked at: equal to that of none
 _TEXT = ("utf-8", "surrogateescape")  # file names that are no UTF-8 come back as they were
 
 
 @dataclass(frozen=True)
-class Places:
+class ImageReference:
+    """Where an image's bytes lie: a whole file, or a range of a shard.
+
+    Attributes:
+        file: path of the file that holds the bytes.
+        name: the image's name as a user knows it.
+        offset: first byte in the file.
+        size: number of bytes, -1 for the whole file.
+    """
+
+    file: str
+    name: str
+    offset: int = 0
+    size: int = -1
+
+    def read(self) -> bytes:
+        """Return the image's bytes.
+
+        Raises:
+            OSError: the file cannot be read, or is shorter than promised.
+        """
+        buffering = 0 if self.size < 0 else -1  # a whole file needs no buffer; of a range, a plain read may give less
+        with open(self.file, "rb", buffering) as file:  # noqa: PTH123 (a million times: Path.open is three times slower)
+            if self.size < 0:
+                return file.read()
+            file.seek(self.offset)
+            data = file.read(self.size)
+        if len(data) != self.size:
+            raise OSError(f"{self.file} ends {self.size - len(data)} bytes before the end of {self.name}")
+        return data
+
+
+@dataclass(frozen=True)
+class ImageReferences:
     """Where N images lie, each a whole file of a folder or a range of a shard.
 
     Attributes:
@@ -37,54 +71,46 @@ class Places:
     sizes: np.ndarray
 
     @classmethod
-    def of(cls, members: Sequence[Member]) -> Places:
-        """Return the columns of members given one by one."""
+    def of(cls, references: Sequence[ImageReference]) -> ImageReferences:
+        """Return the columns of references given one by one."""
         codes: dict[tuple[str, str], int] = {}
-        folder = np.empty(len(members), np.int32)
-        names: list[bytes] = []
-        for i, member in enumerate(members):
-            path, title, name = _parts(member)
-            folder[i] = codes.setdefault((path, title), len(codes))
-            names.append(name.encode(*_TEXT) + b"\0")
-        sizes = np.array([member.size for member in members], np.int64)
-        offsets = np.array([member.offset for member in members], np.int64)
-        paths, titles = [path for path, _ in codes], [title for _, title in codes]
-        return cls(paths, titles, folder, pa.array(names, pa.large_binary()), offsets, sizes)
+        parts = [_parts(reference) for reference in references]
+        folder = np.array([codes.setdefault(part[:2], len(codes)) for part in parts], np.int32)
+        names = pa.array([part[2].encode(*_TEXT) + b"\0" for part in parts], pa.large_binary())
+        offsets = np.array([reference.offset for reference in references], np.int64)
+        sizes = np.array([reference.size for reference in references], np.int64)
+        return cls([path for path, _ in codes], [title for _, title in codes], folder, names, offsets, sizes)
 
     @classmethod
-    def of_files(cls, folders: list[str], titles: list[str], names: Sequence[bytes], counts: np.ndarray) -> Places:
+    def of_files(cls, folders: list[str], titles: list[str], names: Sequence[bytes]) -> ImageReferences:
         """Return the columns of whole files.
 
         Args:
             folders: the folders, each with its `/`.
             titles: what the files' names begin with, for each folder.
             names: the names of each folder's files, each name ended by a zero byte.
-            counts: number of files of each folder.
         """
-        num_files = int(counts.sum())
-        folder = np.repeat(np.arange(len(folders), dtype=np.int32), counts)
-        sizes = np.full(num_files, -1, np.int64)
-        return cls(folders, titles, folder, _cut(b"".join(names)), np.zeros(num_files, np.int64), sizes)
+        text = b"".join(names)
+        ends = np.concatenate((np.zeros(1, np.int64), np.flatnonzero(np.frombuffer(text, np.uint8) == 0) + 1))
+        num_files = len(ends) - 1
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(text)]
+        column = pa.LargeBinaryArray.from_buffers(pa.large_binary(), num_files, buffers)
+        folder = np.repeat(np.arange(len(folders), dtype=np.int32), [own.count(b"\0") for own in names])
+        return cls(folders, titles, folder, column, np.zeros(num_files, np.int64), np.full(num_files, -1, np.int64))
 
     def __len__(self) -> int:
         return len(self.folder)
 
-    def member(self, index: int) -> Member:
-        """Return where image `index` lies."""
+    def __getitem__(self, index: int) -> ImageReference:
         code, name, size = self.folder[index], self._ending(index), int(self.sizes[index])
         path = self.folders[code]
-        return Member(path if size >= 0 else path + name, self.titles[code] + name, int(self.offsets[index]), size)
+        offset = int(self.offsets[index])
+        return ImageReference(path if size >= 0 else path + name, self.titles[code] + name, offset, size)
 
-    def name(self, index: int) -> str:
-        """Return the name of image `index` as a user knows it."""
-        return str(self.titles[self.folder[index]]) + self._ending(index)
-
-    def take(self, indices: np.ndarray) -> Places:
-        """Return the images at `indices`, in that order; the folders stay as they are."""
-        names = self.names.take(pa.array(indices))
-        return Places(
-            self.folders, self.titles, self.folder[indices], names, self.offsets[indices], self.sizes[indices]
-        )
+    def take(self, indices: np.ndarray) -> ImageReferences:
+        """Return the images at `indices`, int64, shape (M,), in that order; the folders stay as they are."""
+        columns = (self.folder[indices], self.names.take(pa.array(indices)), self.offsets[indices], self.sizes[indices])
+        return ImageReferences(self.folders, self.titles, *columns)
 
     def by_folder(self, indices: np.ndarray | None = None) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each folder or shard that has images, and their indices in order; of `indices`, else of all."""
@@ -102,39 +128,32 @@ class Places:
         ranges = zip(self.offsets[indices].tolist(), self.sizes[indices].tolist(), strict=True)
         return b"".join(b"%d+%d\0" % pair for pair in ranges)
 
-    def stamps(self) -> np.ndarray:
-        """Look at every file and return (size, mtime_ns), int64, shape (N, 2); NO_STAMP where that fails."""
-        stamps = np.empty((len(self), 2), np.int64)
+    def stats(self) -> np.ndarray:
+        """Look at every file and return (bytes, mtime_ns), int64, shape (N, 2); NO_STAT where that fails."""
+        stats = np.empty((len(self), 2), np.int64)
         for folder, rows in self.by_folder():
-            whole = self.sizes[rows[0]] < 0
-            stamps[rows] = [_stamp(folder + self._ending(i)) for i in rows.tolist()] if whole else _stamp(folder)
-        return stamps
+            is_shard = self.sizes[rows[0]] >= 0
+            stats[rows] = _stat(folder) if is_shard else [_stat(folder + self._ending(i)) for i in rows.tolist()]
+        return stats
 
     def _ending(self, index: int) -> str:
         name: bytes = self.names[index].as_py()
         return name[:-1].decode(*_TEXT)
 
 
-def _parts(member: Member) -> tuple[str, str, str]:
-    """Return a member's path and name without what they end with in common, and that."""
-    if member.size >= 0:
-        return member.file, "", member.name
-    base = os.path.basename(member.file)  # noqa: PTH119 (a million times: Path is ten times slower)
-    if not member.name.endswith(base):
-        return member.file, member.name, ""
-    return member.file[: len(member.file) - len(base)], member.name[: len(member.name) - len(base)], base
+def _parts(reference: ImageReference) -> tuple[str, str, str]:
+    """Return path and name without what they end with in common, and that."""
+    if reference.size >= 0:
+        return reference.file, "", reference.name
+    base = os.path.basename(reference.file)  # noqa: PTH119 (a million times: Path is ten times slower)
+    if not reference.name.endswith(base):
+        return reference.file, reference.name, ""
+    return reference.file.removesuffix(base), reference.name.removesuffix(base), base
 
 
-def _cut(text: bytes) -> pa.LargeBinaryArray:
-    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 0) + 1
-    starts = np.concatenate((np.zeros(1, np.int64), ends))
-    buffers = [None, pa.py_buffer(starts), pa.py_buffer(text)]
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(ends), buffers)
-
-
-def _stamp(file: str) -> tuple[int, int]:
+def _stat(file: str) -> tuple[int, int]:
     try:
         status = os.stat(file)  # noqa: PTH116
     except OSError:
-        return NO_STAMP
+        return NO_STAT
     return status.st_size, status.st_mtime_ns

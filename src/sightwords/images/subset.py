@@ -1,7 +1,7 @@
-"""Harder training sets out of the one that is there: fewer images, rare classes, wrong labels, few labels.
+"""Parts of a data set: a stratified sample, a held-out part, and training sets made harder to learn from.
 
-Each is a function of the image keys alone: the same for every network, seed and machine, and a stronger setting keeps
-what a weaker one did (of the images that a fraction of 0.5 takes, 0.25 takes half).
+Each is a function of the image keys (and of a seed for what is held out): the same for every network and machine, and a
+stronger setting keeps what a weaker one did (of the images that a fraction of 0.5 takes, 0.25 takes half).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sightwords.errors import DataError
+from sightwords.images.seeds import derive_seed
 
 if TYPE_CHECKING:
     from sightwords.images.dataset import Split
-from sightwords.images.seeds import derive_seed
 
 
 def stratified(images: Split, limit: int, proportional: bool = False) -> list[int]:
@@ -26,27 +26,27 @@ def stratified(images: Split, limit: int, proportional: bool = False) -> list[in
     Args:
         images: the images.
         limit: how many to take.
-        proportional: take of each class its share instead, so that the sample stands for the whole.
+        proportional: take the same fraction of each class instead, so that the sample stands for the whole.
     """
     labels = images.first_labels().tolist()
     sizes = Counter(labels)
     rounds: list[tuple[float, int, int]] = []
-    seen: dict[int, int] = {}
+    seen: Counter[int] = Counter()
     for index, label in enumerate(labels):
-        seen[label] = seen.get(label, -1) + 1
         place = (seen[label] + 0.5) / sizes[label] if proportional else seen[label]
         rounds.append((place, label, index))
+        seen[label] += 1
     return sorted(index for _, _, index in sorted(rounds)[:limit])
 
 
-def hold_out(images: Split, share: float, seed: int, multi_label: bool = False) -> tuple[Split, Split]:
-    """Return a set in two parts: the rest, and the share of each class that is held out.
+def hold_out(images: Split, fraction: float, seed: int, multi_label: bool = False) -> tuple[Split, Split]:
+    """Return a split in two parts: the rest, and the fraction of each class that is held out.
 
     A function of (seed, keys): images with the same bytes are on the same side.
 
     Args:
         images: the images.
-        share: how much of each class.
+        fraction: how much of each class, 0 to 1.
         seed: of the choice.
         multi_label: whether images without a label, which show nothing of what is looked for, are held out like others;
             else their class is not known and they stay.
@@ -54,27 +54,23 @@ def hold_out(images: Split, share: float, seed: int, multi_label: bool = False) 
     Raises:
         DataError: nothing would be held out, or nothing left.
     """
+    keys = images.keys()
     by_class: dict[int, list[str]] = {}
-    for label, key in dict.fromkeys(zip(images.first_labels().tolist(), images.keys(), strict=True)):
+    for label, key in dict.fromkeys(zip(images.first_labels().tolist(), keys, strict=True)):
         by_class.setdefault(label, []).append(key)
     if not multi_label:
         by_class.pop(-1, None)
     held: set[str] = set()
     for own in by_class.values():
         own.sort(key=lambda key: derive_seed("holdout", seed, key))
-        held.update(own[: round(share * len(own))])
-    keys = images.keys()
-    sides = [key in held for key in keys]
-    if not any(sides) or all(sides):
-        raise DataError(f"Holding out {share:g} of {len(images)} images leaves a side empty. Choose another share.")
-    kept = [index for index, is_held in enumerate(sides) if not is_held]
-    return images.subset(kept), images.subset([index for index, is_held in enumerate(sides) if is_held])
+        held.update(own[: round(fraction * len(own))])
+    is_held = np.array([key in held for key in keys], bool)
+    if is_held.all() or not is_held.any():
+        raise DataError(f"Holding out {fraction:g} of {len(images)} images leaves a side empty. Hold out another part.")
+    return images.subset(np.flatnonzero(~is_held)), images.subset(np.flatnonzero(is_held))
 
 
-_UNIT = 2.0**-32
-
-
-def harden(
+def make_subset(
     images: Split,
     num_classes: int,
     train_fraction: float = 1.0,
@@ -82,75 +78,74 @@ def harden(
     label_noise: float = 0.0,
     label_fraction: float = 1.0,
 ) -> Split:
-    """Return the training images after all four, in this order; at their defaults nothing changes.
+    """Return training images made harder in up to four ways, in this order; at their defaults nothing changes.
 
     Args:
         images: training images.
         num_classes: K.
-        train_fraction: see `thinned`.
-        long_tail: see `long_tailed`.
-        label_noise: see `with_label_noise`.
-        label_fraction: see `with_few_labels`.
+        train_fraction: fraction of each class that is kept.
+        long_tail: how many times the images of class K - 1 class 0 has; 1 changes nothing.
+        label_noise: fraction of the images that get another class's label.
+        label_fraction: fraction of each class that keeps its labels.
 
     Raises:
-        DataError: the images have several labels each, and wrong or few labels are asked for.
+        DataError: an image has several labels, or none, and label noise or a label fraction is asked for.
     """
     if train_fraction < 1:
-        images = thinned(images, train_fraction)
+        images = images.subset(_fraction(images, train_fraction))
     if long_tail > 1:
-        images = long_tailed(images, num_classes, long_tail)
+        images = _long_tailed(images, num_classes, long_tail)
     if label_noise > 0:
         images = with_label_noise(images, num_classes, label_noise)
     if label_fraction < 1:
-        images = with_few_labels(images, label_fraction)
+        images = with_label_fraction(images, label_fraction)
     return images
 
 
-def thinned(images: Split, fraction: float) -> Split:
-    """Return a share of the images, of each class alike."""
-    return images.subset(stratified(images, max(1, round(fraction * len(images))), proportional=True))
+def _fraction(images: Split, fraction: float) -> list[int]:
+    return stratified(images, max(1, round(fraction * len(images))), proportional=True)
 
 
-def long_tailed(images: Split, num_classes: int, imbalance: float) -> Split:
-    """Return images of which class k keeps the share imbalance^(-k / (K - 1)), at least one image.
-
-    Source: the exponential profile of LDAM, arXiv 1906.07413, section 4.
-    """
+def _long_tailed(images: Split, num_classes: int, imbalance: float) -> Split:
+    """Keep imbalance^(-k / (K - 1)) of class k, at least one image: the profile of LDAM, arXiv 1906.07413."""
     labels = images.first_labels()
     kept: list[int] = []
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
-        share = imbalance ** (-max(0, label) / max(1, num_classes - 1))
-        kept += own[: max(1, round(share * len(own)))].tolist()
+        fraction = imbalance ** (-max(0, label) / max(1, num_classes - 1))
+        kept += own[: max(1, round(fraction * len(own)))].tolist()
     return images.subset(sorted(kept))
 
 
-def with_label_noise(images: Split, num_classes: int, share: float) -> Split:
-    """Return the images with another class's label, uniformly drawn, on a share of them (symmetric noise).
+def with_label_noise(images: Split, num_classes: int, fraction: float) -> Split:
+    """Return the images with another class's label, uniformly drawn, on a fraction of them (symmetric noise).
 
     Raises:
         DataError: an image has several labels, or none.
     """
-    if images.multi_label:
-        raise DataError("--label-noise needs one label an image; these images have several, or none.")
-    labels = images.first_labels().copy()
+    labels = _single_labels(images, "--label-noise").copy()
     for index, key in enumerate(images.keys()):
         drawn = derive_seed("label noise", key)
         # the lower 32 bits decide whether, the upper ones which
-        if (drawn & 0xFFFFFFFF) * _UNIT < share:
+        if (drawn & 0xFFFFFFFF) * 2.0**-32 < fraction:
             labels[index] = (labels[index] + 1 + (drawn >> 32) % (num_classes - 1)) % num_classes
     return images.relabeled(labels)
 
 
-def with_few_labels(images: Split, fraction: float) -> Split:
-    """Return the images with the labels of a share of each class alone; the others have none.
+def with_label_fraction(images: Split, fraction: float) -> Split:
+    """Return the images with the labels of a fraction of each class alone; the others have none.
 
     Raises:
         DataError: an image has several labels, or none.
     """
-    if images.multi_label:
-        raise DataError("--label-fraction needs one label an image; these images have several, or none.")
+    own = _single_labels(images, "--label-fraction")
     labels = np.full(len(images), -1)
-    kept = stratified(images, max(1, round(fraction * len(images))), proportional=True)
-    labels[kept] = images.first_labels()[kept]
+    kept = _fraction(images, fraction)
+    labels[kept] = own[kept]
     return images.relabeled(labels)
+
+
+def _single_labels(images: Split, flag: str) -> np.ndarray:
+    if images.multi_label:
+        raise DataError(f"{flag} needs one label an image; some of these images have several, or none.")
+    return images.first_labels()

@@ -51,7 +51,7 @@ _NUM_TRIES = 10
 
 
 class Picture(Protocol):
-    """Pixels that are at hand, or are decoded when asked for: see `EncodedPicture` and `ArrayPicture`."""
+    """Pixels that are at hand, or are decoded when asked for: see `EncodedImage` and `DecodedImage`."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,7 +66,7 @@ class Picture(Protocol):
 
 
 @dataclass(frozen=True)
-class ArrayPicture:
+class DecodedImage:
     """A picture whose pixels are at hand.
 
     Attributes:

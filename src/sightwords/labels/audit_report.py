@@ -18,7 +18,7 @@ from sightwords.files import atomic_path
 from sightwords.images.dataset import Dataset, Split, locate
 from sightwords.images.decode import thumbnail_uri
 from sightwords.images.gallery import Card, write_gallery
-from sightwords.images.member import Member
+from sightwords.images.references import ImageReference
 from sightwords.labels.findings import Findings
 from sightwords.labels.noise import groups_of
 from sightwords.text.embedding_set import EmbeddingSet
@@ -49,10 +49,10 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def place(self, position: int) -> tuple[str, Member, str]:
+    def place(self, position: int) -> tuple[str, ImageReference, str]:
         """Return split, place and key of an image."""
         split, images, index = locate(self.parts, position)
-        return split, images.member(index), images.key(index)
+        return split, images.reference(index), images.key(index)
 
 
 def gather(dataset: Dataset, embeddings: EmbeddingSet) -> Evidence:

@@ -12,11 +12,11 @@ import torch
 from timm.utils import ModelEmaV3
 
 from sightwords.errors import ConfigError, DataError
-from sightwords.images.config import HARDENING
+from sightwords.images.config import SUBSET_OPTIONS
 from sightwords.images.dataset import Dataset, open_dataset
 from sightwords.images.loader import TrainOrder
 from sightwords.images.seeds import torch_seeded
-from sightwords.images.subset import harden, hold_out
+from sightwords.images.subset import hold_out, make_subset
 from sightwords.licenses import warn_of_use
 from sightwords.models import Backbone, build_backbone
 from sightwords.models.run_folder import NetworkInfo, RunFolder
@@ -220,8 +220,8 @@ def _checked(
 
 def _hardened(dataset: Dataset, config: TrainConfig) -> Dataset:
     """Return the dataset with the training images that the run asks for: fewer, a long tail, wrong or few labels."""
-    options = {name: getattr(config, name) for name in HARDENING}
-    wanted = harden(dataset.split("train"), len(dataset.class_ids), **options)
+    options = {name: getattr(config, name) for name in SUBSET_OPTIONS}
+    wanted = make_subset(dataset.split("train"), len(dataset.class_ids), **options)
     return replace(dataset, splits={**dataset.splits, "train": wanted})
 
 

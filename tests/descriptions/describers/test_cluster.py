@@ -20,7 +20,7 @@ from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.describe import describe as run
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ConfigError, ModelError
-from sightwords.images.member import image_key
+from sightwords.images.keys import image_key
 from support.chat_server import chat, chat_server
 from support.images import draw, write_class_folders
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sightwords.images.member import image_key
+from sightwords.images.keys import image_key
 
 PICTURES = (
     "train/cat/one.png", "train/cat/two.png", "train/dog/three.png", "val/cat/four.png", "val/dog/five.png",

@@ -19,7 +19,7 @@ from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.descriptions.table import export_rows, write_rows
 from sightwords.errors import ArtifactError, DataError
-from sightwords.images.member import image_key
+from sightwords.images.keys import image_key
 
 
 def _table(path: Path, rows: list[tuple[str, str]], header: tuple[str, str] = ("image", "text")) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from sightwords.descriptions.config import ImportConfig
 from sightwords.descriptions.import_readers import read_table
 from sightwords.errors import DataError
-from sightwords.images.member import image_key
+from sightwords.images.keys import image_key
 
 
 def _read(path: Path, **options: str):

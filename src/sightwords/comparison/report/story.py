@@ -96,7 +96,7 @@ def _fixed(analysis: Analysis, dataset: Dataset, texts: dict[str, str]) -> Itera
             return
         said = Counter(r.predicted[index] for r in base if r.predicted[index] != label).most_common(1)[0][0]
         found = [texts[other] for other in near.get(key, []) if other in texts][:3]
-        member = val.member(places[key])
+        member = val.reference(places[key])
         # the class of a multi-label image is its labels, joined as in the table
         shown = ", ".join(names.get(part, part) for part in label.split("|"))
         yield Fixed(_thumbnail(val, places[key]), member.name, shown, names.get(said, said), found)
@@ -124,7 +124,7 @@ def _examples(dataset: Dataset, texts: dict[str, str]) -> Iterator[Example]:
 
 
 def _thumbnail(images: Split, index: int) -> bytes:
-    member = images.member(index)
+    member = images.reference(index)
     return jpeg(thumbnail(member.read(), member.name, THUMBNAIL_PX))
 
 

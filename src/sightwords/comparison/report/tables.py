@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sightwords.comparison.record import BASELINE, CLEAN, Record
-from sightwords.images.config import HARDENING
+from sightwords.images.config import SUBSET_OPTIONS
 
 ALL_MODELS = "all models"
 
@@ -126,7 +126,7 @@ def condition_levels(records: Sequence[Record]) -> dict[str, dict[float, str]]:
     names = dict.fromkeys(record.cell.condition for record in records)
     kinds: dict[str, dict[float, str]] = {}
     for name in names:
-        if match := re.fullmatch(rf"({'|'.join(HARDENING).replace('_', '-')})-(.+)", name):
+        if match := re.fullmatch(rf"({'|'.join(SUBSET_OPTIONS).replace('_', '-')})-(.+)", name):
             kinds.setdefault(match[1], {})[float(match[2])] = name
     if CLEAN in names:
         for kind, levels in kinds.items():

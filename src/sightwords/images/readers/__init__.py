@@ -1,20 +1,95 @@
-"""Readers of the layouts that data sets come in; each lists images as `Listing` and reads no pixels."""
+"""The layouts that data sets come in. A reader lists images and reads no pixels.
+
+Images in class folders are read by `folder.py`; every other layout by a module of its own with one function,
+`read(file, image_column, label_column) -> Iterator[Row]`, and a line in `READERS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
 
 from sightwords.errors import DataError
-from sightwords.images.readers.folder import list_folder
-from sightwords.images.readers.listing import SPLIT_NAMES, Listing, Row, expand_pattern, split_of_name
-from sightwords.images.readers.shard import list_shards
-from sightwords.images.readers.table import list_table
+from sightwords.images.references import ImageReference, ImageReferences
 
-__all__ = ["Listing", "list_source"]
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2",
+)  # fmt: skip
 
-Reader = Callable[[Path, str], dict[str, list[Row]]]  # file and its split -> rows by split
-TABLE_SUFFIXES = {".csv", ".tsv", ".parquet"}
+
+class Reader(NamedTuple):
+    """What reads the files of one ending.
+
+    Attributes:
+        module: where its `read` is.
+        in_folders: whether a folder may hold them as its images; a CSV file may lie beside images.
+    """
+
+    module: str
+    in_folders: bool
+
+
+READERS = {
+    ".tar": Reader("sightwords.images.readers.shard", True),
+    ".parquet": Reader("sightwords.images.readers.table", True),
+    ".csv": Reader("sightwords.images.readers.table", False),
+    ".tsv": Reader("sightwords.images.readers.table", False),
+}
+
+
+class Row(NamedTuple):
+    """One image of a source that is read row by row.
+
+    Attributes:
+        reference: where its bytes lie.
+        labels: class ids as the source writes them; none where it has no label.
+        split: its split as the source writes it, empty where it does not.
+        reason: why its bytes cannot be had, empty where they can.
+    """
+
+    reference: ImageReference
+    labels: tuple[str, ...] = ()
+    split: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The N images of a source's split, in columns, in the source's order.
+
+    Attributes:
+        references: where their bytes lie.
+        stats: (bytes, mtime_ns) of each image's file, int64, shape (N, 2); (-1, -1) where it cannot be had.
+        class_ids: the class ids that come, as the source writes them.
+        labels: positions in `class_ids`, list<int64>, N rows, none for an image without a label.
+        reasons: by position why an image's bytes cannot be had, where that is known.
+    """
+
+    references: ImageReferences
+    stats: np.ndarray
+    class_ids: list[str]
+    labels: pa.ListArray
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Listing:
+        """Return the columns of images listed one by one, and look at their files."""
+        references = ImageReferences.of([row.reference for row in rows])
+        codes: dict[str, int] = {}
+        labels = [[codes.setdefault(label, len(codes)) for label in row.labels] for row in rows]
+        reasons = {i: row.reason for i, row in enumerate(rows) if row.reason}
+        return cls(references, references.stats(), list(codes), pa.array(labels, pa.list_(pa.int64())), reasons)
+
+    def __len__(self) -> int:
+        return len(self.references)
 
 
 def list_source(
@@ -35,48 +110,114 @@ def list_source(
         DataError: the source does not exist or is of no known layout.
     """
     files = _files(source)
-    suffixes = {file.suffix.lower() for file in files}
-    if suffixes <= {".tar"} and files:
-        return _by_split(files, split, lambda file, own: {own: list_shards([file])})
-    if suffixes <= TABLE_SUFFIXES and files:
-        return _by_split(files, split, lambda file, own: list_table(file, own, image_column, label_column))
-    if Path(source).is_dir():
-        return list_folder(Path(source), split)
-    raise DataError(f"{source} is of no known layout. Allowed: {_LAYOUTS}")
+    if not files:
+        from sightwords.images.readers.folder import list_folder
+
+        return _with_test_as_val(list_folder(Path(source), split))
+    rows: dict[str, list[Row]] = {}
+    for file in files:
+        default = split or _split_of_name(file)
+        read = import_module(READERS[file.suffix.lower()].module).read
+        for row in read(file, image_column, label_column):
+            rows.setdefault(_split(file, row.split) if row.split else default, []).append(row)
+    return _with_test_as_val({name: Listing.of(own) for name, own in rows.items()})
 
 
-_LAYOUTS = (
-    "a folder with train/CLASS/*.jpg and val/CLASS/*.jpg, a table (.csv, .tsv, .parquet), a folder of Parquet "
-    "files, or tar shards."
-)
+def _with_test_as_val(listed: dict[str, Listing]) -> dict[str, Listing]:
+    if {"train", "test"} <= listed.keys() and "val" not in listed:
+        listed["val"] = listed["test"]  # CIFAR and others are published with train and test only
+    return listed
+
+
+def find_images(sources: Iterable[str]) -> list[ImageReference]:
+    """Return the images that are named: files, all image files below folders, the rows of tables and tar shards.
+
+    A file is taken whatever its name ends with; whether it is an image shows when it is read.
+
+    Raises:
+        DataError: a folder holds no image, or a table or shard cannot be read.
+    """
+    return [image for source in sources for image in _images_of(source)]
+
+
+def _images_of(source: str) -> Iterator[ImageReference]:
+    from sightwords.images.readers.folder import walk
+
+    if Path(source).suffix.lower() in READERS:
+        for listing in {id(found): found for found in list_source(source, None).values()}.values():
+            yield from (listing.references[i] for i in range(len(listing)))
+    elif Path(source).is_dir():
+        folders = walk(source)
+        if not folders:
+            raise DataError(f"No image found below {source}. Endings: {', '.join(IMAGE_SUFFIXES)}.")
+        names = [folder.names for folder in folders]
+        paths = [f"{folder.path}/" for folder in folders]
+        found = ImageReferences.of_files(paths, paths, names)
+        yield from (found[i] for i in range(len(found)))
+    else:
+        yield ImageReference(source, source)
 
 
 def _files(source: str) -> list[Path]:
-    """Return the table or shard files that a source names, or none where it is a folder of images."""
+    """Return the files that a source names, each of an ending that is read; none where it is a folder of images."""
     path = Path(source)
     if path.is_dir():
-        for suffix in ("*.tar", "*.parquet"):
-            files = sorted(path.glob(suffix)) or sorted(path.glob(f"*/{suffix}"))
-            if files:
+        for ending in (f"*{suffix}" for suffix, reader in READERS.items() if reader.in_folders):
+            if files := sorted(path.glob(ending)) or sorted(path.glob(f"*/{ending}")):
                 return files
         return []
-    if path.is_file():
-        return [path]
-    files = expand_pattern(source)
+    files = [path] if path.is_file() else _expand_pattern(source)
+    allowed = f"Allowed: a folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or files that end with {_endings()}."
     if not files:
-        raise DataError(f"{source} does not exist. Allowed: {_LAYOUTS}")
+        raise DataError(f"{source} does not exist. {allowed}")
+    if unknown := [file for file in files if file.suffix.lower() not in READERS]:
+        raise DataError(f"{unknown[0]} is of no known layout. {allowed}")
     return files
 
 
-def _by_split(files: Iterable[Path], split: str | None, read: Reader) -> dict[str, Listing]:
-    rows: dict[str, list[Row]] = {}
-    for file in files:
-        for name, found in read(file, split or split_of_name(file)).items():
-            rows.setdefault(name, []).extend(found)
-    listed = {name: Listing.of(own) for name, own in rows.items()}
-    unknown = sorted(set(listed) - set(SPLIT_NAMES.values()))
-    if unknown:
-        raise DataError(f"Unknown split {unknown[0]!r}. Allowed: {', '.join(sorted(SPLIT_NAMES))}.")
-    if "val" not in listed and "test" in listed and "train" in listed:
-        listed["val"] = listed["test"]  # CIFAR and others are published with train and test only
-    return listed
+def _endings() -> str:
+    *first, last = READERS
+    return f"{', '.join(first)} or {last}"
+
+
+def _split_of_name(file: Path) -> str:
+    """Return the split that a file's name begins with ("validation-00000-of-00002") or its folder has, else "train"."""
+    match = re.match(r"[a-z]*", file.name.lower())
+    first_word = match.group() if match else ""
+    return SPLIT_NAMES.get(first_word) or SPLIT_NAMES.get(file.parent.name.lower(), "train")
+
+
+def _split(file: Path, value: str) -> str:
+    if value.lower() not in SPLIT_NAMES:
+        raise DataError(f"Unknown split {value!r} in {file}. Allowed: {', '.join(sorted(SPLIT_NAMES))}.")
+    return SPLIT_NAMES[value.lower()]
+
+
+def split_labels(text: str) -> tuple[str, ...]:
+    """Return the labels of a cell: several are separated by `|`."""
+    return tuple(part.strip() for part in text.split("|") if part.strip())
+
+
+def _expand_pattern(pattern: str) -> list[Path]:
+    """Return the existing files of a pattern with `*`, `?` and `{000..009}` or `{a,b}`, sorted."""
+    paths: set[Path] = set()
+    for text in _expand_braces(pattern):
+        path = Path(text)
+        root = Path(path.anchor)
+        # without a sign of a pattern, glob gives the file itself where it exists
+        paths.update(found for found in root.glob(str(path.relative_to(path.anchor))) if found.is_file())
+    return sorted(paths)
+
+
+def _expand_braces(pattern: str) -> list[str]:
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if match is None:
+        return [pattern]
+    span = re.fullmatch(r"(\d+)\.\.(\d+)", match.group(1))
+    if span:
+        low, high = span.groups()
+        choices = [str(i).zfill(len(low)) for i in range(int(low), int(high) + 1)]
+    else:
+        choices = match.group(1).split(",")
+    head, tail = pattern[: match.start()], pattern[match.end() :]
+    return [text for choice in choices for text in _expand_braces(head + choice + tail)]

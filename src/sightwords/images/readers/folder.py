@@ -1,64 +1,133 @@
-"""Look at a tree of image files: names, sizes and times of change, folder by folder, as columns."""
+"""Images in class folders: names, sizes and times of change, folder by folder, as columns."""
 
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from sightwords.errors import DataError
-from sightwords.images.list_array import Ragged
-from sightwords.images.readers.listing import IMAGE_SUFFIXES, SPLIT_NAMES, Listing
-from sightwords.images.references import Places
-from sightwords.images.walk import Folder, walk
+from sightwords.images.keys import NUM_THREADS
+from sightwords.images.readers import IMAGE_SUFFIXES, SPLIT_NAMES, Listing
+from sightwords.images.references import NO_STAT, ImageReferences
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The n image files of one folder, sorted by name.
+
+    Attributes:
+        path: the folder.
+        names: the files' names in UTF-8, each ended by a zero byte.
+        stats: (bytes, mtime_ns) of each file, int64, shape (n, 2); (-1, -1) where it cannot be looked at.
+    """
+
+    path: str
+    names: bytes
+    stats: np.ndarray
 
 
 def list_folder(root: Path, split: str | None) -> dict[str, Listing]:
     """List the images below `root`: by split folder where there are any, else all of it as one split.
 
+    Args:
+        root: the folder.
+        split: the split that all of it belongs to, or None where its folders may name splits.
+
     Raises:
         DataError: two folders name the same split, or there is no image.
     """
     found: dict[str, Path] = {}
-    if split is None:
-        for child in sorted(root.iterdir()):
-            name = SPLIT_NAMES.get(child.name.lower())
-            if name and child.is_dir() and found.setdefault(name, child) != child:
-                raise DataError(f"{root} has two folders for the split {name!r}: {found[name].name} and {child.name}.")
-        if "train" in found and "val" not in found and "test" in found:
-            found["val"] = found["test"]
-    found = found or {split or "train": root}
-    listed = {folder: _list_classes(folder, root) for folder in set(found.values())}
+    for child in sorted(root.iterdir()) if split is None else ():
+        name = SPLIT_NAMES.get(child.name.lower())
+        if name and child.is_dir() and found.setdefault(name, child) != child:
+            raise DataError(f"{root} has two folders for the split {name!r}: {found[name].name} and {child.name}.")
+    listed = {name: _list_classes(top, root) for name, top in (found or {split or "train": root}).items()}
     if not any(listed.values()):
         raise DataError(
             f"No image found below {root}. Expected train/CLASS/*.jpg and val/CLASS/*.jpg "
             f"(or CLASS/*.jpg with --train and --val); endings: {', '.join(sorted(IMAGE_SUFFIXES))}."
         )
-    return {name: listed[folder] for name, folder in found.items()}
+    return listed
 
 
 def _list_classes(top: Path, root: Path) -> Listing:
-    folders = walk(str(top), IMAGE_SUFFIXES)
-    columns = (b"".join([folder.sizes for folder in folders]), b"".join([folder.times for folder in folders]))
-    stamps = np.stack([np.frombuffer(column, np.int64) for column in columns], axis=1)
-    counts = np.array([len(folder.sizes) // 8 for folder in folders], np.int64)
-    paths = [f"{folder.path}/" for folder in folders]
-    titles = [_title(folder, root) for folder in folders]
-    places = Places.of_files(paths, titles, [folder.names for folder in folders], counts)
-    class_ids, labels = _labels([_title(folder, top) for folder in folders], counts)
-    return Listing(places, stamps, class_ids, labels)
+    """List the images below `top`; the class is the first folder below it, none for images in `top` itself."""
+    folders = walk(str(top))
+    stats = np.concatenate([np.empty((0, 2), np.int64), *(folder.stats for folder in folders)])
+    paths, titles = [f"{folder.path}/" for folder in folders], [_relative(folder.path, root) for folder in folders]
+    references = ImageReferences.of_files(paths, titles, [folder.names for folder in folders])
+    ids = [_relative(folder.path, top).partition("/")[0] for folder in folders]
+    codes = {class_id: i for i, class_id in enumerate(dict.fromkeys(filter(None, ids)))}
+    own = np.array([codes.get(class_id, -1) for class_id in ids], np.int64)[references.folder]
+    starts = np.concatenate(([0], np.cumsum(own >= 0))).astype(np.int32)
+    return Listing(references, stats, list(codes), pa.ListArray.from_arrays(starts, own[own >= 0]))
 
 
-def _title(folder: Folder, root: Path) -> str:
-    """Return what the names of a folder's images begin with."""
-    relative = os.path.relpath(folder.path, root)
+def _relative(path: str, top: Path) -> str:
+    """Return the way from `top` to a folder below it, its `/` included, empty for `top` itself."""
+    relative = os.path.relpath(path, top)
     return "" if relative == "." else f"{relative}/"
 
 
-def _labels(titles: list[str], counts: np.ndarray) -> tuple[list[str], Ragged]:
-    """Return the class ids, which are the first folders below the top, and each image's; none at the top itself."""
-    ids = [title.partition("/")[0] for title in titles]
-    codes = {class_id: i for i, class_id in enumerate(dict.fromkeys(filter(None, ids)))}
-    own = np.repeat(np.array([codes.get(class_id, -1) for class_id in ids], np.int64), counts)
-    return list(codes), Ragged(own[own >= 0], np.concatenate(([0], np.cumsum(own >= 0))))
+def walk(top: str) -> list[Folder]:
+    """Return every folder below `top` that holds image files, `top` included, each before those inside it.
+
+    Links are followed; a folder that cannot be read is passed over, and so are names that begin with a dot.
+
+    Args:
+        top: the folder to begin with.
+    """
+    own, below = _look(top)
+    with ThreadPoolExecutor(NUM_THREADS) as threads:
+        return own + [folder for folders in threads.map(_walk, below) for folder in folders]
+
+
+def _walk(top: str) -> list[Folder]:
+    found: list[Folder] = []
+    waiting = [top]
+    while waiting:
+        own, below = _look(waiting.pop())
+        found += own
+        waiting += reversed(below)
+    return found
+
+
+def _look(path: str) -> tuple[list[Folder], list[str]]:
+    """Return what one folder holds, nothing where it has no image file, and the paths of the folders in it, sorted."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)  # files are looked up faster from an open folder than by path
+    except OSError:
+        return [], []
+    try:
+        with os.scandir(descriptor) as found:
+            entries = {entry.name: entry for entry in found}
+        folders = {name for name, entry in entries.items() if _is_folder(entry)}
+        images = [name for name in sorted(entries) if name.lower().endswith(IMAGE_SUFFIXES)]
+        names = [name for name in images if name[0] != "." and name not in folders]
+        stats = np.array([_stat(entries[name]) for name in names], np.int64).reshape(-1, 2)
+    except OSError:
+        return [], []
+    finally:
+        os.close(descriptor)
+    text = "".join(f"{name}\0" for name in names).encode("utf-8", "surrogateescape")
+    return [Folder(path, text, stats)] if names else [], [f"{path}/{name}" for name in sorted(folders)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that goes round in circles
+        return False
+
+
+def _stat(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        status = entry.stat()
+    except OSError:  # a link that leads nowhere, or a file just deleted: reading it will tell why
+        return NO_STAT
+    return status.st_size, status.st_mtime_ns

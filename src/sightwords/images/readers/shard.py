@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from sightwords.errors import DataError
-from sightwords.images.member import Member
-from sightwords.images.readers.listing import IMAGE_SUFFIXES, Row, split_labels
+from sightwords.images.readers import IMAGE_SUFFIXES, Row, split_labels
+from sightwords.images.references import ImageReference
 
 LABEL_FIELDS = ("label", "labels", "cls", "class")
 
 
-def list_shards(files: Iterable[Path]) -> list[Row]:
-    """List the images of uncompressed tar shards; the label is `.cls` (number or name) or `label` in `.json`.
+def read(file: Path, image_column: str | None, label_column: str | None) -> Iterator[Row]:
+    """Yield the images of an uncompressed tar shard; the label is `.cls` (number or name) or `label` in `.json`.
+
+    Args:
+        file: the shard.
+        image_column: of no use here.
+        label_column: of no use here.
 
     Raises:
-        DataError: a shard is damaged or compressed, or a label cannot be read.
+        DataError: the shard is damaged or compressed, or a label cannot be read.
     """
-    return [listing for file in files for listing in _list_shard(file)]
-
-
-def _list_shard(file: Path) -> Iterator[Row]:
     try:
         with tarfile.open(file, "r:") as shard:
             sample, parts = "", dict[str, tarfile.TarInfo]()
@@ -51,7 +52,7 @@ def _sample(file: Path, shard: tarfile.TarFile, parts: dict[str, tarfile.TarInfo
     images = [info for suffix, info in parts.items() if f".{suffix.rpartition('.')[2]}" in IMAGE_SUFFIXES]
     labels = _labels(file, shard, parts) if images else ()
     for info in images:
-        yield Row(Member(str(file), f"{file.name}/{info.name}", info.offset_data, info.size), labels)
+        yield Row(ImageReference(str(file), f"{file.name}/{info.name}", info.offset_data, info.size), labels)
 
 
 def _labels(file: Path, shard: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> tuple[str, ...]:

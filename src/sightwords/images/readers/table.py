@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,65 +16,56 @@ import pyarrow.parquet as pq
 
 from sightwords.errors import DataError
 from sightwords.files import atomic_path, cache_folder
-from sightwords.images.member import Member, image_key
-from sightwords.images.readers.listing import SPLIT_NAMES, Row, split_labels
+from sightwords.images.readers import Row, split_labels
+from sightwords.images.references import ImageReference
 
 IMAGE_COLUMNS = ("image", "img", "image_path", "path", "file", "file_name", "filename")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "coarse_label")
 
+Batches = Callable[..., Iterable[pa.RecordBatch]]
 
-def list_table(file: Path, split: str, image_column: str | None, label_column: str | None) -> dict[str, list[Row]]:
-    """List the images of a table by split; without a `split` column all rows belong to `split`.
+
+def read(file: Path, image_column: str | None, label_column: str | None) -> Iterator[Row]:
+    """Yield the images of a table; its column `split`, where there is one, says of which split each is.
 
     Paths are relative to the table's folder. Image bytes inside a Parquet file are unpacked once into the cache, so
     that training reads each image as a byte range instead of decoding a row group for it.
 
+    Args:
+        file: the table.
+        image_column: column of the image; None finds it.
+        label_column: column of the label; None finds it.
+
     Raises:
         DataError: the table is damaged or lacks a column.
     """
-    names = _column_names(file)
-    image = _choose(file, names, image_column, IMAGE_COLUMNS, "--image-column")
-    assert image is not None
-    label = _choose(file, names, label_column, LABEL_COLUMNS, "--label-column", required=False)
-    wanted = [name for name in (image, label, "split") if name is not None and name in names]
-    reader = _read_csv if file.suffix.lower() in (".csv", ".tsv") else _read_parquet
-    listed: dict[str, list[Row]] = {}
-    for row, own in reader(file, image, label, wanted):
-        listed.setdefault(_split(file, own, split), []).append(row)
-    return listed
-
-
-def _read_csv(file: Path, image: str, label: str | None, wanted: list[str]) -> Iterator[tuple[Row, str | None]]:
-    rows = _csv(file).select(wanted).to_pylist()
-    for row in rows:
-        labels = split_labels(row[label] or "") if label else ()
-        yield Row(_path_member(file, row[image]), labels), row.get("split")
-
-
-def _read_parquet(file: Path, image: str, label: str | None, wanted: list[str]) -> Iterator[tuple[Row, str | None]]:
-    with pq.ParquetFile(file) as parquet:
-        inside = not pa.types.is_string(parquet.schema_arrow.field(image).type) and not pa.types.is_large_string(
-            parquet.schema_arrow.field(image).type
-        )
-        names = _class_label_names(parquet.schema_arrow, label)
-        members = _unpacked(file, parquet, image) if inside else None
-        columns = [name for name in wanted if not (inside and name == image)]
-        position = 0
-        for batch in parquet.iter_batches(columns=columns):
-            for row in batch.to_pylist():
-                member, reason = members[position] if members else (_path_member(file, row[image]), "")
-                position += 1
-                labels = _labels(row.get(label) if label else None, names)
-                yield Row(member, labels, reason), row.get("split")
-
-
-def _column_names(file: Path) -> list[str]:
     try:
-        if file.suffix.lower() in (".csv", ".tsv"):
-            return list(_csv(file).column_names)
-        return list(pq.read_schema(file).names)
+        with _opened(file) as (schema, batches):
+            image = _column(file, schema, image_column, IMAGE_COLUMNS, "--image-column")
+            label = _column(file, schema, label_column, LABEL_COLUMNS, "--label-column")
+            if image is None:
+                usual, own = ", ".join(IMAGE_COLUMNS), ", ".join(schema.names)
+                raise DataError(f"{file} has none of the columns {usual}. Name one of {own} with --image-column.")
+            is_text = pa.types.is_string(schema.field(image).type) or pa.types.is_large_string(schema.field(image).type)
+            unpacked = None if is_text else _unpacked(file, image, batches)
+            columns = {name for name in (image if is_text else None, label, "split") if name in schema.names}
+            names = _class_label_names(schema, label)
+            for row in (row for batch in batches(columns=sorted(columns)) for row in batch.to_pylist()):
+                reference, reason = next(unpacked) if unpacked else (_reference(file, row[image]), "")
+                yield Row(reference, _labels(row[label] if label else None, names), row.get("split") or "", reason)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{file} is not a readable table: {error}") from None
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[pa.Schema, Batches]]:
+    """Yield a table's schema, and what gives its batches of chosen columns."""
+    if file.suffix.lower() == ".parquet":
+        with pq.ParquetFile(file) as parquet:
+            yield parquet.schema_arrow, parquet.iter_batches
+    else:
+        table = _csv(file)
+        yield table.schema, lambda columns: table.select(columns).to_batches()
 
 
 def _csv(file: Path) -> pa.Table:
@@ -87,30 +80,14 @@ def _csv(file: Path) -> pa.Table:
     )
 
 
-def _choose(
-    file: Path, names: Iterable[str], given: str | None, usual: tuple[str, ...], flag: str, required: bool = True
-) -> str | None:
-    names = list(names)
-    if given is not None:
-        if given not in names:
-            raise DataError(f"{file} has no column {given!r} ({flag}). It has: {', '.join(names)}.")
-        return given
-    found = next((name for name in usual if name in names), None)
-    if found is None and required:
-        raise DataError(f"{file} has none of the columns {', '.join(usual)}; name one of its own with {flag}: {names}.")
-    return found
+def _column(file: Path, schema: pa.Schema, given: str | None, usual: tuple[str, ...], flag: str) -> str | None:
+    if given is not None and given not in schema.names:
+        raise DataError(f"{file} has no column {given!r} ({flag}). It has: {', '.join(schema.names)}.")
+    return given or next((name for name in usual if name in schema.names), None)
 
 
-def _split(file: Path, value: str | None, default: str) -> str:
-    if not value:
-        return default
-    if value.lower() not in SPLIT_NAMES:
-        raise DataError(f"Unknown split {value!r} in {file}. Allowed: {', '.join(sorted(SPLIT_NAMES))}.")
-    return SPLIT_NAMES[value.lower()]
-
-
-def _path_member(file: Path, value: str) -> Member:
-    return Member(os.path.normpath(file.parent / value), value)
+def _reference(file: Path, value: str) -> ImageReference:
+    return ImageReference(os.path.normpath(file.parent / value), value)
 
 
 def _class_label_names(schema: pa.Schema, label: str | None) -> list[str] | None:
@@ -131,28 +108,25 @@ def _labels(value: Any, names: list[str] | None) -> tuple[str, ...]:
     return tuple(names[v] if names else str(v) for v in values if v is not None and v != -1)
 
 
-def _unpacked(file: Path, parquet: pq.ParquetFile, column: str) -> list[tuple[Member, str]]:
-    """Return each row's image as a range of one unpacked file in the cache, made on first use."""
+def _unpacked(file: Path, column: str, batches: Batches) -> Iterator[tuple[ImageReference, str]]:
+    """Yield each row's image as a range of one unpacked file in the cache, made on first use, or why it has none."""
     status = file.stat()
-    identity = image_key(f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{column}".encode())
-    pack = cache_folder() / "unpacked" / f"{identity[:32]}.bin"
+    identity = f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{column}"
+    pack = cache_folder() / "unpacked" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.bin"
     index = pack.with_suffix(".json")
     if not index.exists() or not pack.exists():
-        entries = _unpack(parquet, column, pack)
+        entries = _unpack(batches, column, pack)
         with atomic_path(index) as temporary:
             temporary.write_text(json.dumps(entries), encoding="utf-8")
-    members: list[tuple[Member, str]] = []
     for row, (name, offset, size) in enumerate(json.loads(index.read_text(encoding="utf-8"))):
         shown = f"{file.name}[{row}]" + (f" ({name})" if name else "")
-        reason = "" if size >= 0 else "the row has no image"
-        members.append((Member(str(pack), shown, offset, max(size, 0)), reason))
-    return members
+        yield ImageReference(str(pack), shown, offset, max(size, 0)), "" if size >= 0 else "the row has no image"
 
 
-def _unpack(parquet: pq.ParquetFile, column: str, pack: Path) -> list[tuple[str, int, int]]:
+def _unpack(batches: Batches, column: str, pack: Path) -> list[tuple[str, int, int]]:
     entries: list[tuple[str, int, int]] = []
     with atomic_path(pack) as temporary, temporary.open("wb") as out:
-        for batch in parquet.iter_batches(columns=[column], batch_size=256):
+        for batch in batches(columns=[column], batch_size=256):
             for value in batch.column(0).to_pylist():
                 data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
                 entries.append((name or "", out.tell(), -1 if data is None else len(data)))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sightwords.images.cache import PixelCache, plan_cache
+from sightwords.images.cache import ImageCache, plan_cache
 from sightwords.images.config import AugmentConfig, ImagesConfig
 from sightwords.images.dataset import open_dataset
 from sightwords.images.loader import TrainOrder, train_loader
@@ -34,13 +34,13 @@ def plan():
 
 
 def test_what_was_put_comes_back_also_in_another_process_view(plan):
-    cache, other = PixelCache(plan), PixelCache(plan)
+    cache, other = ImageCache(plan), ImageCache(plan)
     for number in range(50):
         cache.put(key(number), picture(number))
     assert np.array_equal(cache.get(key(0)), picture(0))
     assert other.get(key(0)) is None
     cache.flush()
-    for view in (cache, other, PixelCache(plan)):
+    for view in (cache, other, ImageCache(plan)):
         assert all(np.array_equal(view.get(key(number)), picture(number)) for number in range(50))
         assert view.get(key(50)) is None
     assert cache.num_bytes() == sum(picture(number).nbytes for number in range(50))
@@ -49,17 +49,17 @@ def test_what_was_put_comes_back_also_in_another_process_view(plan):
 
 def test_keys_that_want_the_same_place_are_told_apart(plan):
     keys = [("ab" * 8) + f"{number:048x}" for number in range(20)]
-    cache = PixelCache(plan)
+    cache = ImageCache(plan)
     for number, one in enumerate(keys):
         cache.put(one, picture(number))
         if number % 3 == 0:
             cache.flush()
     cache.flush()
-    assert all(np.array_equal(PixelCache(plan).get(one), picture(number)) for number, one in enumerate(keys))
+    assert all(np.array_equal(ImageCache(plan).get(one), picture(number)) for number, one in enumerate(keys))
 
 
 def test_nothing_is_kept_twice(plan):
-    first, second = PixelCache(plan), PixelCache(plan)
+    first, second = ImageCache(plan), ImageCache(plan)
     for cache in (first, second, first):
         cache.put(key(1), picture(1))
         cache.flush()
@@ -68,14 +68,14 @@ def test_nothing_is_kept_twice(plan):
 
 def test_the_limit_holds_and_more_room_continues(plan):
     small = replace(plan, limit_bytes=20_000)
-    cache = PixelCache(small)
+    cache = ImageCache(small)
     for number in range(100):
         cache.put(key(number), picture(number))
         cache.flush()
     held = [number for number in range(100) if cache.get(key(number)) is not None]
     assert 0 < len(held) < 100
     assert cache.num_bytes() <= 20_000
-    larger = PixelCache(plan)
+    larger = ImageCache(plan)
     for number in range(100):
         larger.put(key(number), picture(number))
     larger.flush()
@@ -86,7 +86,7 @@ def test_the_limit_holds_and_more_room_continues(plan):
 
 
 def test_a_full_disk_ends_the_cache_and_not_the_training(plan, monkeypatch):
-    cache = PixelCache(plan)
+    cache = ImageCache(plan)
     cache.put(key(0), picture(0))
     cache.flush()
 
@@ -106,14 +106,14 @@ def test_a_full_disk_ends_the_cache_and_not_the_training(plan, monkeypatch):
 def test_a_file_that_is_none_is_begun_anew(plan, damage):
     plan.path.parent.mkdir(parents=True)
     plan.path.write_bytes(damage)
-    cache = PixelCache(plan)
+    cache = ImageCache(plan)
     cache.put(key(3), picture(3))
     cache.flush()
-    assert np.array_equal(PixelCache(plan).get(key(3)), picture(3))
+    assert np.array_equal(ImageCache(plan).get(key(3)), picture(3))
 
 
 def test_damaged_pixels_and_slots_count_as_absent(plan):
-    cache = PixelCache(plan)
+    cache = ImageCache(plan)
     numbers = range(200)
     for number in numbers:
         cache.put(key(number), picture(number))
@@ -128,14 +128,14 @@ def test_damaged_pixels_and_slots_count_as_absent(plan):
         table = 4096 + plan.num_slots * 64
         file.seek(table)  # and surely some of the pixels
         file.write(bytes(range(256)) * 40)
-    fresh = PixelCache(plan)
+    fresh = ImageCache(plan)
     found = [fresh.get(key(number)) for number in numbers]
     assert sum(pixels is None for pixels in found) > 5
     assert all(pixels is None or np.array_equal(pixels, picture(n)) for n, pixels in zip(numbers, found, strict=True))
 
 
 def _write_for_ever(plan, start):
-    cache = PixelCache(plan)
+    cache = ImageCache(plan)
     order = random.Random(start).sample(range(600), 600)
     while True:
         for number in order:
@@ -156,7 +156,7 @@ def test_kills_at_any_instant_and_two_writers(plan):
         for writer in writers:
             os.kill(writer.pid, signal.SIGKILL)
             writer.join()
-        view = PixelCache(plan)
+        view = ImageCache(plan)
         found = {number: view.get(key(number)) for number in range(600)}
         assert all(pixels is None or np.array_equal(pixels, picture(number)) for number, pixels in found.items())
         now = sum(pixels is not None for pixels in found.values())
@@ -177,7 +177,7 @@ def test_batches_are_the_same_whether_pictures_were_there_or_not(images, workers
 
     first, second = batches(plan, workers), batches(plan)
     assert all(torch.equal(a.images, b.images) for a, b in zip(first, second, strict=True))
-    assert PixelCache(plan).num_bytes() > 0
+    assert ImageCache(plan).num_bytes() > 0
     tight = replace(plan, path=plan.path.with_suffix(".tight"), limit_bytes=2000)
     assert all(torch.equal(a.images, b.images) for a, b in zip(first, batches(tight), strict=True))
     plain = batches(None)

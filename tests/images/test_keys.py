@@ -13,22 +13,21 @@ import pytest
 
 from sightwords.errors import DataError
 from sightwords.images import keys as key_cache_module
-from sightwords.images.keys import KeyCache, image_keys
-from sightwords.images.member import Member, image_key
-from sightwords.images.references import NO_STAMP, Places
+from sightwords.images.keys import KeyCache, image_key, image_keys
+from sightwords.images.references import NO_STAT, ImageReference, ImageReferences
 
 
-def write(path, data: bytes) -> Member:
+def write(path, data: bytes) -> ImageReference:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    return Member(str(path), path.name)
+    return ImageReference(str(path), path.name)
 
 
 def reads(monkeypatch) -> list[str]:
     """Return a list that the names of the files read from now on go into."""
     names: list[str] = []
-    read = Member.read
-    monkeypatch.setattr(Member, "read", lambda self: (names.append(Path(self.file).name), read(self))[1])
+    read = ImageReference.read
+    monkeypatch.setattr(ImageReference, "read", lambda self: (names.append(Path(self.file).name), read(self))[1])
     return names
 
 
@@ -41,7 +40,7 @@ def test_second_look_reads_no_file(tmp_path, monkeypatch):
     first, reasons = KeyCache(tmp_path / "cache").keys(members)
     assert first == [hashlib.sha256(bytes([i])).hexdigest() for i in range(5)]
     assert reasons == {}
-    monkeypatch.setattr(Member, "read", lambda self: pytest.fail(f"{self.file} was read again"))
+    monkeypatch.setattr(ImageReference, "read", lambda self: pytest.fail(f"{self.file} was read again"))
     assert KeyCache(tmp_path / "cache").keys(members)[0] == first
 
 
@@ -56,7 +55,7 @@ def test_a_changed_file_is_hashed_again(tmp_path):
 
 def test_ranges_of_a_shard_have_keys_of_their_own(tmp_path):
     write(tmp_path / "shard", b"xxabcyy")
-    members = [Member(str(tmp_path / "shard"), "1", 2, 3), Member(str(tmp_path / "shard"), "2", 0, 7)]
+    members = [ImageReference(str(tmp_path / "shard"), "1", 2, 3), ImageReference(str(tmp_path / "shard"), "2", 0, 7)]
     cache = KeyCache(tmp_path / "cache")
     for _ in range(2):
         assert cache.keys(members)[0] == [image_key(b"abc"), image_key(b"xxabcyy")]
@@ -64,8 +63,8 @@ def test_ranges_of_a_shard_have_keys_of_their_own(tmp_path):
 
 def test_what_cannot_be_read_is_named_and_the_rest_stays(tmp_path):
     good = write(tmp_path / "good.jpg", b"g")
-    gone = Member(str(tmp_path / "gone.jpg"), "gone.jpg")
-    short = Member(str(tmp_path / "good.jpg"), "short", 0, 99)
+    gone = ImageReference(str(tmp_path / "gone.jpg"), "gone.jpg")
+    short = ImageReference(str(tmp_path / "good.jpg"), "short", 0, 99)
     keys, reasons = KeyCache(tmp_path / "cache").keys([gone, good, short])
     assert keys == [None, image_key(b"g"), None]
     assert "No such file" in reasons[0]
@@ -107,7 +106,7 @@ def test_files_added_removed_and_renamed(tmp_path, monkeypatch):
     cache = KeyCache(tmp_path / "cache")
 
     def keys(names: str) -> list[str | None]:
-        return cache.keys([Member(str(tmp_path / "a" / name), name) for name in names])[0]
+        return cache.keys([ImageReference(str(tmp_path / "a" / name), name) for name in names])[0]
 
     keys("abcd")
     (tmp_path / "a" / "b").rename(tmp_path / "a" / "0")
@@ -136,10 +135,10 @@ def test_a_changed_file_is_the_only_one_that_is_read(tmp_path, monkeypatch):
 
 
 def test_a_file_without_a_stamp_is_read_each_time(tmp_path, monkeypatch):
-    places = Places.of([write(tmp_path / "a", b"a")])
+    places = ImageReferences.of([write(tmp_path / "a", b"a")])
     read = reads(monkeypatch)
     for _ in range(2):
-        keys, _ = KeyCache(tmp_path / "cache").find(places, np.array([NO_STAMP]))
+        keys, _ = KeyCache(tmp_path / "cache").find(places, np.array([NO_STAT]))
         assert keys.tobytes().hex() == image_key(b"a")
     assert read == ["a", "a"]
 
@@ -158,7 +157,7 @@ def test_many_files_are_hashed_by_helpers_in_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(key_cache_module, "_TASK", 3)
     monkeypatch.setattr(key_cache_module, "_CHUNK", 20)
     members = [write(tmp_path / f"{i % 4}" / f"{i}.jpg", b"%d" % i) for i in range(90)]
-    members.insert(40, Member(str(tmp_path / "gone"), "gone"))
+    members.insert(40, ImageReference(str(tmp_path / "gone"), "gone"))
     expected = [image_key(b"%d" % i) for i in range(90)]
     expected.insert(40, None)
     cache, seen = KeyCache(tmp_path / "cache"), []
@@ -189,9 +188,9 @@ def test_a_kill_loses_only_the_part_in_work(tmp_path, monkeypatch):
 def test_several_processes_at_once(tmp_path):
     members = [write(tmp_path / f"{i % 5}" / f"{i}.jpg", b"%d" % i) for i in range(600)]
     code = (
-        "import sys; from pathlib import Path; from sightwords.images.keys import Member\n"
+        "import sys; from pathlib import Path; from sightwords.images.references import ImageReference\n"
         "from sightwords.images.keys import KeyCache\n"
-        "members = [Member(f'{sys.argv[1]}/{i % 5}/{i}.jpg', f'{i}.jpg') for i in range(600)]\n"
+        "members = [ImageReference(f'{sys.argv[1]}/{i % 5}/{i}.jpg', f'{i}.jpg') for i in range(600)]\n"
         "print(*KeyCache(Path(sys.argv[1], 'cache')).keys(members)[0])"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -10,9 +10,9 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from sightwords.images.config import AugmentConfig
-from sightwords.images.decode import EncodedPicture
+from sightwords.images.decode import EncodedImage
 from sightwords.images.transforms import (
-    ArrayPicture,
+    DecodedImage,
     EvalTransform,
     InputSize,
     TrainTransform,
@@ -29,7 +29,7 @@ def jpeg(pixels, **options):
     return buffer.getvalue()
 
 
-class Slow(EncodedPicture):
+class Slow(EncodedImage):
     """The same picture, always decoded whole and cropped then: what the fast way is measured by."""
 
     def crop(self, box, reduction=1):
@@ -78,11 +78,11 @@ def test_pictures_shrunk_while_decoding_are_near_to_those_decoded_whole(orientat
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = jpeg(photo(height, width, seed=3), exif=exif)
-    assert EncodedPicture(data).reductions[0] == largest
+    assert EncodedImage(data).reductions[0] == largest
     transform = TrainTransform(AugmentConfig(crop_scale=0.5), InputSize(32), seed=1)
     means = []
     for epoch in range(12):
-        fast, slow = (transform(kind(data), epoch, "key").numpy().astype(int) for kind in (EncodedPicture, Slow))
+        fast, slow = (transform(kind(data), epoch, "key").numpy().astype(int) for kind in (EncodedImage, Slow))
         means.append(np.abs(fast - slow).mean())
     assert max(means) < 2.5
 
@@ -91,17 +91,17 @@ def test_evaluation_is_near_to_the_transforms_of_torchvision():
     data = jpeg(photo(500, 375, seed=4))
     reference = v2.Compose([v2.Resize(146, v2.InterpolationMode.BICUBIC), v2.CenterCrop(128), v2.PILToTensor()])
     expected = reference(Image.open(io.BytesIO(data))).numpy().astype(int)
-    found = EvalTransform(InputSize(128))(EncodedPicture(data), 0, "").numpy().astype(int)
+    found = EvalTransform(InputSize(128))(EncodedImage(data), 0, "").numpy().astype(int)
     assert found.shape == expected.shape == (3, 128, 128)
     # the picture is decoded at half its size, so its pixels are averages of four: no more than that may differ
     assert np.abs(found - expected).mean() < 2.5
-    whole = EvalTransform(InputSize(128))(ArrayPicture(np.asarray(Image.open(io.BytesIO(data)))), 0, "")
+    whole = EvalTransform(InputSize(128))(DecodedImage(np.asarray(Image.open(io.BytesIO(data)))), 0, "")
     assert np.abs(whole.numpy().astype(int) - expected).mean() < 0.1
 
 
 @pytest.mark.parametrize(("height", "width"), [(90, 60), (60, 90), (33, 33)])
 def test_shrinking_keeps_the_aspect_and_never_enlarges(height, width):
-    picture = ArrayPicture(photo(height, width, seed=5))
+    picture = DecodedImage(photo(height, width, seed=5))
     small = shrunk(picture, 30, "bicubic")
     assert min(small.shape[1:]) == 30
     assert small.shape[1] / small.shape[2] == pytest.approx(height / width, rel=0.04)
@@ -109,7 +109,7 @@ def test_shrinking_keeps_the_aspect_and_never_enlarges(height, width):
 
 
 def test_a_variant_is_a_function_of_seed_epoch_key_and_repeat():
-    picture = ArrayPicture(photo(60, 60, seed=6))
+    picture = DecodedImage(photo(60, 60, seed=6))
     config = AugmentConfig(crop_scale=0.3, randaugment=1, erase=0.5, color_jitter=0.3)
     transform = TrainTransform(config, InputSize(24), seed=7)
     same = [transform(picture, 2, "key") for _ in range(2)]
@@ -124,5 +124,5 @@ def test_flips_come_as_often_as_asked():
     pixels[:, :4] = 255
     for probability in (0.0, 0.5, 1.0):
         transform = TrainTransform(AugmentConfig(crop_scale=1.0, flip=probability), InputSize(8), seed=0)
-        flipped = [int(transform(ArrayPicture(pixels), epoch, "k")[0, 0, 0]) < 128 for epoch in range(400)]
+        flipped = [int(transform(DecodedImage(pixels), epoch, "k")[0, 0, 0]) < 128 for epoch in range(400)]
         assert np.mean(flipped) == pytest.approx(probability, abs=0.08)

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from sightwords.images import walk as walk_module
-from sightwords.images.walk import walk
-
-SUFFIXES = (".jpg", ".png")
+from sightwords.images.config import ImagesConfig
+from sightwords.images.dataset import open_dataset
+from sightwords.images.keys import image_key
+from sightwords.images.readers import READERS, Reader
+from sightwords.images.readers.folder import walk
 
 
 def write(root, *names: str) -> None:
@@ -22,13 +21,12 @@ def write(root, *names: str) -> None:
 def found(root) -> list[tuple[str, list[str]]]:
     """Return the folders with their files' names, and check their stamps."""
     result = []
-    for folder in walk(str(root), SUFFIXES):
+    for folder in walk(str(root)):
         names = [os.fsdecode(name) for name in folder.names.split(b"\0")[:-1]]
-        stamps = zip(np.frombuffer(folder.sizes, np.int64), np.frombuffer(folder.times, np.int64), strict=True)
-        for name, stamp in zip(names, stamps, strict=True):
+        for name, stat in zip(names, folder.stats.tolist(), strict=True):
             path = Path(folder.path, name)
             status = path.stat() if path.exists() else None
-            assert tuple(stamp) == ((status.st_size, status.st_mtime_ns) if status else (-1, -1))
+            assert tuple(stat) == ((status.st_size, status.st_mtime_ns) if status else (-1, -1))
         result.append((os.path.relpath(folder.path, root), names))
     return result
 
@@ -73,26 +71,22 @@ def test_a_name_that_is_no_utf8_is_kept(tmp_path):
     assert found(tmp_path) == [("a", [os.fsdecode(b"\xff.jpg")])]
 
 
-@pytest.fixture
-def many(tmp_path, monkeypatch):
-    """A tree of more folders than one process looks at; their list."""
-    monkeypatch.setattr(walk_module, "_FOLDERS_EACH", 10)
-    monkeypatch.setattr(walk_module, "num_processors", lambda: 3)
-    names = [f"{i:02d}" for i in range(40)]
-    write(tmp_path, *[f"{name}/{i}.jpg" for name in names for i in range(3)], "07/in/1.jpg")
-    expected = [(name, ["0.jpg", "1.jpg", "2.jpg"]) for name in names]
-    expected.insert(8, ("07/in", ["1.jpg"]))
-    return tmp_path, expected
-
-
-def test_helpers_find_what_one_process_finds(many, monkeypatch):
-    root, expected = many
-    looked = walk_module._look
-    monkeypatch.setattr(walk_module, "_look", lambda *a: looked(*a) if a[0] == str(root) else pytest.fail("not shared"))
-    assert found(root) == expected
-
-
-def test_without_helpers_the_work_is_done_here(many, monkeypatch):
-    root, expected = many
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert found(root) == expected
+def test_a_reader_is_one_file_and_one_line(tmp_path, monkeypatch):
+    (tmp_path / "name_list.py").write_text(
+        "from sightwords.images.readers import Row\n"
+        "from sightwords.images.references import ImageReference\n\n\n"
+        "def read(file, image_column, label_column):\n"
+        "    for line in file.read_text().splitlines():\n"
+        "        name, label, split = line.split()\n"
+        "        yield Row(ImageReference(str(file.parent / name), name), (label,), split)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(READERS, ".names", Reader("name_list", in_folders=True))
+    write(tmp_path, "data/1.jpg", "data/2.jpg", "data/3.jpg")
+    (tmp_path / "data" / "all.names").write_text("1.jpg b train\n2.jpg a training\n3.jpg a validation\n")
+    dataset = open_dataset(ImagesConfig(str(tmp_path / "data")), show=False)
+    assert dataset.class_ids == ["a", "b"]
+    assert {name: sorted(images.keys()) for name, images in dataset.splits.items()} == {
+        "train": sorted(image_key(b"data/%d.jpg" % number) for number in (1, 2)),
+        "val": [image_key(b"data/3.jpg")],
+    }

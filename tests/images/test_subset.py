@@ -5,9 +5,9 @@ import pytest
 
 from sightwords.errors import DataError
 from sightwords.images.dataset import Split
-from sightwords.images.member import Member
+from sightwords.images.references import ImageReference
 from sightwords.images.seeds import derive_seed
-from sightwords.images.subset import harden, long_tailed, thinned, with_few_labels, with_label_noise
+from sightwords.images.subset import make_subset, with_label_fraction, with_label_noise
 
 
 def images_of(*sizes: int) -> Split:
@@ -15,24 +15,24 @@ def images_of(*sizes: int) -> Split:
     labels = [label for label, size in enumerate(sizes) for _ in range(size)]
     names = [f"{label}/{number}.png" for number, label in enumerate(labels)]
     keys = [f"{derive_seed(name):064x}" for name in names]
-    return Split([Member(name, name, 0, 1) for name in names], keys, [[label] for label in labels])
+    return Split.of([ImageReference(name, name, 0, 1) for name in names], keys, [[label] for label in labels])
 
 
 def test_defaults_change_nothing():
     images = images_of(5, 5)
-    assert harden(images, 2) is images
+    assert make_subset(images, 2) is images
 
 
 def test_a_fraction_takes_the_same_share_of_every_class_and_is_nested():
     images = images_of(80, 40)
-    half, quarter = thinned(images, 0.5), thinned(images, 0.25)
+    half, quarter = make_subset(images, 2, train_fraction=0.5), make_subset(images, 2, train_fraction=0.25)
     assert np.bincount(half.first_labels()).tolist() == [40, 20]
     assert np.bincount(quarter.first_labels()).tolist() == [20, 10]
     assert set(quarter.keys()) < set(half.keys())
 
 
 def test_long_tail_is_exponential_from_the_first_class_to_the_last():
-    thinner = long_tailed(images_of(100, 100, 100), 3, 100)
+    thinner = make_subset(images_of(100, 100, 100), 3, long_tail=100)
     assert np.bincount(thinner.first_labels()).tolist() == [100, 10, 1]
 
 
@@ -57,18 +57,18 @@ def test_label_noise_depends_on_the_key_alone():
 
 
 def test_label_noise_needs_one_label_an_image():
-    images = Split([Member("a", "a", 0, 1)], ["0" * 64], [[0, 1]])
+    images = Split.of([ImageReference("a", "a", 0, 1)], ["0" * 64], [[0, 1]])
     with pytest.raises(DataError, match="--label-noise needs one label"):
         with_label_noise(images, 2, 0.5)
 
 
 def test_few_labels_keep_all_images_and_the_labels_of_the_same_share_of_every_class():
     images = images_of(80, 40)
-    few, fewer = with_few_labels(images, 0.5), with_few_labels(images, 0.25)
+    few, fewer = with_label_fraction(images, 0.5), with_label_fraction(images, 0.25)
     assert few.keys() == images.keys()
     known = few.first_labels() >= 0
     assert (few.first_labels()[known] == images.first_labels()[known]).all()
     assert np.bincount(few.first_labels()[known]).tolist() == [40, 20]
     assert (few.first_labels()[fewer.first_labels() >= 0] >= 0).all()  # nested
     with pytest.raises(DataError, match="--label-fraction needs one label"):
-        with_few_labels(few, 0.5)
+        with_label_fraction(few, 0.5)

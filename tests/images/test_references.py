@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from sightwords.images.references import ImageReference, ImageReferences
+
+IMAGES = [
+    ImageReference("/data/dog/a.jpg", "train/dog/a.jpg"),
+    ImageReference("/data/cat/a.jpg", "train/cat/a.jpg"),
+    ImageReference("/data/dog/b.jpg", "train/dog/b.jpg"),
+    ImageReference("/data/shard.tar", "shard.tar/a/1.png", 512, 30),
+    ImageReference("/data/cat/a.jpg", "./cat/a.jpg"),  # as a table may have it
+    ImageReference("/data/cat/a.jpg", "first"),  # no common end
+    ImageReference("/data/shard.tar", "shard.tar/a/2.png", 1536, 0),
+    ImageReference("bare.jpg", "bare.jpg"),
+    ImageReference("/data/ü \udcff.jpg", "ü \udcff.jpg"),  # a name that is no UTF-8
+]
+
+
+def test_images_come_back_as_they_were():
+    references = ImageReferences.of(IMAGES)
+    assert [references[i] for i in range(len(references))] == IMAGES
+
+
+def test_take_gives_the_images_in_the_order_asked_for():
+    chosen = [6, 0, 0, 8, 3]
+    taken = ImageReferences.of(IMAGES).take(np.array(chosen))
+    assert [taken[i] for i in range(len(taken))] == [IMAGES[i] for i in chosen]
+
+
+def test_files_of_folders_are_the_images_that_they_would_be_one_by_one():
+    references = ImageReferences.of_files(["/data/dog/", "/data/cat/"], ["dog/", ""], [b"a.jpg\0b.jpg\0", b"a.jpg\0"])
+    expected = [("/data/dog/a.jpg", "dog/a.jpg"), ("/data/dog/b.jpg", "dog/b.jpg"), ("/data/cat/a.jpg", "a.jpg")]
+    assert [references[i] for i in range(3)] == [ImageReference(*pair) for pair in expected]
+
+
+def test_folders_come_one_by_one_with_what_is_inside():
+    references = ImageReferences.of(IMAGES[:4] + IMAGES[6:7])
+    assert [(folder, rows.tolist(), references.inside(rows)) for folder, rows in references.by_folder()] == [
+        ("/data/dog/", [0, 2], b"a.jpg\0b.jpg\0"),
+        ("/data/cat/", [1], b"a.jpg\0"),
+        ("/data/shard.tar", [3, 4], b"512+30\0" + b"1536+0\0"),
+    ]
+    some = references.by_folder(np.array([2, 1]))
+    assert [(folder, rows.tolist()) for folder, rows in some] == [("/data/dog/", [2]), ("/data/cat/", [1])]
+
+
+@pytest.mark.parametrize("images", [[], IMAGES[:1]])
+def test_few_images(images):
+    references = ImageReferences.of(images)
+    assert len(references) == len(images) == len(references.stats())
+    assert len(list(references.by_folder())) == len(images)
+
+
+def test_stats_are_size_and_time_of_change(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"12345")
+    os.utime(tmp_path / "b", ns=(1, 77))
+    files = [str(tmp_path / name) for name in ("b", "gone", "a")]
+    references = ImageReferences.of(
+        [ImageReference(file, file) for file in files] + [ImageReference(files[0], "part", 1, 2)]
+    )
+    changed = (tmp_path / "a").stat().st_mtime_ns
+    assert references.stats().tolist() == [[5, 77], [-1, -1], [5, changed], [5, 77]]
