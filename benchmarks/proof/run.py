@@ -35,21 +35,19 @@ def sightwords(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "sightwords", *map(str, arguments)], check=True)
 
 
-def text_of(name: str, images: Path, out: Path) -> tuple[Path, Path]:
-    """Describe and embed; return the description set and the embedding set."""
+def text_of(images: Path, out: Path) -> tuple[Path, Path]:
+    """Import the descriptions and embed them; return the description set and the embedding set."""
     database, vectors = out / "descriptions.db", out / "embeddings"
     if not vectors.exists():
-        if name == "birds":
-            sightwords("describe", images, "--describer", "demo", "--prompt", "short", "--out", database)
-        else:
-            sightwords("import", images / "descriptions.csv", "--images", images, "--out", database)
+        sightwords("import", images / "descriptions.csv", "--images", images, "--out", database)
         sightwords("embed", database, "--encoder", "builtin:minilm", "--out", vectors)
     return database, vectors
 
 
 def draw_birds(folder: Path) -> None:
     """Draw 24 species, 24 training and 60 validation images of each."""
-    from sightwords.demonstration.dataset import write_birds
+    sys.path.append(str(HERE.parent))
+    from birds.dataset import write_birds
 
     write_birds(folder, num_train=24, num_val=60, image_size=64)
 
@@ -70,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = given.images or given.out / "images"
     if given.set == "birds":
         draw_birds(images)
-    database, vectors = text_of(given.set, images, given.out)
+    database, vectors = text_of(images, given.out)
     options = ["--models", *given.models, "--arms", *given.arms, "--seeds", given.seeds]
     options += ["--descriptions", database, "--out", given.out / given.comparison, *RECIPES[given.set], *SHARED]
     options += ["--epochs", given.epochs or EPOCHS[given.set], *ALIGNED]

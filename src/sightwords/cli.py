@@ -77,7 +77,7 @@ COMMANDS = {
     "browse": Command(
         "browse", "BrowseConfig", "Look at descriptions in the browser: search, edit, reject, ask again."
     ),
-    "demo": Command("demo", "DemoConfig", "Run the whole pipeline, offline, on drawn birds.", needs_options=False),
+    "demo": Command("demo", "DemoConfig", "Run the whole pipeline, offline, on photographs.", needs_options=False),
 }
 for _name, _command in COMMANDS.items():
     app.command(f"{__name__}:{_name}", name=_name, help=_command.help)  # imported when it is called for

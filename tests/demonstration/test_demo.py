@@ -1,40 +1,34 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from PIL import Image
 
 from sightwords.demonstration.config import DemoConfig
-from sightwords.demonstration.demo import _half_width
-from sightwords.demonstration.demo import demo as run
-from sightwords.demonstration.sheet import write_sheet
-from sightwords.demonstration.species import SPECIES
+from sightwords.demonstration.demo import demo, write_sheet
 
 
 @pytest.mark.slow
-def test_the_demo_runs_every_stage_and_a_second_run_trains_nothing(tmp_path, capsys):
-    config = DemoConfig(out=tmp_path / "demo", num_train=3, num_val=1, epochs=1, workers=0)
-    result = run(config)
-    assert [c.title.split()[0] for c in result.comparisons] == ["ResNet-10-T", "ViT,"]
-    assert result.num_train == 3 * len(SPECIES)
-    assert "the drawing's own record" in result.summary()
-    with Image.open(result.sheet) as sheet:
+def test_the_demo_runs_the_pipeline_and_a_second_run_trains_nothing(tmp_path):
+    config = DemoConfig(out=tmp_path / "demo", epochs=1, workers=0)
+    first = demo(config)
+    assert [row.title for row in first.comparisons] == ["all labels", "half of the labels wrong", "one label in ten"]
+    assert first.num_val == 290
+    for row in first.comparisons:
+        assert row.interval[0] <= row.aligned - row.baseline <= row.interval[1]
+    summary = first.summary()
+    assert all(word in summary for word in ("one label in ten", "intervals are over images", str(first.sheet)))
+    with Image.open(first.sheet) as sheet:
         assert sheet.size[0] > 1000
-    for path in (config.out / "runs").iterdir():
-        assert (path / "model.safetensors").is_file()
+    runs = sorted((config.out / "runs").iterdir())
+    assert len(runs) == 6
+    assert all((run / "model.safetensors").is_file() for run in runs)
     stamps = {p: p.stat().st_mtime_ns for p in (config.out / "runs").rglob("step-*.pt")}
-    again = run(replace(config))
+    second = demo(config)
     assert {p: p.stat().st_mtime_ns for p in (config.out / "runs").rglob("step-*.pt")} == stamps
-    assert [c.aligned for c in again.comparisons] == [c.aligned for c in result.comparisons]
+    assert second.comparisons == first.comparisons
 
 
-def test_the_interval_of_paired_differences():
-    assert _half_width([1, -1] * 50) == pytest.approx(1.96 * (100 / 99) ** 0.5 / 10)
-    assert _half_width([0] * 10) == 0
-
-
-def test_a_contact_sheet_holds_every_picture(tmp_path):
+def test_a_contact_sheet_holds_every_image(tmp_path):
     files = []
     for i, color in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]):
         files.append(tmp_path / f"{i}.png")

@@ -1,62 +1,70 @@
-"""`sightwords demo`: the whole pipeline, offline, on drawn birds, by the very stages that a user runs."""
+"""`sightwords demo`: the whole pipeline, offline, on photographs of garments, by the commands that a user runs.
+
+`garments.tar` beside this file holds the photographs and what a multimodal model wrote about them; its README.md says
+whose they are.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import csv
+import tarfile
+import textwrap
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
+from PIL import Image, ImageDraw, ImageFont
+from scipy import stats
 
 import sightwords
 from sightwords.demonstration.config import DemoConfig
-from sightwords.demonstration.dataset import write_birds
-from sightwords.demonstration.sheet import write_sheet
-from sightwords.demonstration.species import SPECIES
-from sightwords.descriptions.store import DescriptionSet
-from sightwords.descriptions.table import export_rows
-from sightwords.images.config import AugmentConfig
-from sightwords.progress import Progress, duration, stopwatch
+from sightwords.files import atomic_path
+from sightwords.progress import duration, stopwatch
 
-IMAGE_SIZE = 64  # what the networks see; the birds are drawn at 96
-PROMPT = "short"  # the parts that tell species apart; `plain` adds the scene, which drowns them in one vector
+GARMENTS = Path(__file__).with_name("garments.tar")
+IMAGE_SIZE = 64  # pixels that the network sees; the photographs have 128
+THUMBNAIL, TEXT_WIDTH, MARGIN, COLUMNS = 144, 300, 16, 3  # pixels, and columns of the contact sheet
+INK, FAINT, PAPER = (32, 32, 36), (110, 110, 118), (250, 248, 244)
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network of the demo and the recipe that suits it."""
+class Condition:
+    """What labels a user has, and what text does about it.
+
+    Attributes:
+        title: in words.
+        labels: options of both trainings.
+        text: further options of the training with text.
+    """
 
     title: str
-    model: str
-    model_kwargs: dict[str, int | float | bool | str]
-    lr: float
+    labels: dict[str, Any] = field(default_factory=dict)
+    text: dict[str, Any] = field(default_factory=dict)
 
 
-NETWORKS = (
-    Network("ResNet-10-T (convolutional)", "timm:resnet10t", {}, 2e-3),
-    Network("ViT, depth 4 (transformer)", "timm:vit_tiny_patch16_224", {"depth": 4, "patch_size": 8}, 1e-3),
-)
+CONDITIONS = {
+    "all_labels": Condition("all labels"),
+    "half_wrong": Condition("half of the labels wrong", {"label_noise": 0.5}, {"align": sightwords.AlignConfig(wrong_labels="auto")}),
+    "one_in_ten": Condition("one label in ten", {"label_fraction": 0.1, "unlabeled": "use"}),
+}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One network's accuracies on the validation images.
+    """One condition's accuracies on the validation images.
 
     Attributes:
-        title: the network.
-        baseline: top-1 without text.
-        aligned: top-1 with text.
-        interval: half width of the 95% interval of the difference, over images.
-        baseline_s: seconds of training without text.
-        aligned_s: seconds of training with text.
+        title: the condition.
+        baseline: top-1 without text, 0 to 1.
+        aligned: top-1 with text, 0 to 1.
+        interval: 95% interval of the difference over images (paired t), each from -1 to 1.
     """
 
     title: str
     baseline: float
     aligned: float
-    interval: float
-    baseline_s: float
-    aligned_s: float
+    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -65,45 +73,38 @@ class DemoResult:
 
     Attributes:
         out: folder of everything.
-        sheet: picture of images and their descriptions.
-        comparisons: one for each network.
-        num_train: training images.
+        sheet: contact sheet of photographs with their descriptions.
+        comparisons: one for each condition.
         num_val: validation images.
-        num_species: classes.
         seconds: duration of the whole.
     """
 
     out: Path
     sheet: Path
     comparisons: list[Comparison]
-    num_train: int
     num_val: int
-    num_species: int
     seconds: float
 
     def summary(self) -> str:
         """Return the table, and what it does and does not show."""
-        rows = [f"{'validation top-1':<40}{'baseline':>10}{'aligned':>10}{'gain, points':>20}{'training':>22}"]
+        rows = [f"{'validation top-1':<28}{'without text':>14}{'with text':>14}{'gain in points':>24}"]
         for row in self.comparisons:
-            gain = f"{100 * (row.aligned - row.baseline):+.1f} ± {100 * row.interval:.1f}"
-            times = f"{row.baseline_s:.0f} s and {row.aligned_s:.0f} s"
-            rows.append(f"{row.title:<40}{row.baseline:>10.1%}{row.aligned:>10.1%}{gain:>20}{times:>22}")
+            low, high = (100 * bound for bound in row.interval)
+            gain = f"{100 * (row.aligned - row.baseline):+.1f} [{low:+.1f}, {high:+.1f}]"
+            rows.append(f"{row.title:<28}{row.baseline:>14.1%}{row.aligned:>14.1%}{gain:>24}")
         notes = [
-            f"{self.num_species} species, {self.num_train} training and {self.num_val} validation images, one seed;",
-            "± is the 95% interval over validation images. This shows that the pipeline works, and proves no more.",
-            "The descriptions are the drawing's own record of what it drew: no language model was asked.",
+            f"One network, one seed, {self.num_val} validation images; the 95% intervals are over images.",
+            "The descriptions ship with the demo: a multimodal model wrote them, one for each training image.",
         ]
-        places = [f"{name:<14}{path}" for name, path in self._places()]
-        return "\n".join(["", *rows, "", *notes, "", *places, f"Took {duration(self.seconds)}."])
-
-    def _places(self) -> list[tuple[str, Path]]:
-        return [
-            ("Images", self.out / "images"),
-            ("Descriptions", self.out / "descriptions.db"),
-            ("Text vectors", self.out / "embeddings"),
-            ("Runs", self.out / "runs"),
-            ("Contact sheet", self.sheet),
-        ]
+        places = {
+            "Images": self.out / "images",
+            "Descriptions": self.out / "descriptions.db",
+            "Text vectors": self.out / "embeddings",
+            "Runs": self.out / "runs",
+            "Contact sheet": self.sheet,
+        }
+        listed = [f"{name:<14}{path}" for name, path in places.items()]
+        return "\n".join(["", *rows, "", *notes, "", *listed, f"Took {duration(self.seconds)}."])
 
     @property
     def next_command(self) -> str:
@@ -112,90 +113,102 @@ class DemoResult:
 
 
 def demo(config: DemoConfig) -> DemoResult:
-    """Draw birds, describe, embed, train with and without text, evaluate.
+    """Unpack the photographs, import their descriptions, embed, train without and with text, evaluate.
 
     Raises:
         MissingExtraError: the text encoder of the demo is not installed.
     """
-    out, images = config.out, str(config.out / "images")
+    out, images = config.out, config.out / "images"
     with stopwatch() as seconds:
-        _draw(config, out / "images")
-        described = sightwords.describe(
-            sightwords.DescribeConfig(images, describer="demo", prompt=PROMPT, out=out / "descriptions.db")
-        )
-        print(described.summary())
-        print("The demo's describer is the drawing's own record of each picture.")
-        embedded = sightwords.embed(
-            sightwords.EmbedConfig(out / "descriptions.db", encoder="builtin:minilm", out=out / "embeddings")
-        )
+        _unpack(images)
+        texts, database = images / "descriptions.csv", out / "descriptions.db"
+        imported = sightwords.import_descriptions(sightwords.ImportConfig(texts, images=str(images), out=database))
+        print(imported.summary())
+        embedded = sightwords.embed(sightwords.EmbedConfig(database, encoder="builtin:minilm", out=out / "embeddings"))
         print(embedded.summary())
-        sheet = _sheet(out)
-        comparisons = [_compare(config, network, images) for network in NETWORKS]
-    counts = [len(SPECIES) * number for number in (config.num_train, config.num_val)]
-    return DemoResult(out, sheet, comparisons, counts[0], counts[1], len(SPECIES), seconds[0])
+        sheet = out / "contact_sheet.png"
+        write_sheet(sheet, _one_of_each_class(images), "Photographs, and what a model wrote about them")
+        comparisons = [_compare(config, name, condition) for name, condition in CONDITIONS.items()]
+    num_val = sum(1 for _ in (images / "val").rglob("*.jpg"))
+    return DemoResult(out, sheet, comparisons, num_val, seconds[0])
 
 
-def _draw(config: DemoConfig, folder: Path) -> None:
-    total = len(SPECIES) * (config.num_train + config.num_val)
-    with Progress("Drawing paper birds", total, "images") as progress:
-        write_birds(folder, config.num_train, config.num_val, seed=config.seed, progress=progress.advance)
+def _unpack(folder: Path) -> None:
+    """Unpack the photographs; README.md, which comes first in the archive, is moved into place last."""
+    if (folder / "README.md").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(GARMENTS) as archive:
+        archive.extractall(folder, [one for one in archive if one.name != "README.md"], filter="data")
+        archive.extract("README.md", folder, filter="data")
 
 
-def _sheet(out: Path) -> Path:
-    """Write the contact sheet: one image of each species."""
-    with DescriptionSet(out / "descriptions.db") as descriptions:
-        rows = sorted(export_rows(descriptions, "ok"), key=lambda row: row["name"])
-    first = {row["class_name"]: row for row in reversed(rows)}
-    entries = [(out / "images" / row["name"], name.title(), row["text"]) for name, row in sorted(first.items())]
-    path = out / "contact_sheet.png"
-    write_sheet(path, entries, "Paper birds, and what the drawing's record says about each")
-    return path
+def _one_of_each_class(images: Path) -> list[tuple[Path, str, str]]:
+    """Return (file, class, description) of the first described photograph of each class."""
+    with (images / "descriptions.csv").open(newline="", encoding="utf-8") as file:
+        rows = sorted((row["image"], row["text"]) for row in csv.DictReader(file))
+    first = {Path(name).parent.name: (images / name, text) for name, text in reversed(rows)}
+    return [(path, label, text) for label, (path, text) in sorted(first.items())]
 
 
-def _compare(config: DemoConfig, network: Network, images: str) -> Comparison:
-    """Train a network without and with text, evaluate both on the same images."""
-    correct: list[list[bool]] = []
-    accuracies: list[float] = []
-    times: list[float] = []
-    for arm in ("baseline", "aligned"):
-        folder = config.out / "runs" / f"{network.model.partition(':')[2]}-{arm}"
-        with stopwatch() as seconds:
-            trained = sightwords.train(_train_config(config, network, images, folder, arm == "aligned"))
-        print(trained.summary())
-        result = sightwords.evaluate(sightwords.EvaluateConfig(folder, images, workers=config.workers))
-        correct.append(pq.read_table(result.out / "predictions.parquet")["correct"].to_pylist())
+def _compare(config: DemoConfig, name: str, condition: Condition) -> Comparison:
+    """Train one network without and with text, evaluate both on the same images."""
+    images, correct, accuracies = str(config.out / "images"), [], []
+    for arm, options in (
+        ("baseline", condition.labels),
+        ("aligned", {**condition.labels, **condition.text, "embeddings": [config.out / "embeddings"]}),
+    ):
+        run = config.out / "runs" / f"{name}-{arm}"
+        print(sightwords.train(_train_config(config, run, options)).summary())
+        result = sightwords.evaluate(sightwords.EvaluateConfig(run, images, workers=config.workers))
+        correct.append(pq.read_table(result.out / "predictions.parquet")["correct"].to_numpy().astype(float))
         accuracies.append(result.metrics["top1"])
-        times.append(seconds[0])
-    differences = [int(b) - int(a) for a, b in zip(*correct, strict=True)]
-    interval = _half_width(differences)
-    return Comparison(network.title, accuracies[0], accuracies[1], interval, times[0], times[1])
+    interval = stats.ttest_rel(correct[1], correct[0]).confidence_interval(0.95)
+    return Comparison(condition.title, accuracies[0], accuracies[1], (float(interval.low), float(interval.high)))
 
 
-def _train_config(
-    config: DemoConfig, network: Network, images: str, folder: Path, aligned: bool
-) -> sightwords.TrainConfig:
+def _train_config(config: DemoConfig, run: Path, options: dict[str, Any]) -> sightwords.TrainConfig:
     return sightwords.TrainConfig(
-        images,
-        out=folder,
-        embeddings=[config.out / "embeddings"] if aligned else [],
-        model=network.model,
-        model_kwargs=network.model_kwargs,
+        str(config.out / "images"),
+        out=run,
+        model=config.model,
         image_size=IMAGE_SIZE,
         epochs=config.epochs,
-        batch_size=min(64, len(SPECIES) * config.num_train),
-        lr=network.lr,
+        batch_size=32,
+        lr=2e-3,
         warmup_epochs=min(3, config.epochs / 4),
-        augment=AugmentConfig(crop_scale=0.75),
+        augment=sightwords.AugmentConfig(crop_scale=0.5),
         eval_every=config.epochs,
         seed=config.seed,
         workers=config.workers,
         resume=True,
+        **options,
     )
 
 
-def _half_width(differences: list[int]) -> float:
-    """Return half the width of the 95% interval of the mean of paired differences (normal approximation)."""
-    count = len(differences)
-    mean = sum(differences) / count
-    variance = sum((value - mean) ** 2 for value in differences) / max(1, count - 1)
-    return 1.96 * math.sqrt(variance / count)
+def write_sheet(path: Path, entries: list[tuple[Path, str, str]], title: str) -> None:
+    """Write a PNG that shows each image beside its heading and its text.
+
+    Args:
+        path: where.
+        entries: (image file, heading, text) of each.
+        title: line at the top.
+    """
+    cell_width, cell_height = THUMBNAIL + TEXT_WIDTH + 2 * MARGIN, THUMBNAIL + MARGIN
+    num_rows = -(-len(entries) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * cell_width + MARGIN, num_rows * cell_height + 4 * MARGIN), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN), title, INK, ImageFont.load_default(20))
+    for i, (file, heading, text) in enumerate(entries):
+        row, column = divmod(i, COLUMNS)
+        left, top = MARGIN + column * cell_width, int(3.5 * MARGIN) + row * cell_height
+        with Image.open(file) as image:
+            thumbnail = image.convert("RGB")
+            thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+            sheet.paste(thumbnail, (left, top))
+        left += THUMBNAIL + MARGIN
+        draw.text((left, top), heading, INK, ImageFont.load_default(15))
+        lines = textwrap.wrap(text, 46)[:8]
+        draw.multiline_text((left, top + 22), "\n".join(lines), FAINT, ImageFont.load_default(12), spacing=3)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, "PNG")

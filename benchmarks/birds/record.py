@@ -13,7 +13,7 @@ import random
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sightwords.demonstration.species import BEAK_COLORS, BODIES, CAPS, EYE_RINGS, LEGS, SPECIES, BirdParts
+from birds.species import BEAK_COLORS, BODIES, CAPS, EYE_RINGS, LEGS, SPECIES, BirdParts
 
 # background: tone: far, middle and near color
 BACKGROUNDS: dict[str, dict[str, tuple[str, str, str]]] = {

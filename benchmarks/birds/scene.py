@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sightwords.demonstration.paper import Paper, Points, arc, leaf, polygon, smooth, turned
-from sightwords.demonstration.record import BACKGROUNDS, Scene
+from birds.paper import Paper, Points, arc, leaf, polygon, smooth, turned
+from birds.record import BACKGROUNDS, Scene
 
 PERCH_COLORS = {
     "twig": ("#77543c", "#5c4436", "#9a7552"),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sightwords.demonstration.record import rgb
+from birds.record import rgb
 
 Points = NDArray[np.float64]
 

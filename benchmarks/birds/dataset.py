@@ -1,27 +1,20 @@
-"""Writes the data set of paper birds: folder/train/SPECIES/000.png and folder/val/SPECIES/000.png.
-
-Each file carries what was drawn in two text chunks of its own (PNG): the record, and the finished descriptions, so
-that whoever has the bytes can read them with Pillow and json alone.
-"""
+"""Writes the data set of drawn birds: folder/train/SPECIES/000.png, folder/val/SPECIES/000.png and descriptions.csv."""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
-
-from sightwords.demonstration.description import STYLES, describe_bird
-from sightwords.demonstration.drawing import draw_bird
-from sightwords.demonstration.record import BirdRecord, make_record
-from sightwords.demonstration.species import SPECIES
+from birds.description import describe_bird
+from birds.drawing import draw_bird
+from birds.record import BirdRecord, make_record
+from birds.species import SPECIES
 from sightwords.errors import ConfigError, DataError
+from sightwords.files import atomic_path
 
-RECORD_CHUNK = "sightwords:record"
-DESCRIPTION_CHUNK = "sightwords:description"
+STYLE = "short"  # the parts that tell species apart
 MARKER = "paper-birds.json"
 VERSION = 1  # raise it when the drawing changes, so that a folder is never half of one and half of the other
 MIN_IMAGE_SIZE = 16
@@ -33,7 +26,6 @@ def write_birds(
     num_val: int,
     image_size: int = 96,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
 ) -> None:
     """Draw the data set; the same arguments give the same bytes, and files that are already there are kept.
 
@@ -43,7 +35,6 @@ def write_birds(
         num_val: validation images per species.
         image_size: side of the square images, in pixels.
         seed: what all images are drawn from.
-        progress: called with 1 after each image, also for one that was already there.
 
     Raises:
         ConfigError: a number is out of range.
@@ -55,51 +46,27 @@ def write_birds(
             f"the counts must be 0 or more, the image size {MIN_IMAGE_SIZE} or more."
         )
     _claim(folder, {"version": VERSION, "num_train": num_train, "num_val": num_val, "size": image_size, "seed": seed})
+    rows = []
     for split, num_images in (("train", num_train), ("val", num_val)):
         for species in SPECIES:
             (folder / split / species).mkdir(parents=True, exist_ok=True)
             for index in range(num_images):
                 path = folder / split / species / f"{index:03d}.png"
+                record = make_record(seed, species, split, index)
                 if not path.exists():
-                    _replace(path, encode_bird(make_record(seed, species, split, index), image_size))
-                if progress is not None:
-                    progress(1)
+                    _replace(path, encode_bird(record, image_size))
+                if split == "train":
+                    rows.append((path.relative_to(folder).as_posix(), describe_bird(record, STYLE)))
+    with atomic_path(folder / "descriptions.csv") as partial, partial.open("w", newline="") as file:
+        csv.writer(file).writerows([("image", "text"), *rows])
 
 
 def encode_bird(record: BirdRecord, image_size: int) -> bytes:
-    """Return the PNG file of a record, with the record and its descriptions inside."""
-    info = PngInfo()
-    info.add_text(RECORD_CHUNK, record.to_json())
-    info.add_text(DESCRIPTION_CHUNK, json.dumps({style: describe_bird(record, style) for style in STYLES}))
+    """Return the PNG file of a record."""
     buffer = io.BytesIO()
     # paper grain hardly compresses: a higher level costs time and saves little
-    draw_bird(record, image_size).save(buffer, "PNG", pnginfo=info, compress_level=1)
+    draw_bird(record, image_size).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
-
-
-def read_record(image_bytes: bytes) -> BirdRecord:
-    """Return what was drawn in an image of this data set, from its file's bytes.
-
-    Raises:
-        DataError: the bytes are no image, or an image that `write_birds` did not write.
-    """
-    try:
-        with Image.open(io.BytesIO(image_bytes)) as image:
-            text = image.info.get(RECORD_CHUNK)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"These {len(image_bytes)} bytes are not an image that can be read: {error}") from error
-    if not isinstance(text, str):
-        raise DataError(
-            f"The image has no {RECORD_CHUNK!r} text: the demo describer only describes images that `sightwords demo` "
-            "drew. For other images use --describer hf:NAME_OR_FOLDER or --describer server:MODEL@URL."
-        )
-    try:
-        return BirdRecord.from_json(text)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"The image's {RECORD_CHUNK!r} text is damaged or of another version ({error!r}). "
-            "Draw the images again with `sightwords demo` in a new folder."
-        ) from error
 
 
 def _claim(folder: Path, arguments: dict[str, int]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import random
 from typing import TypeVar
 
-from sightwords.demonstration.record import BirdRecord
-from sightwords.demonstration.species import SPECIES, BirdParts, common_name
+from birds.record import BirdRecord
+from birds.species import SPECIES, BirdParts, common_name
 
 T = TypeVar("T")
 

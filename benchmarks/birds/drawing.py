@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sightwords.demonstration.paper import Paper, Points, arc, polygon, smooth, turned
-from sightwords.demonstration.record import BACKGROUNDS, BirdRecord, Light
-from sightwords.demonstration.scene import draw_background, draw_leaf, draw_perch, draw_twig
+from birds.paper import Paper, Points, arc, polygon, smooth, turned
+from birds.record import BACKGROUNDS, BirdRecord, Light
+from birds.scene import draw_background, draw_leaf, draw_perch, draw_twig
 
 OVERSAMPLING = 3
 HEAD = (0.30, -0.36)
