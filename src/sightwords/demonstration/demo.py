@@ -45,8 +45,8 @@ class Condition:
 
 CONDITIONS = {
     "all_labels": Condition("all labels"),
-    "half_wrong": Condition("half of the labels wrong", {"label_noise": 0.5}, {"align": sightwords.AlignConfig(wrong_labels="auto")}),
-    "one_in_ten": Condition("one label in ten", {"label_fraction": 0.1, "unlabeled": "use"}),
+    "half_wrong": Condition("half of the labels wrong", {"label_noise": 0.5}, {"label_noise_correction": "auto"}),
+    "one_in_ten": Condition("one label in ten", {"label_fraction": 0.1, "pseudo_labels": True}),
 }
 
 
