@@ -3,7 +3,7 @@
     python benchmarks/browse.py [--rows 1000000] [--classes 1000] [--repeats 5] [--meaning] [--keep FOLDER]
 
 A description set of that many images is made, each with a text of about 25 words of a vocabulary in which few words are
-frequent (Zipf), one in fifty rejected, one in a thousand failed, all with an agreement score. Then the index is built
+frequent (Zipf), one in fifty rejected, one in a thousand failed, all with a CLIP score. Then the index is built
 as `sightwords browse` does, and the questions that the page asks are timed, each in a fresh state of SQLite's own cache
 for the first time and then repeated: the table says the first and the median of all, and the processor's time, which
 other work on the machine hardly changes. What a question needs beside the index, the count of what is found and the
@@ -62,7 +62,7 @@ def write_set(path: Path, rows: int, classes: int) -> None:
             elif number % 50 == 3:
                 yield Description(key_of(number), prompt, describer, 0, text, "rejected", "repetition")
             else:
-                yield Description(key_of(number), prompt, describer, 0, text, agreement=score)
+                yield Description(key_of(number), prompt, describer, 0, text, clip_score=score)
 
     with DescriptionSet(path, create=True) as store:
         prompt = store.add_prompt(Prompt("plain", 1, "Describe this image."))
@@ -87,7 +87,7 @@ def questions(rows: int) -> dict[str, dict[str, object]]:
         "filter: a class": {"class_name": "class 0007"},
         "filter: rejected": {"status": "rejected"},
         "filter: a reason": {"reason": "timeout"},
-        "filter: agreement up to 0.2": {"agreement_below": 0.2},
+        "filter: CLIP score up to 0.2": {"clip_score_below": 0.2},
         "class and rejected": {"class_name": "class 0003", "status": "rejected"},
         "frequent word and class": {"words": "w3", "class_name": "class 0007"},
         "frequent word and failed (none)": {"words": "w3", "status": "failed"},

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from sightwords.browsing.index import DescriptionIndex, agreements, lengths, num_descriptions, repeated, sample
+from sightwords.browsing.index import DescriptionIndex, clip_scores, lengths, num_descriptions, repeated, sample
 from sightwords.browsing.query import Filter, choices, count, match_expression, matching, read_page
 from sightwords.descriptions.schema import DescriberInfo, Description, Prompt, Review
 from sightwords.descriptions.store import DescriptionSet
@@ -38,7 +38,7 @@ def index(store, tmp_path):
 
 def fill(store, count=10):
     store.add_images((key(i), f"train/{i}.png", f"class {i % 2}") for i in range(count))
-    store.put([one(i, f"a bird with number{i}", agreement=i / 100) for i in range(count)])
+    store.put([one(i, f"a bird with number{i}", clip_score=i / 100) for i in range(count)])
 
 
 def sync(index):
@@ -68,15 +68,15 @@ def test_pages_join_without_gap_or_overlap_in_both_directions(store, index):
         assert back.has_more
 
 
-def test_pages_by_agreement_join_too(store, index):
+def test_pages_by_clip_score_join_too(store, index):
     fill(store, 10)
-    store.put([one(20 + i, "t", agreement=0.05) for i in range(3)])  # ties
+    store.put([one(20 + i, "t", clip_score=0.05) for i in range(3)])  # ties
     sync(index)
-    first = read_page(index, Filter(agreement_below=0.08), 7)
-    rest = read_page(index, Filter(agreement_below=0.08), 7, after=first.hits[-1].place)
+    first = read_page(index, Filter(clip_score_below=0.08), 7)
+    rest = read_page(index, Filter(clip_score_below=0.08), 7, after=first.hits[-1].place)
     assert [int(hit.key, 16) for hit in first.hits + rest.hits] == [0, 1, 2, 3, 4, 5, 20, 21, 22, 6, 7, 8]
     assert not rest.has_more
-    assert read_page(index, Filter(agreement_below=0.08), 7, before=rest.hits[0].place).hits == first.hits
+    assert read_page(index, Filter(clip_score_below=0.08), 7, before=rest.hits[0].place).hits == first.hits
 
 
 def test_filters_are_joined(store, index):
@@ -173,13 +173,13 @@ def test_it_follows_changes_in_place(store, index):
     sync(index)
     index._compared_at = -1e9  # as after the pause between two comparisons
     store.add_images([(key(3), "train/3.png", "another class")])
-    store.set_agreements([(0.9, one(4, ""))])
+    store.set_clip_scores([(0.9, one(4, ""))])
     store.put([one(i, "all the same") for i in range(5, 10)])
     store._connection.execute("DELETE FROM descriptions WHERE key = ?", (key(0),))
     assert store.reject_same(1, 1, 3) == 5
     sync(index)
     assert found(index, class_name="another class") == [3]
-    assert found(index, agreement_below=1.0)[-1] == 4
+    assert found(index, clip_score_below=1.0)[-1] == 4
     assert found(index, status="rejected") == [5, 6, 7, 8, 9]
     assert 0 not in found(index)
 
@@ -187,9 +187,9 @@ def test_it_follows_changes_in_place(store, index):
 def test_it_is_not_compared_again_before_a_pause(store, index):
     fill(store)
     sync(index)
-    store.set_agreements([(0.9, one(4, ""))])
+    store.set_clip_scores([(0.9, one(4, ""))])
     sync(index)
-    assert found(index, agreement_below=1.0)[-1] == 9
+    assert found(index, clip_score_below=1.0)[-1] == 9
 
 
 def test_it_is_kept_and_goes_on_where_it_was(store, index, tmp_path):
@@ -234,11 +234,11 @@ def test_figures(store, index):
     store.put(
         [one(7, "The SAME, words!"), one(8, "the same words"), one(9, "x", status="rejected", reason="too short")]
     )
-    store.put([one(10, "below zero", agreement=-0.03)])
+    store.put([one(10, "below zero", clip_score=-0.03)])
     sync(index)
     assert num_descriptions(index) == (8, 8)
     assert lengths(index, 1) == {2: 1, 3: 2, 4: 4}
-    assert agreements(index, 0.02) == {-2: 1, 0: 2, 1: 2}
+    assert clip_scores(index, 0.02) == {-2: 1, 0: 2, 1: 2}
     [same] = repeated(index, 5)
     assert (same.num_descriptions, same.key) == (2, key(7))
     assert found(index, same_as=same.digest) == [7, 8]

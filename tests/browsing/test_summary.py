@@ -48,7 +48,7 @@ def test_the_summary_of_a_set(tmp_path):
         store.add_describer(DescriberInfo("d", "m"))
         store.add_images((f"{i:064x}", f"{i}.png", f"class {i % 2}") for i in range(40))
         store.put(
-            Description(f"{i:064x}", 1, 1, 0, "spots " * (i % 2) + "a thing " * (1 + i % 5), agreement=i / 100)
+            Description(f"{i:064x}", 1, 1, 0, "spots " * (i % 2) + "a thing " * (1 + i % 5), clip_score=i / 100)
             for i in range(40)
         )
         store.put([Description(f"{50:064x}", 1, 1, 0, "no", "rejected", "too short")])
@@ -58,7 +58,7 @@ def test_the_summary_of_a_set(tmp_path):
         summary = summarize(index)
     assert (summary.num_descriptions, summary.num_images, summary.num_sampled) == (41, 41, 40)
     assert sum(bar.count for bar in summary.lengths) == 40
-    assert sum(bar.count for bar in summary.agreements) == 40
+    assert sum(bar.count for bar in summary.clip_scores) == 40
     assert summary.reasons == [("too short", 1)]
     assert [word for word, _ in summary.typical["class 1"]] == ["spots"]
     assert summary.repeated[0].num_descriptions == 4

@@ -15,7 +15,7 @@ from sightwords.browsing.query import Filter
     [
         View(),
         View(Filter('a & "b" <c>', "cls", "rejected", "why?", 0.25, -(2**62)), order="oldest", after=(0.0, 12)),
-        View(Filter(agreement_below=0.1), before=(0.123456789012345, 3)),
+        View(Filter(clip_score_below=0.1), before=(0.123456789012345, 3)),
         View(meaning="a red bird", skip=96),
     ],
 )
@@ -26,7 +26,7 @@ def test_a_view_comes_back(view):
 @pytest.mark.parametrize(
     "query",
     [
-        {"status": "fine"}, {"order": "random"}, {"agreement": "nan"}, {"agreement": "x"}, {"after": "1"},
+        {"status": "fine"}, {"order": "random"}, {"clip_score": "nan"}, {"clip_score": "x"}, {"after": "1"},
         {"after": "0.0,999999999999999999999"}, {"skip": "-5"}, {"skip": "x"}, {"same": "1.5"}, {"before": ","},
     ],
 )  # fmt: skip

@@ -51,10 +51,10 @@ def test_every_description_is_scored_once(photos, tmp_path, model, monkeypatch):
     with DescriptionSet(options["out"]) as store:
         rows = list(store.descriptions())
         assert len(rows) == 4
-        assert [row.agreement for row in store.descriptions("rejected")] == [None]
+        assert [row.clip_score for row in store.descriptions("rejected")] == [None]
     for row in rows:
         image = scorer.images([decode_image(files[row.key].read_bytes(), row.key)])[0]
-        assert row.agreement == pytest.approx(float(image @ scorer.texts([row.text])[0]), abs=1e-5)
+        assert row.clip_score == pytest.approx(float(image @ scorer.texts([row.text])[0]), abs=1e-5)
     monkeypatch.setattr(ClipScorer, "images", lambda *_: pytest.fail("scored again"))
     describe(DescribeConfig(str(photos), **options, clip_score=model))
 

@@ -88,16 +88,16 @@ def test_the_other_way_round_the_same_images_are_described(ours, theirs):
 
 def test_scores_of_another_model_are_left_out(ours, theirs):
     row = next(iter(theirs.descriptions()))
-    theirs.begin_agreements("clip@2")
-    theirs.set_agreements([(0.5, one) for one in theirs.descriptions()])
+    theirs.begin_clip_scores("clip@2")
+    theirs.set_clip_scores([(0.5, one) for one in theirs.descriptions()])
     with DescriptionSet(ours.path.with_name("copy.db"), create=True) as copy:
         merge_into(copy, theirs.path)
-        assert copy.agreement_model == "clip@2"
-        assert {one.agreement for one in copy.descriptions()} == {0.5}
-    ours.begin_agreements("clip@1")
+        assert copy.clip_score_model == "clip@2"
+        assert {one.clip_score for one in copy.descriptions()} == {0.5}
+    ours.begin_clip_scores("clip@1")
     merge_into(ours, theirs.path)
-    assert ours.agreement_model == "clip@1"
-    assert {one.agreement for one in ours.descriptions()} == {None}
+    assert ours.clip_score_model == "clip@1"
+    assert {one.clip_score for one in ours.descriptions()} == {None}
     assert row.key == A
 
 

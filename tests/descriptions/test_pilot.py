@@ -55,7 +55,7 @@ def show(tmp_path):
 def test_what_there_is_to_see(show):
     html = show(
         [
-            answered("a.jpg", "A red disc.", agreement=0.267, num_prompt_tokens=1312, num_text_tokens=12),
+            answered("a.jpg", "A red disc.", clip_score=0.267, num_prompt_tokens=1312, num_text_tokens=12),
             answered("b.jpg", "Nothing.", status="rejected", reason="too short", raw_text="**Nothing.**"),
             answered("c.jpg", "", "", status="failed", reason="no answer in 120 s"),
         ],

@@ -23,7 +23,7 @@ def store(tmp_path):
         opened.add_prompt(Prompt("plain", 1, "Describe this image."))
         opened.add_describer(DescriberInfo("hf:tiny", "tiny"))
         opened.add_images([(A, "cat/1.png", "cat"), (B, "dog/1.png", "dog")])
-        opened.put([Description(A, 1, 1, 0, "a cat", agreement=0.3), Description(B, 1, 1, 0, "a dog", agreement=0.2)])
+        opened.put([Description(A, 1, 1, 0, "a cat", clip_score=0.3), Description(B, 1, 1, 0, "a dog", clip_score=0.2)])
         yield opened
 
 
@@ -41,7 +41,12 @@ def test_an_edit_is_what_embed_uses_and_the_answer_stays(store):
     assert usable(store) == {A: "a tabby cat", B: "a dog"}
     assert [row.text for row in store.attempts_at(A)] == ["a cat"]
     [one] = store.current(A)
-    assert (one.text, one.raw_text, one.reason, one.agreement) == ("a tabby cat", "a cat", "edited by human:anna", None)
+    assert (one.text, one.raw_text, one.reason, one.clip_score) == (
+        "a tabby cat",
+        "a cat",
+        "edited by human:anna",
+        None,
+    )
     assert [row.edited_by for row in store.select("edited_by != ''")] == [ANNA]
     assert store.fingerprint() != before
 

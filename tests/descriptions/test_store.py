@@ -118,17 +118,17 @@ def test_a_text_for_many_images_of_several_classes_is_rejected(store):
     assert [row[1] for row in store.reasons()] == ["the same text for more than 4 images"]
 
 
-def test_agreements_are_of_one_model(store):
+def test_clip_scores_are_of_one_model(store):
     one = _one(A)
     store.put([one, _one(B)])
-    assert store.agreement_model == ""
-    store.begin_agreements("clip@1")
-    store.set_agreements([(0.25, one)])
-    store.begin_agreements("clip@1")
-    assert [row.agreement for row in store.descriptions()] == [0.25, None]
-    store.begin_agreements("clip@2")
-    assert store.agreement_model == "clip@2"
-    assert [row.agreement for row in store.descriptions()] == [None, None]
+    assert store.clip_score_model == ""
+    store.begin_clip_scores("clip@1")
+    store.set_clip_scores([(0.25, one)])
+    store.begin_clip_scores("clip@1")
+    assert [row.clip_score for row in store.descriptions()] == [0.25, None]
+    store.begin_clip_scores("clip@2")
+    assert store.clip_score_model == "clip@2"
+    assert [row.clip_score for row in store.descriptions()] == [None, None]
 
 
 @pytest.fixture
@@ -137,8 +137,8 @@ def mixed(store):
     store.add_images([(A, "train/a.png", "cat"), (B, "train/b.png", "dog's")])
     named = store.add_prompt(Prompt("class", 1, "{class_name}?"))
     store.put([
-        _one(A, "plain a", agreement=0.3), _one(B, "plain b", agreement=0.1), _one(B, "no", 1, status="rejected"),
-        Description(A, named, 1, 0, "class a", agreement=0.1), Description(B, named, 1, 0, "class b", agreement=0.5),
+        _one(A, "plain a", clip_score=0.3), _one(B, "plain b", clip_score=0.1), _one(B, "no", 1, status="rejected"),
+        Description(A, named, 1, 0, "class a", clip_score=0.1), Description(B, named, 1, 0, "class b", clip_score=0.5),
     ])  # fmt: skip
     return store
 
@@ -147,8 +147,8 @@ def mixed(store):
     ("where", "texts"),
     [
         (None, ["plain a", "class a", "plain b", "class b"]),
-        ("prompt='class' and agreement>0.2", ["class b"]),
-        ("agreement > 0.2 or class_name = 'dog''s'", ["plain a", "plain b", "class b"]),
+        ("prompt='class' and clip_score>0.2", ["class b"]),
+        ("clip_score > 0.2 or class_name = 'dog''s'", ["plain a", "plain b", "class b"]),
         ("name like '%/a.png' and sample = 0", ["plain a", "class a"]),
         ("describer = 'hf:tiny' and length(text) > 100", []),
     ],
@@ -161,7 +161,7 @@ def test_select_takes_what_a_condition_holds_for(mixed, where, texts):
 
 def test_select_takes_prompts_by_name(mixed):
     assert [one.prompt for one in mixed.select(prompts=["class"])] == ["class", "class"]
-    assert [one.text for one in mixed.select("agreement < 0.2", ["plain"])] == ["plain b"]
+    assert [one.text for one in mixed.select("clip_score < 0.2", ["plain"])] == ["plain b"]
     with pytest.raises(UnknownNameError, match=r"prompt 'clas'\. Did you mean: class"):
         list(mixed.select(prompts=["clas"]))
 

@@ -141,20 +141,20 @@ def test_only_the_wanted_prompts(config):
 def test_only_what_the_condition_holds_for(config):
     with DescriptionSet(config.descriptions) as store:
         store.put(
-            [Description(B, 1, 1, 0, "a red bird", agreement=0.3), Description(C, 1, 1, 0, "a stone", agreement=0.1)]
+            [Description(B, 1, 1, 0, "a red bird", clip_score=0.3), Description(C, 1, 1, 0, "a stone", clip_score=0.1)]
         )
     everything = run(config).meta
     index = EmbeddingSet(config.out).index().to_pydict()
-    assert index["agreement"] == [None, None, pytest.approx(0.3), None, pytest.approx(0.1)]
-    config.where = "prompt = 'plain' and agreement > 0.2"
+    assert index["clip_score"] == [None, None, pytest.approx(0.3), None, pytest.approx(0.1)]
+    config.where = "prompt = 'plain' and clip_score > 0.2"
     result = run(config)
     assert [(row["key"], row["sample"]) for row in EmbeddingSet(config.out).index().to_pylist()] == [(B, 0)]
     assert result.meta["where"] == config.where
     assert result.meta["fingerprint"] != everything["fingerprint"]
     assert f"only where {config.where}" in result.summary()
     assert run(config).skipped
-    config.where = "agreement > 0.9"
-    with pytest.raises(ArtifactError, match=r"no usable description for --where 'agreement > 0.9' \(1 failed, 5 ok"):
+    config.where = "clip_score > 0.9"
+    with pytest.raises(ArtifactError, match=r"no usable description for --where 'clip_score > 0.9' \(1 failed, 5 ok"):
         run(config)
     config.where = "agreemnt > 0.9"
     with pytest.raises(ConfigError, match="agreemnt"):
@@ -170,10 +170,10 @@ def test_a_set_that_was_made_before_there_were_conditions_is_up_to_date(config):
     assert run(config).skipped
 
 
-def test_new_agreement_scores_make_the_set_anew(config):
+def test_new_clip_scores_make_the_set_anew(config):
     run(config)
     with DescriptionSet(config.descriptions) as store:
-        store.put([Description(B, 1, 1, 0, "a red bird", agreement=0.3)])
+        store.put([Description(B, 1, 1, 0, "a red bird", clip_score=0.3)])
     assert not run(config).skipped
 
 

@@ -24,7 +24,7 @@ def _parse(text: str) -> EmbedConfig:
 def test_flags():
     config = _parse(
         "D.db --encoder st:x/y --out E --prompt plain --prompt class --precision bf16 --batch-size 8 "
-        "--where agreement>0.2"
+        "--where clip_score>0.2"
     )
     assert config == EmbedConfig(
         Path("D.db"),
@@ -33,7 +33,7 @@ def test_flags():
         prompt=["plain", "class"],
         precision="bf16",
         batch_size=8,
-        where="agreement>0.2",
+        where="clip_score>0.2",
     )
     assert _parse("D.db --out E") == EmbedConfig(Path("D.db"), out=Path("E"))
 

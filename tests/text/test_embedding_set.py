@@ -22,7 +22,7 @@ INDEX = {
     "sample": [0, 1, 0, 2, 0],
     "row": [3, 1, 0, 2, 1],
 }
-TABLE = pa.table({**INDEX, "agreement": [0.5] * 5}, schema=INDEX_SCHEMA)
+TABLE = pa.table({**INDEX, "clip_score": [0.5] * 5}, schema=INDEX_SCHEMA)
 
 
 def _write(folder: Path, vectors: np.ndarray = VECTORS, **meta: object) -> EmbeddingSet:
@@ -35,7 +35,7 @@ def test_what_was_written_is_read(tmp_path):
     np.testing.assert_allclose(found.mean, VECTORS.mean(0), rtol=1e-6)
     assert found.mean.dtype == np.float32
     assert found.dimension == 6
-    assert found.index().to_pydict() == {**INDEX, "agreement": [None] * 5}
+    assert found.index().to_pydict() == {**INDEX, "clip_score": [None] * 5}
     expected = {"encoder": "test", "revision": "ü", "num_vectors": 4, "num_descriptions": 5, "dimension": 6}
     assert expected.items() <= found.meta.items()
 
@@ -148,19 +148,19 @@ def test_meta_without_counts_is_damage(tmp_path):
         EmbeddingSet(tmp_path / "E")
 
 
-def test_agreement_is_kept_and_may_be_missing(tmp_path):
+def test_clip_score_is_kept_and_may_be_missing(tmp_path):
     scores = [0.25, None, 0.5, -0.125, None]
-    found = EmbeddingSet.write(tmp_path / "E", VECTORS, VECTORS.mean(0), {**INDEX, "agreement": scores}, {})
-    column = found.index()["agreement"]
+    found = EmbeddingSet.write(tmp_path / "E", VECTORS, VECTORS.mean(0), {**INDEX, "clip_score": scores}, {})
+    column = found.index()["clip_score"]
     assert column.to_pylist() == scores
     assert column.type == pa.float32()
 
 
-def test_a_set_that_was_written_before_agreement_is_read(tmp_path):
+def test_a_set_that_was_written_before_clip_score_is_read(tmp_path):
     found = _write(tmp_path / "E")
-    old = pq.read_table(tmp_path / "E" / "index.parquet").drop_columns("agreement")
+    old = pq.read_table(tmp_path / "E" / "index.parquet").drop_columns("clip_score")
     pq.write_table(old, tmp_path / "E" / "index.parquet")
-    assert found.index()["agreement"].to_pylist() == [None] * 5
+    assert found.index()["clip_score"].to_pylist() == [None] * 5
     assert found.index().schema == INDEX_SCHEMA
     assert found.rows_of([B]).rows.tolist() == [1]
 

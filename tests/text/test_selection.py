@@ -25,7 +25,7 @@ def _write(path: Path, rows: list[Description], **changed: str) -> EmbedConfig:
 
 
 ROWS = [
-    Description("a", 1, 1, 0, "red", agreement=0.5),
+    Description("a", 1, 1, 0, "red", clip_score=0.5),
     Description("a", 2, 1, 0, "blue"),
     Description("b", 1, 1, 0, "red"),
     Description("c", 1, 1, 0, "green", "rejected", "refusal"),
@@ -41,9 +41,9 @@ def test_distinct_texts_as_they_first_appear(tmp_path):
     assert found.distinct == ["red", "blue"]
     assert found.rows.tolist() == [0, 1, 0]
     assert found.index.to_pylist() == [
-        {"key": "a", "prompt": "plain", "describer": "hf:one", "sample": 0, "row": 0, "agreement": 0.5},
-        {"key": "a", "prompt": "class", "describer": "hf:one", "sample": 0, "row": 1, "agreement": None},
-        {"key": "b", "prompt": "plain", "describer": "hf:one", "sample": 0, "row": 0, "agreement": None},
+        {"key": "a", "prompt": "plain", "describer": "hf:one", "sample": 0, "row": 0, "clip_score": 0.5},
+        {"key": "a", "prompt": "class", "describer": "hf:one", "sample": 0, "row": 1, "clip_score": None},
+        {"key": "b", "prompt": "plain", "describer": "hf:one", "sample": 0, "row": 0, "clip_score": None},
     ]
     assert found.index.schema == INDEX_SCHEMA
     assert (found.num_images, found.prompts, found.describers) == (2, ["class", "plain"], ["hf:one"])
@@ -51,7 +51,7 @@ def test_distinct_texts_as_they_first_appear(tmp_path):
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 7, 100])
 def test_large_sets_are_read_in_parts(tmp_path, monkeypatch, at_once):
-    rows = [Description(f"{i:03d}", 1 + i % 2, 1, 0, f"text {i % 20}", agreement=i / 256) for i in range(40)]
+    rows = [Description(f"{i:03d}", 1 + i % 2, 1, 0, f"text {i % 20}", clip_score=i / 256) for i in range(40)]
     config = _write(tmp_path / "D.db", rows)
     expected = read_texts(config)
     monkeypatch.setattr(selection, "_AT_ONCE", at_once)
@@ -83,7 +83,7 @@ def test_the_fingerprint_follows_all_that_matters(tmp_path):
         [*ROWS[:2], Description("b", 1, 1, 0, "Red")],
         [*ROWS[:2], Description("b", 1, 1, 1, "red")],
         [*ROWS[:2], Description("b", 2, 1, 0, "red")],
-        [Description("a", 1, 1, 0, "red", agreement=0.25), *ROWS[1:]],
+        [Description("a", 1, 1, 0, "red", clip_score=0.25), *ROWS[1:]],
         [Description("a", 1, 1, 0, "red"), *ROWS[1:]],
     ]
     found |= {_fingerprint(tmp_path / f"c{i}.db", rows) for i, rows in enumerate(changes)}

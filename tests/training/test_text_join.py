@@ -19,12 +19,12 @@ def train_set(images):
 
 @pytest.fixture
 def embeddings(train_set, tmp_path):
-    """Image i has i % 4 descriptions; the s-th one's vector is (i, s) and its agreement s / 10."""
+    """Image i has i % 4 descriptions; the s-th one's vector is (i, s) and its CLIP score s / 10."""
     owners = [(i, s) for i in range(len(train_set)) for s in range(i % 4)]
     index = {
         "key": [train_set.key(i) for i, _ in owners],
         "prompt": ["plain"] * len(owners), "describer": ["test"] * len(owners),
-        "sample": [s for _, s in owners], "row": list(range(len(owners))), "agreement": [s / 10 for _, s in owners],
+        "sample": [s for _, s in owners], "row": list(range(len(owners))), "clip_score": [s / 10 for _, s in owners],
     }  # fmt: skip
     vectors = np.array(owners, np.float32)
     return EmbeddingSet.write(tmp_path / "E", vectors, vectors.mean(0), index, {"encoder": "test"}).folder
@@ -64,8 +64,8 @@ def test_several_at_once_repeat_where_there_are_fewer(train_set, embeddings):
     assert pairs == {(0, 1), (1, 2), (2, 0)}
 
 
-def test_agreement_weighs(train_set, embeddings):
-    join = TextJoin(embeddings, train_set, 0, AlignConfig(descriptions="mean", agreement=True))
+def test_clip_score_weighs(train_set, embeddings):
+    join = TextJoin(embeddings, train_set, 0, AlignConfig(descriptions="mean", clip_score=True))
     vectors, weight = join(np.array([3, 1]), 0)
     torch.testing.assert_close(vectors[0], torch.tensor([3.0, (1 * 0.1 + 2 * 0.2) / 0.3]))
     # six groups of images with 0, 1, 2 and 3 texts: scores of 0, 0.1, 0.2 and their mean over all texts
@@ -73,12 +73,12 @@ def test_agreement_weighs(train_set, embeddings):
     torch.testing.assert_close(weight, torch.tensor([0.1 / mean, 0.0]))
 
 
-def test_agreement_that_was_not_scored_is_told(train_set, tmp_path):
+def test_clip_score_that_was_not_scored_is_told(train_set, tmp_path):
     vectors = np.ones((1, 2), np.float32)
     index = {"key": [train_set.key(0)], "prompt": ["p"], "describer": ["d"], "sample": [0], "row": [0]}
     EmbeddingSet.write(tmp_path / "E", vectors, vectors[0], index, {"encoder": "test"})
-    with pytest.raises(ArtifactError, match="has no agreement scores. Describe with --agreement"):
-        TextJoin(tmp_path / "E", train_set, 0, AlignConfig(agreement=True))
+    with pytest.raises(ArtifactError, match="no CLIP scores.*--clip-score"):
+        TextJoin(tmp_path / "E", train_set, 0, AlignConfig(clip_score=True))
 
 
 def test_several_sets_stand_side_by_side(train_set, embeddings):

@@ -270,7 +270,7 @@ class View:
             "class": wanted.class_name,
             "status": wanted.status,
             "reason": wanted.reason,
-            "agreement": wanted.agreement_below,
+            "clip_score": wanted.clip_score_below,
             "same": wanted.same_as,
             "order": None if self.order == "newest" else self.order,
             "after": _place_text(self.after),
@@ -288,7 +288,7 @@ def read_view(query: Mapping[str, str]) -> View:
         query.get("class") or None,
         status if status in get_args(Status) else None,  # type: ignore[arg-type]
         query.get("reason") or None,
-        _number(query.get("agreement")),
+        _number(query.get("clip_score")),
         _whole(query.get("same")),
     )
     return View(
@@ -307,8 +307,8 @@ def _place_text(place: Place | None) -> str | None:
 
 def _place(text: str | None) -> Place | None:
     first, _, second = (text or "").partition(",")
-    agreement, number = _number(first), _whole(second)
-    return None if agreement is None or number is None else (agreement, number)
+    clip_score, number = _number(first), _whole(second)
+    return None if clip_score is None or number is None else (clip_score, number)
 
 
 def _number(text: str | None) -> float | None:

@@ -15,9 +15,9 @@ from sightwords.errors import SightwordsError
 
 _STATUSES = {"": "All", "ok": "Usable", "rejected": "Rejected", "failed": "Failed"}
 _ORDERS = {"newest": "Newest first", "oldest": "Oldest first"}
-_AGREEMENTS: dict[float | None, str] = {
-    None: "Any agreement",
-    **{k / 100: f"Agreement up to {k / 100:.2f}" for k in range(0, 41, 5)},
+_CLIP_SCORES: dict[float | None, str] = {
+    None: "Any CLIP score",
+    **{k / 100: f"CLIP score up to {k / 100:.2f}" for k in range(0, 41, 5)},
 }
 _MOST_CHOICES = 5000
 
@@ -43,8 +43,10 @@ class Gallery:
                 chip.on("click", self._choosing_status(name))
             self._class = self._select("class", {}, "class_name", "Class")
             self._reason = self._select("reason", {}, "reason", "Reason")
-            self._agreement = self._select("agreement", _AGREEMENTS, "agreement_below", "")
-            self._agreement.value = view.wanted.agreement_below if view.wanted.agreement_below in _AGREEMENTS else None
+            self._clip_score = self._select("clip_score", _CLIP_SCORES, "clip_score_below", "")
+            self._clip_score.value = (
+                view.wanted.clip_score_below if view.wanted.clip_score_below in _CLIP_SCORES else None
+            )
             self._order = ui.select(_ORDERS, value=view.order).props("dense borderless options-dense")
             self._order.classes("sw-select").props["data-act"] = "order"
             self._order.on_value_change(self._reordered)
@@ -112,7 +114,7 @@ class Gallery:
         for name, chip in self._statuses.items():
             chip.props["aria-pressed"] = "true" if name == (self._view.wanted.status or "") else "false"
             chip.update()
-        self._order.set_visibility(not self._view.meaning and self._view.wanted.agreement_below is None)
+        self._order.set_visibility(not self._view.meaning and self._view.wanted.clip_score_below is None)
         self._found.set_text(_found_text(shown, self._view))
 
     def _show_card(self, card: Card, eager: bool) -> None:
@@ -165,7 +167,7 @@ class Gallery:
         made = ui.select(options, value=None, with_input=bool(label))
         made.props("dense borderless options-dense hide-selected fill-input" if label else "dense borderless")
         made.classes("sw-select").props["data-act"] = act
-        made.props["aria-label"] = label or "Agreement"
+        made.props["aria-label"] = label or "CLIP score"
         made.on_value_change(self._changing(field, lambda event: event.value))
         return made
 

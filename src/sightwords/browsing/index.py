@@ -2,7 +2,7 @@
 
 It lives in a file of its own that can be made again, so that the user's set stays as small as it was and a run that
 describes is not slowed down. It follows the set, also while other processes write to it: new answers and decisions by
-their row numbers, at once; changes in place (agreement scores, texts that many images share) by comparing all of it,
+their row numbers, at once; changes in place (CLIP scores, texts that many images share) by comparing all of it,
 part after part.
 
 A description's number is image number * 65536 + number of its (prompt, describer, sample): what is in the order of
@@ -42,19 +42,20 @@ CREATE TABLE classes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE reasons (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE texts (
     id INTEGER PRIMARY KEY, row INTEGER NOT NULL, attempt INTEGER NOT NULL, class INTEGER NOT NULL,
-    status TEXT NOT NULL, reason INTEGER NOT NULL, agreement REAL, num_words INTEGER NOT NULL, digest INTEGER NOT NULL);
+    status TEXT NOT NULL, reason INTEGER NOT NULL, clip_score REAL, num_words INTEGER NOT NULL,
+    digest INTEGER NOT NULL);
 CREATE INDEX by_row ON texts (row);
 CREATE INDEX by_class ON texts (class, status);
 CREATE INDEX by_status ON texts (status);
 CREATE INDEX by_reason ON texts (reason);
-CREATE INDEX by_agreement ON texts (agreement);
+CREATE INDEX by_clip_score ON texts (clip_score);
 CREATE INDEX by_digest ON texts (digest);
 CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'porter unicode61 remove_diacritics 2');
 PRAGMA user_version = {_VERSION};
 """
 _BATCH = """
 CREATE TEMP TABLE batch AS SELECT c.row, c.key, c.prompt, c.describer, c.sample, c.attempt, c.text, c.status, c.reason,
-    c.agreement, coalesce(i.class_name, '') AS class_name
+    c.clip_score, coalesce(i.class_name, '') AS class_name
     FROM there.current AS c LEFT JOIN there.images AS i ON i.key = c.key WHERE {condition} ORDER BY c.row
 """
 _TAKE_OVER = (
@@ -63,10 +64,10 @@ _TAKE_OVER = (
     "INSERT OR IGNORE INTO reasons (name) SELECT DISTINCT reason FROM batch",
     "INSERT OR IGNORE INTO main.images (key) SELECT key_bytes(key) FROM batch ORDER BY row",
     f"""CREATE TEMP TABLE numbered AS SELECT i.no * {SLOTS} + s.no AS id, b.row, b.attempt, c.id AS class, b.status,
-        r.id AS reason, b.agreement, b.text FROM batch AS b JOIN main.images AS i ON i.key = key_bytes(b.key)
+        r.id AS reason, b.clip_score, b.text FROM batch AS b JOIN main.images AS i ON i.key = key_bytes(b.key)
         JOIN slots AS s ON (s.prompt, s.describer, s.sample) = (b.prompt, b.describer, b.sample)
         JOIN classes AS c ON c.name = b.class_name JOIN reasons AS r ON r.name = b.reason""",
-    """INSERT OR REPLACE INTO texts SELECT id, row, attempt, class, status, reason, agreement,
+    """INSERT OR REPLACE INTO texts SELECT id, row, attempt, class, status, reason, clip_score,
         CASE WHEN text = '' THEN 0 ELSE length(text) - length(replace(text, ' ', '')) + 1 END, digest(text)
         FROM numbered""",
     "INSERT OR REPLACE INTO words (rowid, text) SELECT id, text FROM numbered",
@@ -77,8 +78,8 @@ _COMPARE = """
 CREATE TEMP TABLE changed AS SELECT DISTINCT c.key FROM there.current AS c LEFT JOIN there.images AS i ON i.key = c.key
     LEFT JOIN texts AS t ON t.row = c.row LEFT JOIN classes AS k ON k.id = t.class
     LEFT JOIN reasons AS r ON r.id = t.reason
-    WHERE c.row > ?1 AND c.row <= ?2 AND (t.status, r.name, t.agreement, k.name) IS NOT
-    (c.status, c.reason, c.agreement, coalesce(i.class_name, ''))
+    WHERE c.row > ?1 AND c.row <= ?2 AND (t.status, r.name, t.clip_score, k.name) IS NOT
+    (c.status, c.reason, c.clip_score, coalesce(i.class_name, ''))
 """
 _GONE = (
     "SELECT t.id FROM texts AS t WHERE t.row > ?1 AND t.row <= ?2 "
@@ -342,12 +343,12 @@ def lengths(index: DescriptionIndex, width: int) -> dict[int, int]:
         return dict(connection.execute(query, (width,)).fetchall())
 
 
-def agreements(index: DescriptionIndex, width: float) -> dict[int, int]:
-    """Return number of the interval of `width` -> number of descriptions with an agreement in it."""
+def clip_scores(index: DescriptionIndex, width: float) -> dict[int, int]:
+    """Return number of the interval of `width` -> number of descriptions with a CLIP score in it."""
     # not every SQLite has floor(), and CAST cuts towards zero: what is below is moved up into the positive first
     query = (
-        "SELECT CAST(agreement / ?1 + ?2 AS INTEGER) - ?2 AS place, count(*) FROM texts "
-        "WHERE agreement IS NOT NULL GROUP BY place"
+        "SELECT CAST(clip_score / ?1 + ?2 AS INTEGER) - ?2 AS place, count(*) FROM texts "
+        "WHERE clip_score IS NOT NULL GROUP BY place"
     )
     with index.reading() as connection:
         return dict(connection.execute(query, (width, math.ceil(1 / width))).fetchall())

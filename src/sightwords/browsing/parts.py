@@ -70,10 +70,10 @@ class TextBlock:
         self._note.set_visibility(bool(now.reason))
         label = "edited" if text.edited else now.status
         self._status.set_text(label)
-        agreement = "" if now.agreement is None else f" · agreement {now.agreement:.2f}"
+        clip_score = "" if now.clip_score is None else f" · CLIP score {now.clip_score:.2f}"
         sample = f" · sample {now.sample}" if now.sample else ""
-        self._who.set_text(f"{text.prompt} · {text.who}{sample}{agreement}")
-        self._who.props["title"] = f"{text.prompt} · {text.who}{sample}{agreement}"
+        self._who.set_text(f"{text.prompt} · {text.who}{sample}{clip_score}")
+        self._who.props["title"] = f"{text.prompt} · {text.who}{sample}{clip_score}"
         self._who.update()
         self.element.props["data-status"] = label
         self.element.props["data-empty"] = "yes" if not now.text else "no"

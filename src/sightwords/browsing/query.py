@@ -18,7 +18,7 @@ _WORD = re.compile(r"\w+")
 
 Order = Literal["oldest", "newest"]
 Place = tuple[float, int]
-"""Where a page begins or ends: agreement and number of a description, or, in the order of numbers, (0, an image's)."""
+"""Where a page begins or ends: CLIP score and number of a description, or, in the order of numbers, (0, an image's)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Filter:
         class_name: of the image.
         status: of the description.
         reason: of the description.
-        agreement_below: most agreement of image and text; pages are in its order then, the lowest first.
+        clip_score_below: highest CLIP score; pages are in its order then, the lowest first.
         same_as: number that texts of the same words share.
     """
 
@@ -38,7 +38,7 @@ class Filter:
     class_name: str | None = None
     status: Status | None = None
     reason: str | None = None
-    agreement_below: float | None = None
+    clip_score_below: float | None = None
     same_as: int | None = None
 
 
@@ -97,25 +97,25 @@ def read_page(
         index: the index.
         wanted: which descriptions.
         size: most images.
-        order: by when the images were first described; without effect where an agreement is wanted.
+        order: by when the images were first described; without effect where a CLIP score is wanted.
         after: where the page before ends; None starts at the front.
         before: where the page behind begins, to go back; takes the place of `after`.
     """
-    by_agreement = wanted.agreement_below is not None
-    rising = (order == "oldest" or by_agreement) != (before is not None)
+    by_clip_score = wanted.clip_score_below is not None
+    rising = (order == "oldest" or by_clip_score) != (before is not None)
     source, conditions, values = _conditions(wanted)
     place = before or after
-    if place is not None and by_agreement:
-        conditions.append(f"(t.agreement, t.id) {'>' if rising else '<'} (?, ?)")
+    if place is not None and by_clip_score:
+        conditions.append(f"(t.clip_score, t.id) {'>' if rising else '<'} (?, ?)")
         values += place
     elif place is not None:
         conditions.append(f"{_id(source)} {'>=' if rising else '<'} ?")
         values.append((place[1] + rising) * SLOTS)
     way = "ASC" if rising else "DESC"
-    ordering = f"t.agreement {way}, t.id {way}" if by_agreement else f"{_id(source)} {way}"
-    query = f"SELECT t.agreement, t.id FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {ordering}"
+    ordering = f"t.clip_score {way}, t.id {way}" if by_clip_score else f"{_id(source)} {way}"
+    query = f"SELECT t.clip_score, t.id FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {ordering}"
     with index.reading() as connection:
-        found = _hits(connection, connection.execute(query, values), size + 1, by_agreement)
+        found = _hits(connection, connection.execute(query, values), size + 1, by_clip_score)
     hits = found[:size]
     return Page(hits[::-1] if before is not None else hits, len(found) > size)
 
@@ -186,7 +186,7 @@ def _conditions(wanted: Filter) -> tuple[str, list[str], list[object]]:
             values.append(name)
     for condition, value in (
         ("t.status = ?", wanted.status),
-        ("t.agreement <= ?", wanted.agreement_below),
+        ("t.clip_score <= ?", wanted.clip_score_below),
         ("t.digest = ?", wanted.same_as),
     ):
         if value is not None:
@@ -200,11 +200,11 @@ def _id(source: str) -> str:
 
 
 def _hits(
-    connection: sqlite3.Connection, rows: Iterator[tuple[float, int]], most: int, by_agreement: bool
+    connection: sqlite3.Connection, rows: Iterator[tuple[float, int]], most: int, by_clip_score: bool
 ) -> list[Hit]:
-    """Return the first images of some rows; in the order of agreement an image may come several times."""
+    """Return the first images of some rows; in the order of CLIP scores an image may come several times."""
     hits: list[Hit] = []
-    for place, group in groupby(rows, key=lambda row: row if by_agreement else (0.0, row[1] // SLOTS)):
+    for place, group in groupby(rows, key=lambda row: row if by_clip_score else (0.0, row[1] // SLOTS)):
         ids = tuple(sorted(row[1] for row in group))
         [key] = connection.execute("SELECT key FROM main.images WHERE no = ?", (ids[0] // SLOTS,)).fetchone()
         hits.append(Hit(key if isinstance(key, str) else key.hex(), ids, place))

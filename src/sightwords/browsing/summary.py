@@ -14,7 +14,7 @@ from sightwords.browsing.index import (
     DescriptionIndex,
     Repeated,
     Sampled,
-    agreements,
+    clip_scores,
     lengths,
     num_descriptions,
     repeated,
@@ -112,7 +112,7 @@ def _typical(own: Counter[str], everything: Counter[str], num_words: int) -> lis
 
 NUM_SAMPLED = 20_000
 _NUM_BARS = 24
-_AGREEMENT_WIDTH = 0.02
+_CLIP_SCORE_WIDTH = 0.02
 _MOST_REASONS, _MOST_REPEATED, _MOST_PAIRS = 20, 12, 12
 
 
@@ -143,7 +143,7 @@ class Summary:
         statuses: status and number.
         reasons: reason and number, the most frequent first.
         lengths: descriptions by their number of words.
-        agreements: descriptions by agreement of image and text; empty where it was not scored.
+        clip_scores: descriptions by CLIP score; empty where it was not scored.
         num_sampled: descriptions that the figures below come from.
         typical: class -> its typical words, with z-scores.
         repeated: texts that several descriptions share.
@@ -155,7 +155,7 @@ class Summary:
     statuses: list[tuple[str, int]]
     reasons: list[tuple[str, int]]
     lengths: list[Bar]
-    agreements: list[Bar]
+    clip_scores: list[Bar]
     num_sampled: int
     typical: dict[str, list[tuple[str, float]]]
     repeated: list[Repeated]
@@ -173,7 +173,7 @@ def summarize(index: DescriptionIndex) -> Summary:
         choices(index, "status"),
         choices(index, "reason")[:_MOST_REASONS],
         _length_bars(index),
-        _agreement_bars(index),
+        _clip_score_bars(index),
         len(sampled),
         typical_words((one.class_name, one.text) for one in sampled),
         repeated(index, _MOST_REPEATED),
@@ -207,12 +207,12 @@ def _quantile(counts: dict[int, int], share: float) -> int:
     return max(counts)
 
 
-def _agreement_bars(index: DescriptionIndex) -> list[Bar]:
-    found = agreements(index, _AGREEMENT_WIDTH)
+def _clip_score_bars(index: DescriptionIndex) -> list[Bar]:
+    found = clip_scores(index, _CLIP_SCORE_WIDTH)
     if not found:
         return []
     bars = []
     for place in range(min(found), max(found) + 1):
-        low, high = place * _AGREEMENT_WIDTH, (place + 1) * _AGREEMENT_WIDTH
+        low, high = place * _CLIP_SCORE_WIDTH, (place + 1) * _CLIP_SCORE_WIDTH
         bars.append(Bar(f"{low:.2f} to {high:.2f}", found.get(place, 0), low, high))
     return bars

@@ -48,9 +48,9 @@ class SummaryPage:
                 _figure({"ok": "usable"}.get(status, status), count, status=status)
         with _section("Length in words"):
             _histogram(summary.lengths)
-        if summary.agreements:
-            with _section("Agreement of image and text"):
-                _histogram(summary.agreements)
+        if summary.clip_scores:
+            with _section("CLIP score"):
+                _histogram(summary.clip_scores)
         if summary.reasons:
             with _section("Reasons"):
                 most = max(count for _, count in summary.reasons)

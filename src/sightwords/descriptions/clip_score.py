@@ -92,7 +92,7 @@ def score_descriptions(
         batch_size: images at once.
         stopping: True once the run is to stop.
     """
-    store.begin_agreements(scorer.name)
+    store.begin_clip_scores(scorer.name)
     waiting = iter(targets)
     with Progress("CLIP scores", len(targets), "images") as progress:
         while not stopping() and (chunk := list(islice(waiting, batch_size))):
@@ -101,7 +101,7 @@ def score_descriptions(
 
 
 def _score_batch(store: DescriptionSet, rows: tuple[int, int], targets: dict[str, Target], scorer: ClipScorer) -> None:
-    missing = [row for row in store.rows(*rows, list(targets)) if row.status == "ok" and row.agreement is None]
+    missing = [row for row in store.rows(*rows, list(targets)) if row.status == "ok" and row.clip_score is None]
     keys = dict.fromkeys(row.key for row in missing)
     images = {key: image for key in keys if (image := _image(targets[key])) is not None}
     scored = [row for row in missing if row.key in images]
@@ -109,7 +109,7 @@ def _score_batch(store: DescriptionSet, rows: tuple[int, int], targets: dict[str
         vectors = dict(zip(images, scorer.images(list(images.values())), strict=True))
         texts = scorer.texts([row.text for row in scored])
         cosines = [float(np.dot(vectors[row.key], text)) for row, text in zip(scored, texts, strict=True)]
-        store.set_agreements(zip(cosines, scored, strict=True))
+        store.set_clip_scores(zip(cosines, scored, strict=True))
 
 
 def _image(target: Target) -> Image.Image | None:

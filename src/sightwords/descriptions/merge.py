@@ -19,11 +19,11 @@ from sightwords.files import atomic_path
 # `there` is the attached set; prompt_of and describer_of map its row ids to ours
 _COPIED = (
     "key, text, raw_text, status, reason, num_prompt_tokens, num_text_tokens, seconds, created_at, sample, "
-    "prompt, describer, attempt, agreement"
+    "prompt, describer, attempt, clip_score"
 )
 _VALUES = (
     "s.key, s.text, s.raw_text, s.status, s.reason, s.num_prompt_tokens, s.num_text_tokens, s.seconds, s.created_at, "
-    "s.sample, p.ours, d.ours, {attempt}, CASE WHEN :same_scores THEN s.agreement END"
+    "s.sample, p.ours, d.ours, {attempt}, CASE WHEN :same_scores THEN s.clip_score END"
 )
 _SOURCE = "JOIN prompt_of AS p ON p.theirs = s.prompt JOIN describer_of AS d ON d.theirs = s.describer"
 _SAME = "(t.key, t.prompt, t.describer, t.sample) = (s.key, p.ours, d.ours, s.sample)"
@@ -75,7 +75,7 @@ def merge_into(target: DescriptionSet, source: Path) -> MergeCounts:
 
     A description that both sets have keeps the target's answer, unless only the source's is usable: then that one
     follows as a further attempt. What people decided is taken over; of decisions about one description the last counts.
-    Agreement scores of another model than the target's are left out.
+    CLIP scores of another model than the target's are left out.
 
     Args:
         target: the set that grows.
@@ -87,10 +87,10 @@ def merge_into(target: DescriptionSet, source: Path) -> MergeCounts:
     with DescriptionSet(source) as other:
         prompts = [(row, target.add_prompt(prompt)) for row, prompt in other.prompts().items()]
         describers = [(row, target.add_describer(info)) for row, info in other.describers().items()]
-        model = other.agreement_model
-    same_scores = target.agreement_model in ("", model)
+        model = other.clip_score_model
+    same_scores = target.clip_score_model in ("", model)
     if model and same_scores:
-        target.begin_agreements(model)
+        target.begin_clip_scores(model)
     with target.attached(source) as connection, closing(connection.cursor()) as cursor:
         for table, pairs in (("prompt_of", prompts), ("describer_of", describers)):
             cursor.execute(f"CREATE TEMP TABLE {table} (theirs INTEGER PRIMARY KEY, ours INTEGER NOT NULL)")

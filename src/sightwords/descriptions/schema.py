@@ -101,7 +101,7 @@ class Description:
         created_at: seconds since 1970.
         attempt: 0 for the first answer, 1 for the one after a rejected one, and so on; the last attempt counts.
         raw_text: the answer as it came, where cleaning changed it; else None.
-        agreement: how well image and text agree, a cosine in [-1, 1], where it was scored.
+        clip_score: cosine of image and text by a CLIP model, in [-1, 1]; None where it was not scored.
     """
 
     key: str
@@ -117,7 +117,7 @@ class Description:
     created_at: float = field(default_factory=time.time)
     attempt: int = 0
     raw_text: str | None = None
-    agreement: float | None = None
+    clip_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Selected:
         describer: identifier of the describer.
         sample: number of the sample.
         text: the description.
-        agreement: how well image and text agree, where it was scored.
+        clip_score: cosine of image and text by a CLIP model; None where it was not scored.
         prompt_id: row id of the prompt; two prompts may share a name.
         describer_id: row id of the describer; one model with other parameters is another describer.
         edited_by: who rewrote the describer's answer, empty where nobody did.
@@ -141,7 +141,7 @@ class Selected:
     describer: str
     sample: int
     text: str
-    agreement: float | None
+    clip_score: float | None
     prompt_id: int
     describer_id: int
     edited_by: str = ""
@@ -216,7 +216,7 @@ CREATE TABLE descriptions (
     key TEXT NOT NULL, prompt INTEGER NOT NULL REFERENCES prompts (id),
     describer INTEGER NOT NULL REFERENCES describers (id), sample INTEGER NOT NULL, attempt INTEGER NOT NULL,
     text TEXT NOT NULL, raw_text TEXT, status TEXT NOT NULL CHECK (status IN ('ok', 'rejected', 'failed')),
-    reason TEXT NOT NULL, num_prompt_tokens INTEGER, num_text_tokens INTEGER, seconds REAL, agreement REAL,
+    reason TEXT NOT NULL, num_prompt_tokens INTEGER, num_text_tokens INTEGER, seconds REAL, clip_score REAL,
     created_at REAL NOT NULL, PRIMARY KEY (key, prompt, describer, sample, attempt));
 CREATE VIEW latest AS SELECT * FROM descriptions AS d WHERE NOT EXISTS (
     SELECT 1 FROM descriptions AS n WHERE (n.key, n.prompt, n.describer, n.sample)
@@ -241,7 +241,7 @@ CREATE VIEW current AS SELECT
     CASE r.action WHEN 'edit' THEN 'edited by ' || r.author WHEN 'reject' THEN 'rejected by ' || r.author
         WHEN 'ask' THEN 'asked again by ' || r.author ELSE d.reason END AS reason,
     d.num_prompt_tokens, d.num_text_tokens, d.seconds,
-    CASE WHEN r.action = 'edit' THEN NULL ELSE d.agreement END AS agreement, d.created_at,
+    CASE WHEN r.action = 'edit' THEN NULL ELSE d.clip_score END AS clip_score, d.created_at,
     CASE WHEN r.action = 'edit' THEN r.author ELSE '' END AS edited_by
     FROM descriptions AS d LEFT JOIN reviews AS r ON r.id = (
         SELECT n.id FROM reviews AS n WHERE n.key = d.key AND n.prompt = d.prompt AND n.describer = d.describer
@@ -251,7 +251,7 @@ CREATE VIEW current AS SELECT
         = (d.key, d.prompt, d.describer, d.sample) AND n.attempt > d.attempt);
 CREATE VIEW usable AS SELECT
     d.key, i.name, i.class_name, p.name AS prompt, p.version AS prompt_version, s.identifier AS describer, s.model,
-    s.revision, d.sample, d.attempt, d.text, d.reason, d.num_prompt_tokens, d.num_text_tokens, d.seconds, d.agreement,
+    s.revision, d.sample, d.attempt, d.text, d.reason, d.num_prompt_tokens, d.num_text_tokens, d.seconds, d.clip_score,
     d.created_at, d.prompt AS prompt_id, d.describer AS describer_id, d.edited_by
     FROM current AS d JOIN prompts AS p ON p.id = d.prompt JOIN describers AS s ON s.id = d.describer
     LEFT JOIN images AS i ON i.key = d.key WHERE d.status = 'ok';

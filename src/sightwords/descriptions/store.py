@@ -183,7 +183,7 @@ class DescriptionSet:
 
         Args:
             where: SQLite expression over the columns of the view `usable`, such as
-                `prompt = 'class' and agreement > 0.2`; it can only read.
+                `prompt = 'class' and clip_score > 0.2`; it can only read.
             prompts: names of the prompts to take; none takes all.
 
         Raises:
@@ -276,23 +276,23 @@ class DescriptionSet:
             return self._connection.execute(update, (prompt, describer, limit, reason)).rowcount
 
     @property
-    def agreement_model(self) -> str:
-        """The model that made the agreement scores, empty where there are none."""
-        found = self._all("SELECT value FROM meta WHERE name = 'agreement_model'")
+    def clip_score_model(self) -> str:
+        """The model that made the CLIP scores, empty where there are none."""
+        found = self._all("SELECT value FROM meta WHERE name = 'clip_score_model'")
         return str(found[0][0]) if found else ""
 
-    def begin_agreements(self, model: str) -> None:
+    def begin_clip_scores(self, model: str) -> None:
         """Remember the model that scores; scores of another one are removed, since they cannot be compared."""
-        if self.agreement_model == model:
+        if self.clip_score_model == model:
             return
         with self._transaction():
-            self._connection.execute("UPDATE descriptions SET agreement = NULL WHERE agreement IS NOT NULL")
-            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('agreement_model', ?)", (model,))
+            self._connection.execute("UPDATE descriptions SET clip_score = NULL WHERE clip_score IS NOT NULL")
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('clip_score_model', ?)", (model,))
 
-    def set_agreements(self, scores: Iterable[tuple[float, Description]]) -> None:
+    def set_clip_scores(self, scores: Iterable[tuple[float, Description]]) -> None:
         """Store how well image and text agree, for descriptions that are there."""
         statement = (
-            "UPDATE descriptions SET agreement = ? WHERE (key, prompt, describer, sample, attempt) = (?, ?, ?, ?, ?)"
+            "UPDATE descriptions SET clip_score = ? WHERE (key, prompt, describer, sample, attempt) = (?, ?, ?, ?, ?)"
         )
         with self._transaction():
             rows = ((score, d.key, d.prompt, d.describer, d.sample, d.attempt) for score, d in scores)

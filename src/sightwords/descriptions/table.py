@@ -26,7 +26,7 @@ def export_rows(descriptions: DescriptionSet, status: Status | None = None) -> I
             "parameters": json.dumps(dict(describer.parameters), sort_keys=True), "sample": row.sample,
             "text": row.text, "raw_text": row.raw_text, "status": row.status, "reason": row.reason,
             "num_prompt_tokens": row.num_prompt_tokens, "num_text_tokens": row.num_text_tokens,
-            "seconds": row.seconds, "agreement": row.agreement, "created_at": row.created_at,
+            "seconds": row.seconds, "clip_score": row.clip_score, "created_at": row.created_at,
         }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ class EmbedConfig:
     prompt: Annotated[list[str], Parameter(negative="", show_default=False)] = field(default_factory=list)
     """Take only the answers to this prompt; may be given several times. [default: all]"""
     where: str | None = None
-    """Take only descriptions that an SQLite condition holds for, such as "prompt = 'class' and agreement > 0.2"."""
+    """Take only descriptions that an SQLite condition holds for, such as "prompt = 'class' and clip_score > 0.2"."""
     batch_size: int | None = None
     """Most texts in a batch. [default: 1024 tokens together on the CPU, 32768 on a GPU]"""
     device: str = "auto"

@@ -28,7 +28,7 @@ INDEX_SCHEMA = pa.schema(
         ("describer", pa.dictionary(pa.int32(), pa.string())),
         ("sample", pa.int32()),
         ("row", pa.int64()),
-        ("agreement", pa.float32()),  # of image and text, null where it was not scored
+        ("clip_score", pa.float32()),  # of image and text, null where it was not scored
     ]
 )
 
@@ -40,12 +40,12 @@ class TextRows:
     Attributes:
         starts: int64, shape (N + 1,).
         rows: rows of the vectors, shape (R,); int32 where that is enough, since every training process holds them.
-        agreements: of each description and its image, float32, shape (R,), NaN where it was not scored.
+        clip_scores: of each description and its image, float32, shape (R,), NaN where it was not scored.
     """
 
     starts: np.ndarray
     rows: np.ndarray
-    agreements: np.ndarray
+    clip_scores: np.ndarray
 
     @property
     def num_texts(self) -> np.ndarray:
@@ -62,7 +62,7 @@ class TextRows:
         counts = self.num_texts[indices]
         starts = np.concatenate(([0], np.cumsum(counts)))
         places = np.arange(starts[-1]) + np.repeat(self.starts[:-1][indices] - starts[:-1], counts)
-        return TextRows(starts, self.rows[places], self.agreements[places])
+        return TextRows(starts, self.rows[places], self.clip_scores[places])
 
 
 def check_replaceable(folder: Path) -> None:
@@ -120,10 +120,10 @@ class EmbeddingSet:
         self.__init__(state["folder"])  # type: ignore[misc]
 
     def index(self) -> pa.Table:
-        """Return the index: key, prompt, describer, sample, row, agreement; many rows to one vector."""
+        """Return the index: key, prompt, describer, sample, row, clip_score; many rows to one vector."""
         table = pq.read_table(self.folder / "index.parquet")
-        if "agreement" not in table.column_names:  # of a set that was written before agreement was stored
-            table = table.append_column(INDEX_SCHEMA.field("agreement"), pa.nulls(table.num_rows, pa.float32()))
+        if "clip_score" not in table.column_names:
+            table = table.append_column(INDEX_SCHEMA.field("clip_score"), pa.nulls(table.num_rows, pa.float32()))
         return table
 
     def rows_of(self, keys: Sequence[str]) -> TextRows:
@@ -149,7 +149,7 @@ class EmbeddingSet:
 
     def _found(self, keys: pa.Array) -> TextRows:
         """Return the vectors of each of different keys; the index is read in parts of about as many rows as keys."""
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in ("position", "sample", "row", "agreement")}
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in ("position", "sample", "row", "clip_score")}
         with pq.ParquetFile(self.folder / "index.parquet") as file:
             columns = [name for name in ("key", *parts) if name in file.schema_arrow.names]
             for batch in file.iter_batches(max(_MIN_ROWS, len(keys)), columns=columns, use_threads=False):
@@ -158,7 +158,7 @@ class EmbeddingSet:
                 parts["position"].append(place.drop_null().to_numpy())
                 parts["sample"].append(known["sample"].to_numpy())
                 parts["row"].append(known["row"].to_numpy())
-                parts["agreement"].append(_agreements(known))
+                parts["clip_score"].append(_clip_scores(known))
         return _sorted_rows(parts, len(keys), len(self.vectors))
 
     @staticmethod
@@ -176,7 +176,7 @@ class EmbeddingSet:
             vectors: normalized vectors, shape (R, D), stored as float16; or a file of NumPy that holds them as float16,
                 which becomes part of the set without being copied where the file system allows it.
             mean: shape (D,).
-            index: columns key, prompt, describer, sample, row, and agreement where it was scored, equally long.
+            index: columns key, prompt, describer, sample, row, and clip_score where it was scored, equally long.
             meta: what made the vectors; counts and the format version are added.
         """
         folder = Path(folder)
@@ -194,27 +194,27 @@ class EmbeddingSet:
         return EmbeddingSet(folder)
 
 
-def _agreements(batch: pa.RecordBatch) -> np.ndarray:
-    """Return the agreement of each row, float32, NaN where it is null, or where the set is older than the column."""
-    if "agreement" not in batch.schema.names:
+def _clip_scores(batch: pa.RecordBatch) -> np.ndarray:
+    """Return the CLIP score of each row, float32, NaN where it is null, or where the set is older than the column."""
+    if "clip_score" not in batch.schema.names:
         return np.full(batch.num_rows, np.nan, np.float32)
-    return np.asarray(batch["agreement"].to_numpy(zero_copy_only=False), np.float32)
+    return np.asarray(batch["clip_score"].to_numpy(zero_copy_only=False), np.float32)
 
 
 def _sorted_rows(parts: dict[str, list[np.ndarray]], num_keys: int, num_vectors: int) -> TextRows:
     """Return what was found in the index, in the order of key, sample and row."""
     none = np.zeros(0, np.int64)
-    position, sample, row, agreement = (np.concatenate([none, *parts[name]]) for name in parts)
+    position, sample, row, clip_score = (np.concatenate([none, *parts[name]]) for name in parts)
     order = np.lexsort((row, sample, position))
     starts = np.concatenate(([0], np.cumsum(np.bincount(position, minlength=num_keys))))
     kind = np.int32 if num_vectors <= np.iinfo(np.int32).max else np.int64
-    return TextRows(starts, row[order].astype(kind), agreement[order].astype(np.float32))
+    return TextRows(starts, row[order].astype(kind), clip_score[order].astype(np.float32))
 
 
 def _index_table(columns: Mapping[str, Iterable[Any]]) -> pa.Table:
-    """Return the index as a table; the agreement may be left out."""
+    """Return the index as a table; the CLIP score may be left out."""
     known = dict(columns)
-    known.setdefault("agreement", pa.nulls(len(list(known["key"])), pa.float32()))
+    known.setdefault("clip_score", pa.nulls(len(list(known["key"])), pa.float32()))
     return pa.table(known, schema=INDEX_SCHEMA)
 
 

@@ -106,12 +106,12 @@ class _Provenance:
         self._used |= {("prompt", one.prompt_id), ("describer", one.describer_id)}
         prompt, describer = self._prompts[one.prompt_id], self._describers[one.describer_id]
         parts = (one.key, prompt, describer, one.sample, one.text)
-        return repr(parts if one.agreement is None else (*parts, one.agreement)).encode()
+        return repr(parts if one.clip_score is None else (*parts, one.clip_score)).encode()
 
 
 def _append(columns: dict[str, list[Any]], one: Selected, row: int) -> None:
     values = {"key": one.key, "prompt": one.prompt, "describer": one.describer, "sample": one.sample, "row": row}
-    for name, value in {**values, "agreement": one.agreement}.items():
+    for name, value in {**values, "clip_score": one.clip_score}.items():
         columns[name].append(value)
 
 

@@ -35,14 +35,14 @@ class TextJoin:
         embeddings: folder of the embedding set.
         images: the training images.
         seed: seed of the run.
-        config: which of several descriptions take part, and whether agreement weighs them.
+        config: which of several descriptions take part, and whether CLIP scores weigh them.
 
     Attributes:
         num_described: training images with a description.
         num_texts: S, descriptions of an image in a step.
 
     Raises:
-        ArtifactError: none of the images has a description in the set, or agreement is asked for and was not scored.
+        ArtifactError: none of the images has a description in the set, or CLIP scores are asked for and there are none.
     """
 
     def __init__(self, embeddings: Path, images: Split, seed: int, config: AlignConfig) -> None:
@@ -57,7 +57,7 @@ class TextJoin:
                 "Was it made from these images? Describe them with: sightwords describe IMAGES"
             )
         self.num_texts = min(config.max_descriptions, int(counts.max())) if self._mode == "all" else 1
-        self._weights = _agreement_weights(found.agreements, embeddings) if config.agreement else None
+        self._weights = _clip_score_weights(found.clip_scores, embeddings) if config.clip_score else None
 
     @property
     def dimension(self) -> int:
@@ -124,17 +124,17 @@ class TextJoins:
         return extra
 
 
-def _agreement_weights(agreements: np.ndarray, embeddings: Path) -> np.ndarray:
-    """Return a weight for each description, float32, mean 1; what was not scored weighs 1, disagreement 0."""
-    if np.isnan(agreements).all():
+def _clip_score_weights(clip_scores: np.ndarray, embeddings: Path) -> np.ndarray:
+    """Return a weight for each description, float32, mean 1; what was not scored weighs 1, a negative score 0."""
+    if np.isnan(clip_scores).all():
         raise ArtifactError(
-            f"{embeddings} has no agreement scores. Describe with --agreement openclip:MODEL/PRETRAINED and embed "
-            "again, or leave out --align.agreement."
+            f"{embeddings} has no CLIP scores. Describe with --clip-score openclip:MODEL/PRETRAINED and embed "
+            "again, or leave out --align.clip-score."
         )
-    positive = np.clip(agreements, 0, None)
+    positive = np.clip(clip_scores, 0, None)
     mean = float(np.nanmean(positive))
     if mean == 0:
-        raise ArtifactError(f"No description in {embeddings} agrees with its image. Leave out --align.agreement.")
+        raise ArtifactError(f"No description in {embeddings} agrees with its image. Leave out --align.clip-score.")
     weights: np.ndarray = np.nan_to_num(positive / mean, nan=1.0).astype(np.float32)
     return weights
 

@@ -50,8 +50,8 @@ class AlignConfig:
     """Of several descriptions of an image: one drawn in each epoch, their mean, or several as equal positives."""
     max_descriptions: int = 4
     """Descriptions of an image that take part in a step with `all`."""
-    agreement: Annotated[bool, Parameter(negative="")] = False
-    """Weigh each description by its agreement with the image, where it was scored when describing."""
+    clip_score: Annotated[bool, Parameter(negative="")] = False
+    """Weigh each description by its CLIP score, where describe --clip-score stored one."""
     encoder_weights: Annotated[list[float], Parameter(consume_multiple=True)] = field(default_factory=list)
     """Factor of each embedding set, in the order of --embeddings. [default: 1 for each]"""
     layers: Annotated[list[str], Parameter(consume_multiple=True)] = field(default_factory=list)
