@@ -133,7 +133,7 @@ class Pairs:
         return F.normalize(self.image, dim=1), F.normalize(self.text, dim=1)
 
     def known_label(self) -> Tensor:
-        """Return the labels.
+        """Return the labels, (B,) integer classes or (B, K) class probabilities.
 
         Raises:
             ConfigError: if none came, or not one a row.
