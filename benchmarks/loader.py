@@ -78,7 +78,7 @@ def own_way(folder: Path, image_size: int, cache_gb: float) -> Way:
     transform = TrainTransform(AugmentConfig(), InputSize(image_size), seed=0)
     order = TrainOrder(len(images), BATCH, seed=0)
     shorter = int(1.5 * image_size)
-    cache = plan_cache(str(folder), len(images), cache_gb, shorter, "bicubic") if cache_gb else None
+    cache = plan_cache(str(folder), cache_gb, shorter, "bicubic") if cache_gb else None
 
     def epoch() -> None:
         loader = train_loader(images, len(dataset.class_ids), transform, order, 0, order.steps_per_epoch, cache=cache)

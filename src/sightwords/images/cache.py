@@ -1,10 +1,10 @@
-"""Decoded and shrunk pictures in one memory-mapped file, written while the first epoch reads them.
+"""Decoded and shrunk images on disk, written while the first epoch reads them; in short, the image cache.
 
-Every process of this machine reads and writes the same file. Its layout: a page with the header, a table of slots found
-by the picture's key (open addressing), and the pixels. Only one process writes at a time (a file lock); readers take
-none. A writer first claims room in the header, then writes pixels, and then the slots that name them. So a kill at any
-instant leaves at most claimed room that nobody names. Slots and pixels carry checksums: what is not whole counts as
-absent. The file is sparse, as large as its limit, and takes the disk that its pictures need.
+Every process of this machine reads and writes the same two files: pixels, one image after another, mapped into memory,
+and a SQLite index that says which image lies where. A writer locks the index, writes pixels behind the last image that
+the index names, and then names them. So a kill at any instant leaves at most pixels that nobody names and the next
+writer overwrites. Each image has a checksum: what is not whole counts as absent. The file of pixels is sparse, as large
+as its limit, and takes the disk that its images need.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import struct
+import sqlite3
 import zlib
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +22,11 @@ import numpy as np
 from sightwords.files import cache_folder
 from sightwords.images.decode import DECODER_VERSION
 
-_MAGIC = b"sightwords pixels 1\n"
-_PAGE = 4096
-_HEADER = struct.Struct("<20s4xQQ")  # magic, slots, end of what is claimed
-_SLOT = struct.Struct("<32sQIIII8x")  # key, offset, height, width, checksum of the pixels, checksum of this slot
-_MIN_SLOTS = 1 << 16
-_EMPTY = bytes(_SLOT.size)
+# without row ids, a key and what is known of its image stand together: damage cannot join one key to another's image
+_SCHEMA = """CREATE TABLE IF NOT EXISTS images (
+    key BLOB PRIMARY KEY, start INTEGER, height INTEGER, width INTEGER, checksum INTEGER) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_start ON images (start);"""
+_END = "SELECT start + 3 * height * width FROM images ORDER BY start DESC LIMIT 1"
 
 
 @dataclass(frozen=True)
@@ -36,188 +34,131 @@ class CachePlan:
     """Which cache file, and what it may hold; small, so that it travels to loader processes.
 
     Attributes:
-        path: the file.
-        num_slots: places for keys, a power of two.
+        path: the file of pixels; its index lies beside it.
         limit_bytes: of pixels, at most.
-        shorter: length in pixels to which the shorter side of larger pictures is shrunk before they are kept.
-        interpolation: how.
+        shorter: length in pixels to which the shorter side of larger images is shrunk before they are cached.
+        interpolation: how; see `transforms.resize`.
     """
 
     path: Path
-    num_slots: int
     limit_bytes: int
     shorter: int
     interpolation: str
 
 
-def plan_cache(source: str, num_images: int, limit_gb: float, shorter: int, interpolation: str) -> CachePlan:
+def plan_cache(source: str, limit_gb: float, shorter: int, interpolation: str) -> CachePlan:
     """Return the cache of a source of images.
 
     Args:
         source: what tells one data set from another, such as its absolute path.
-        num_images: images of all its splits.
         limit_gb: gigabytes (10^9) of pixels, at most.
         shorter: see `CachePlan`.
         interpolation: see `CachePlan`.
     """
-    num_slots = max(_MIN_SLOTS, 1 << (2 * num_images - 1).bit_length())
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
-    file = f"{name}-{shorter}-{interpolation}-v{DECODER_VERSION}-{num_slots}.pixels"
-    return CachePlan(cache_folder() / "pixels" / file, num_slots, int(limit_gb * 1e9), shorter, interpolation)
+    file = f"{name}-{shorter}-{interpolation}-v{DECODER_VERSION}.pixels"
+    return CachePlan(cache_folder() / "pixels" / file, int(limit_gb * 1e9), shorter, interpolation)
 
 
 class ImageCache:
-    """One process's view of a cache file.
+    """One process's view of a cache.
 
     Args:
-        plan: which file. What is there is kept; one that cannot be read is begun anew.
+        plan: which file. What is there is kept; an index that cannot be read is begun anew.
     """
 
     def __init__(self, plan: CachePlan) -> None:
-        self._plan = plan
-        self._start = _PAGE + plan.num_slots * _SLOT.size
+        self._limit = plan.limit_bytes
         self._pending: dict[str, np.ndarray] = {}
-        self._checked = np.zeros(plan.num_slots, bool)
+        self._checked: set[int] = set()
         self._is_full = False
-        self._file = self._open()
+        self._index, self._file = _open(plan)
         size = os.fstat(self._file).st_size
         self._map = mmap.mmap(self._file, size, access=mmap.ACCESS_READ)
 
     def get(self, key: str) -> np.ndarray | None:
-        """Return a picture, uint8, shape (H, W, 3), not to be written to; None where it is not there."""
+        """Return an image, uint8, shape (H, W, 3), not to be written to; None where it is not there."""
         if key in self._pending:
             return self._pending[key]
-        place, slot = self._find(bytes.fromhex(key))
-        if slot is None:
+        query = "SELECT start, height, width, checksum FROM images WHERE key = ?"
+        try:
+            row = self._index.execute(query, (bytes.fromhex(key),)).fetchone()
+        except sqlite3.DatabaseError:  # damaged while in use: its images are decoded again
             return None
-        _, offset, height, width, checksum, _ = _SLOT.unpack(slot)
-        size = height * width * 3
-        if offset + size > len(self._map):  # written under a larger limit, after this process looked
+        if row is None:
             return None
-        pixels = np.frombuffer(self._map, np.uint8, size, offset).reshape(height, width, 3)
-        if not self._checked[place]:
+        start, height, width, checksum = row
+        if start + 3 * height * width > len(self._map):  # written under a larger limit, after this process looked
+            return None
+        pixels = np.frombuffer(self._map, np.uint8, 3 * height * width, start).reshape(height, width, 3)
+        if start not in self._checked:
             if zlib.crc32(pixels.data) != checksum:
                 return None
-            self._checked[place] = True
+            self._checked.add(start)
         return pixels
 
     def put(self, key: str, pixels: np.ndarray) -> None:
-        """Keep a picture, uint8, shape (H, W, 3), with the next `flush`."""
+        """Cache an image, uint8, shape (H, W, 3), with the next `flush`."""
         if not self._is_full:
             self._pending[key] = pixels
 
     def flush(self) -> None:
-        """Write what was put; where the limit is reached or the disk is full, nothing more is kept from here on."""
+        """Write what was put; where the limit is reached or the disk is full, nothing more is cached from here on."""
         if not self._pending:
             return
         pending, self._pending = self._pending, {}
         try:
-            with self._lock():
+            with self._index:
+                self._index.execute("BEGIN IMMEDIATE")
                 self._write(pending)
-        except OSError:  # no room on the disk: the cache ends here, the training does not
+        except (OSError, sqlite3.DatabaseError):  # no room on the disk: the cache ends here, the training does not
             self._is_full = True
 
     def num_bytes(self) -> int:
-        """Return how many bytes of pixels the file holds."""
-        return self._end() - self._start
+        """Return how many bytes of pixels the cache holds."""
+        return int((self._index.execute(_END).fetchone() or (0,))[0])
 
-    def _write(self, pictures: Mapping[str, np.ndarray]) -> None:
-        start = self._end()
-        room = min(self._start + self._plan.limit_bytes, os.fstat(self._file).st_size)
-        slots: dict[int, bytes] = {}
-        chunks: list[bytes] = []
-        end = start
-        for key, pixels in pictures.items():
-            place, known = self._find(bytes.fromhex(key), slots)
-            if known is not None or place < 0:
-                continue
-            if end + pixels.nbytes > room:
+    def _write(self, images: dict[str, np.ndarray]) -> None:
+        end = self.num_bytes()
+        for key, pixels in images.items():
+            if end + pixels.nbytes > self._limit:
                 self._is_full = True
-                break
+                return
             data = pixels.tobytes()
-            slots[place] = _slot(key, end, pixels, zlib.crc32(data))
-            chunks.append(data)
-            end += len(data)
-        if slots:
-            _write_all(self._file, _header(self._plan.num_slots, end), 0)
-            _write_all(self._file, b"".join(chunks), start)
-            for place, slot in slots.items():
-                _write_all(self._file, slot, _PAGE + place * _SLOT.size)
-
-    def _find(self, key: bytes, taken: Collection[int] = ()) -> tuple[int, bytes | None]:
-        """Return the place and the slot of a key; without a slot, the free place for it, -1 where there is none."""
-        num_slots = self._plan.num_slots
-        first = int.from_bytes(key[:8], "little")
-        for step in range(num_slots):
-            place = (first + step) % num_slots
-            start = _PAGE + place * _SLOT.size
-            slot = self._map[start : start + _SLOT.size]
-            if slot == _EMPTY:
-                if place not in taken:
-                    return place, None
-            elif slot[:32] == key and _is_whole(slot):
-                return place, slot
-        return -1, None
-
-    def _end(self) -> int:
-        return int(_HEADER.unpack(os.pread(self._file, _HEADER.size, 0))[2])
-
-    def _lock(self) -> _Lock:
-        return _Lock(self._plan.path)
-
-    def _open(self) -> int:
-        """Return the file, made where it is missing, no good, or smaller than the limit."""
-        path = self._plan.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock():
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            if not self._is_good(file):
-                os.close(file)
-                path.unlink()  # others may still read the old one
-                file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-                _write_all(file, _header(self._plan.num_slots, self._start), 0)
-            size = self._start + self._plan.limit_bytes
-            if os.fstat(file).st_size < size:
-                os.ftruncate(file, size)
-        return file
-
-    def _is_good(self, file: int) -> bool:
-        head = os.pread(file, _HEADER.size, 0)
-        if len(head) < _HEADER.size:
-            return False
-        magic, num_slots, end = _HEADER.unpack(head)
-        return bool(magic == _MAGIC and num_slots == self._plan.num_slots and end <= os.fstat(file).st_size)
+            row = (bytes.fromhex(key), end, *pixels.shape[:2], zlib.crc32(data))
+            if self._index.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?)", row).rowcount:
+                _write_all(self._file, data, end)
+                end += len(data)
 
 
-class _Lock:
-    """Keeps other writers of a cache file out; a kill frees it."""
+def _open(plan: CachePlan) -> tuple[sqlite3.Connection, int]:
+    """Return the index, and the file of pixels, at least as large as the limit; both are new where the index is."""
+    from filelock import FileLock
 
-    def __init__(self, path: Path) -> None:
-        from filelock import FileLock
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._held = FileLock(f"{path}.lock")
-
-    def __enter__(self) -> None:
-        self._held.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._held.release()
-
-
-def _header(num_slots: int, end: int) -> bytes:
-    return _HEADER.pack(_MAGIC, num_slots, end)
-
-
-def _slot(key: str, offset: int, pixels: np.ndarray, checksum: int) -> bytes:
-    height, width, _ = pixels.shape
-    unsigned = _SLOT.pack(bytes.fromhex(key), offset, height, width, checksum, 0)
-    return _SLOT.pack(bytes.fromhex(key), offset, height, width, checksum, zlib.crc32(unsigned))
+    path = plan.path.with_suffix(".sqlite")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{plan.path}.lock"):
+        try:
+            index = _connect(path) if path.exists() else None
+        except sqlite3.OperationalError:  # locked, or no room: not its contents
+            raise
+        except sqlite3.DatabaseError:
+            index = None
+        if index is None:  # other processes may still read the old ones
+            for ending in (".pixels", ".sqlite", ".sqlite-wal", ".sqlite-shm"):
+                plan.path.with_suffix(ending).unlink(missing_ok=True)
+            index = _connect(path)
+        file = os.open(plan.path, os.O_RDWR | os.O_CREAT, 0o644)
+        os.truncate(file, max(plan.limit_bytes, os.fstat(file).st_size, 1))
+    return index, file
 
 
-def _is_whole(slot: bytes) -> bool:
-    *values, checksum = _SLOT.unpack(slot)
-    return bool(zlib.crc32(_SLOT.pack(*values, 0)) == checksum)
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.executescript(_SCHEMA)
+    return connection
 
 
 def _write_all(file: int, data: bytes, offset: int) -> None:

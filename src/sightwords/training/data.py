@@ -52,7 +52,6 @@ def kept_pictures(config: TrainConfig, dataset: Dataset, spec: InputSpec, split:
     together = sum(pixels[name] for name in dataset.splits if shorter[name] == shorter[split])  # they share a file
     return plan_cache(
         "\0".join(places),
-        sum(len(images) for images in dataset.splits.values()),
         config.cache_gb * together / sum(pixels.values()),
         shorter[split],
         spec.interpolation,
