@@ -221,13 +221,13 @@ def test_images_without_a_label_are_drawn_as_a_class_of_their_own(train_set, con
 def test_balanced_order():
     probabilities = np.array([0.05] * 10 + [0.25] * 2)
     order = TrainOrder(12, 4, seed=0, probabilities=probabilities)
-    epochs = [order._epoch(epoch) for epoch in range(200)]
+    epochs = [order.epoch_order(epoch) for epoch in range(200)]
     assert all(len(epoch) == 12 for epoch in epochs)
     counts = np.bincount(np.concatenate(epochs), minlength=12) / 200
     assert counts == pytest.approx(12 * probabilities, abs=0.12)
     assert all(np.bincount(epoch, minlength=12)[10:].tolist() == [3, 3] for epoch in epochs)  # 12 x 0.25, always
     assert all((np.bincount(epoch, minlength=12)[:10] <= 1).all() for epoch in epochs)  # 0.6: once or never
-    assert np.array_equal(order._epoch(7), TrainOrder(12, 4, seed=0, probabilities=probabilities)._epoch(7))
+    assert np.array_equal(order.epoch_order(7), TrainOrder(12, 4, seed=0, probabilities=probabilities).epoch_order(7))
     assert not np.array_equal(epochs[0], epochs[1])
 
 

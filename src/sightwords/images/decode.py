@@ -17,13 +17,13 @@ from sightwords.images.references import ImageReference
 MAX_BYTES = 200 * 2**20
 MAX_PIXELS = 178_956_970  # Pillow's own bound against decompression bombs, made an error here instead of a warning
 DECODER_VERSION = 2  # raise it when the pixels of any image would change
+MAX_SIDE = 256  # of a thumbnail, in pixels
 
-_DEEP_GRAY = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _JPEG_REDUCTIONS = (8, 4, 2, 1)
 _JPEG_END = b"\xff\xd9"  # its end-of-image marker: a file that lacks it was cut short
 
 Box = tuple[int, int, int, int]
-"""Left, top, right and bottom edge in pixels of the whole upright picture; right and bottom are not part of it."""
+"""Left, top, right and bottom edge in pixels of the whole upright image; right and bottom are not part of it."""
 
 
 class EncodedImage:
@@ -34,6 +34,10 @@ class EncodedImage:
         name: the image's name for the error message.
         max_pixels: upper bound of width x height.
 
+    Attributes:
+        size: width and height of the upright image in pixels.
+        reductions: the factors by which the image can be shrunk while it is decoded, largest first.
+
     Raises:
         UnreadableImageError: the bytes are no image, are cut short, or exceed the limits.
     """
@@ -42,38 +46,31 @@ class EncodedImage:
         if len(data) > MAX_BYTES:
             raise UnreadableImageError(name, f"{len(data):,} bytes; at most {MAX_BYTES:,} are allowed")
         self._data, self._name = data, name
+        self._opened: Image.Image | None = None
+        self._decoded: Image.Image | None = None
+        self._is_plain = False
+        self.reductions: tuple[int, ...] = (1,)
         with _explained(name):
             image = Image.open(io.BytesIO(data))
-            width, height = image.size
+            self.size = width, height = image.size
             if width * height > max_pixels:
                 raise UnreadableImageError(name, f"{width} x {height} pixels; at most {max_pixels:,} are allowed")
-            self._opened: Image.Image | None = None
-            self._decoded: Image.Image | None = None
-            self._is_plain = False
-            if image.format == "JPEG":
-                self._opened = image
-                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-                self._size = (height, width) if orientation >= 5 else (width, height)
-                self._reductions = _whole(width, height) if orientation != 1 else _JPEG_REDUCTIONS
-                self._is_plain = orientation == 1 and image.mode == "RGB" and data.endswith(_JPEG_END)
-            else:
-                # where the orientation stands cannot be told before all is read
+            if image.format != "JPEG":  # where the orientation stands cannot be known before all is read
                 self._decoded = _upright_rgb(image)
-                self._size = self._decoded.size
-                self._reductions = (1,)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the upright picture in pixels."""
-        return self._size
-
-    @property
-    def reductions(self) -> tuple[int, ...]:
-        """The factors by which the picture can be shrunk while it is decoded, largest first."""
-        return self._reductions
+                self.size = self._decoded.size
+                return
+            self._opened = image
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            if orientation >= 5:
+                self.size = height, width
+            # of a turned image, a reduction that does not divide both sides would move the edges
+            self.reductions = tuple(
+                by for by in _JPEG_REDUCTIONS if orientation == 1 or (width % by == 0 and height % by == 0)
+            )
+            self._is_plain = orientation == 1 and image.mode == "RGB" and data.endswith(_JPEG_END)
 
     def decode(self, reduction: int = 1) -> Image.Image:
-        """Return the picture, upright, RGB, 8 bits a channel.
+        """Return the image, upright, RGB, 8 bits a channel.
 
         Args:
             reduction: one of `reductions`; sides are divided by it, fractions rounded up. A JPEG file's blocks are
@@ -89,10 +86,10 @@ class EncodedImage:
             return _upright_rgb(image)
 
     def crop(self, box: Box, reduction: int = 1) -> np.ndarray:
-        """Return a part of the picture, uint8, shape (height / reduction, width / reduction, 3).
+        """Return a part of the image, uint8, shape (height / reduction, width / reduction, 3).
 
         Args:
-            box: the part; its edges are multiples of `reduction`, or the picture's own.
+            box: the part; its edges are multiples of `reduction`, or the image's own.
             reduction: as for `decode`.
         """
         left, top, right, bottom = box
@@ -107,9 +104,6 @@ class EncodedImage:
 def open_image(reference: ImageReference) -> EncodedImage:
     """Return an image whose header was read.
 
-    Args:
-        reference: where its bytes lie.
-
     Raises:
         UnreadableImageError: its bytes cannot be had, or are no whole image.
     """
@@ -121,7 +115,7 @@ def open_image(reference: ImageReference) -> EncodedImage:
 
 
 def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Return an image file's picture, upright, RGB, 8 bits a channel.
+    """Return an image file's pixels, upright, RGB, 8 bits a channel.
 
     EXIF orientation is applied; transparency is composited on white; palette, gray, CMYK and 16-bit images become
     RGB; of an animation the first frame is taken.
@@ -161,47 +155,32 @@ def _plain_jpeg(data: bytes) -> np.ndarray | None:
     return np.asarray(pixels.permute(1, 2, 0).numpy())
 
 
-def _whole(width: int, height: int) -> tuple[int, ...]:
-    """Return the reductions that divide both sides: of a turned picture the others would move its edges."""
-    return tuple(factor for factor in _JPEG_REDUCTIONS if width % factor == 0 and height % factor == 0)
-
-
 def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    return _to_rgb(image)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in _DEEP_GRAY or image.mode == "F":
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _deep_gray(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(background, image).convert("RGB")
-    return image.convert("RGB")
+        image = Image.alpha_composite(background, image)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _deep_gray(image: Image.Image) -> Image.Image:
     """Scale gray of 16 bits (or more) to 8: the upper byte; values that fit 8 bits already are kept."""
     values = np.asarray(image).astype(np.float64)
     if image.mode == "F" and values.max(initial=0) <= 1:
-        values = values * 255  # float pictures are commonly in [0, 1]
+        values = values * 255  # float images are commonly in [0, 1]
     elif image.mode.startswith("I;16") or values.max(initial=0) > 255:
         values = values / 257
     gray = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return Image.fromarray(gray, "L").convert("RGB")
 
 
-MAX_SIDE = 256
-_QUALITY = 85
-
-
 def thumbnail(data: bytes, name: str, max_side: int = MAX_SIDE) -> Image.Image:
-    """Return an image file's picture, upright, RGB, its longer side at most `max_side` pixels.
+    """Return a small upright RGB image.
 
     A large JPEG file is decoded at a smaller size, twice the wanted one at least, so that the filter decides what is
     seen.
@@ -209,7 +188,7 @@ def thumbnail(data: bytes, name: str, max_side: int = MAX_SIDE) -> Image.Image:
     Args:
         data: the file's bytes.
         name: the image's name for the error message.
-        max_side: in pixels; a smaller image keeps its size.
+        max_side: longest side in pixels; a smaller image keeps its size.
 
     Raises:
         UnreadableImageError: the bytes are no image, are cut short, or exceed the limits.
@@ -217,27 +196,27 @@ def thumbnail(data: bytes, name: str, max_side: int = MAX_SIDE) -> Image.Image:
     encoded = EncodedImage(data, name)
     longest = max(encoded.size)
     reduction = next((factor for factor in encoded.reductions if longest // factor >= 2 * max_side), 1)
-    picture = encoded.decode(reduction)
-    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return picture
+    image = encoded.decode(reduction)
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return image
 
 
-def jpeg(picture: Image.Image) -> bytes:
-    """Return an RGB picture as a small JPEG file."""
+def jpeg(image: Image.Image) -> bytes:
+    """Return an RGB image as a small JPEG file."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+    image.save(buffer, "JPEG", quality=85, optimize=True)
     return buffer.getvalue()
 
 
-def thumbnail_uri(member: ImageReference, max_side: int = MAX_SIDE) -> str:
+def thumbnail_uri(reference: ImageReference, max_side: int = MAX_SIDE) -> str:
     """Return an image as the `data:` address of a small JPEG, empty where it cannot be read.
 
     Args:
-        member: where its bytes lie.
+        reference: where its bytes lie.
         max_side: longest side in pixels; a smaller image keeps its size.
     """
     try:
-        made = jpeg(thumbnail(member.read(), member.name, max_side))
+        small = jpeg(thumbnail(reference.read(), reference.name, max_side))
     except (OSError, UnreadableImageError):
         return ""
-    return f"data:image/jpeg;base64,{base64.b64encode(made).decode('ascii')}"
+    return f"data:image/jpeg;base64,{base64.b64encode(small).decode('ascii')}"

@@ -16,34 +16,34 @@ from sightwords.images.cache import CachePlan, ImageCache
 from sightwords.images.dataset import Split
 from sightwords.images.decode import open_image
 from sightwords.images.references import ImageReference, ImageReferences
-from sightwords.images.seeds import balanced_order, epoch_order
-from sightwords.images.transforms import DecodedImage, EvalTransform, Picture, TrainTransform, shrunk
+from sightwords.images.seeds import generator
+from sightwords.images.transforms import CroppableImage, DecodedImage, EvalTransform, TrainTransform, shrunk
 
 
 class ImageOpener:
-    """Opens the pictures of an image set; every process has its own.
+    """Opens the images of a split; every process has its own.
 
     Args:
         images: the images.
-        cache: where pictures are kept shrunk; None decodes each anew.
-        comes_again: whether an image can come several times in a batch; then it is decoded once for all of them, and
-            always whole, so that it is the same picture in a process that meets it but once.
+        cache: where images are kept shrunk; None decodes each anew.
+        is_repeated: whether an image can come several times in a batch; then it is decoded once for all of them, and
+            always whole, so that it has the same pixels in a process that meets it but once.
     """
 
-    def __init__(self, images: Split, cache: CachePlan | None, comes_again: bool = False) -> None:
-        self._images, self._plan, self._comes_again = images, cache, comes_again
+    def __init__(self, images: Split, cache: CachePlan | None, is_repeated: bool = False) -> None:
+        self._images, self._plan, self._is_repeated = images, cache, is_repeated
         self._cache: ImageCache | None = None
-        self._decoded: dict[int, Picture] = {}
+        self._decoded: dict[int, DecodedImage] = {}
 
-    def open(self, index: int) -> Picture:
-        """Return picture `index`.
+    def open(self, index: int) -> CroppableImage:
+        """Return image `index`.
 
         Raises:
             UnreadableImageError: its bytes cannot be had, or are no whole image.
         """
         if self._plan is not None:
-            return self._kept(index)
-        if not self._comes_again:
+            return self._cached(index, self._plan)
+        if not self._is_repeated:
             return open_image(self._images.reference(index))
         if index not in self._decoded:
             self._decoded[index] = DecodedImage(np.asarray(open_image(self._images.reference(index)).decode()))
@@ -55,16 +55,15 @@ class ImageOpener:
         if self._cache is not None:
             self._cache.flush()
 
-    def _kept(self, index: int) -> DecodedImage:
-        """Return the shrunk picture: the same whether it was there or is made now."""
-        assert self._plan is not None
+    def _cached(self, index: int, plan: CachePlan) -> DecodedImage:
+        """Return the shrunk image: the same whether it was there or is made here."""
         if self._cache is None:  # opened in the process that reads
-            self._cache = ImageCache(self._plan)
+            self._cache = ImageCache(plan)
         key = self._images.key(index)
         pixels = self._cache.get(key)
         if pixels is None:
-            made = shrunk(open_image(self._images.reference(index)), self._plan.shorter, self._plan.interpolation)
-            pixels = made.permute(1, 2, 0).contiguous().numpy()
+            small = shrunk(open_image(self._images.reference(index)), plan.shorter, plan.interpolation)
+            pixels = small.permute(1, 2, 0).contiguous().numpy()
             self._cache.put(key, pixels)
         return DecodedImage(pixels)
 
@@ -90,11 +89,11 @@ class Slot:
 
 @dataclass
 class ImageBatch:
-    """The readable images of one process's share of a batch.
+    """The readable images of one process's part of a batch.
 
     Attributes:
         images: uint8, shape (B, 3, S, S).
-        targets: float32, shape (B, K): one-hot, several ones in multi-label data, or what the caller's `targets` said.
+        targets: float32, shape (B, K): one-hot, several ones in multi-label data, or what the caller's `targets` gave.
         indices: index of each image in its set, int64, shape (B,).
         positions: place of each in the global batch, int64, shape (B,).
         epoch: epoch, from 0.
@@ -131,44 +130,40 @@ class _Images(Dataset[Any]):
         images: Split,
         num_classes: int,
         transform: TrainTransform | EvalTransform,
-        join: Join | None,
-        source: ImageOpener,
+        opener: ImageOpener,
+        join: Join | None = None,
         targets: Targets | None = None,
     ) -> None:
-        self._images, self._num_classes, self._transform, self._join = images, num_classes, transform, join
-        self._source, self._targets = source, targets or self._labels
+        self._images, self._num_classes, self._transform, self._opener = images, num_classes, transform, opener
+        self._join, self._targets = join, targets or self._one_hot
 
     def __getitems__(self, slots: Sequence[Slot]) -> ImageBatch:
-        pictures: list[Tensor] = []
-        kept: list[Slot] = []
+        pixels: list[Tensor] = []
+        read: list[Slot] = []
         unreadable: list[str] = []
         for slot in slots:
             try:
-                pictures.append(self._picture(slot))
-                kept.append(slot)
+                image = self._opener.open(slot.index)
+                pixels.append(self._transform(image, slot.epoch, self._images.key(slot.index), slot.repeat))
+                read.append(slot)
             except UnreadableImageError as error:
                 unreadable.append(f"{error.name}: {error.reason}")
-        self._source.end_batch()
-        if not kept:
+        self._opener.end_batch()
+        if not read:
             raise DataError(f"None of the {len(slots)} images of a batch can be read; the first: {unreadable[0]}.")
-        indices = np.array([slot.index for slot in kept], np.int64)
-        extra = self._join(indices, kept[0].epoch) if self._join else {}
+        indices, epoch = np.array([slot.index for slot in read], np.int64), read[0].epoch
         return ImageBatch(
-            torch.stack(pictures),
-            self._targets(indices),
-            torch.from_numpy(indices),
-            torch.tensor([slot.position for slot in kept]),
-            kept[0].epoch,
-            kept[0].step,
-            unreadable,
-            extra,
+            images=torch.stack(pixels),
+            targets=self._targets(indices),
+            indices=torch.from_numpy(indices),
+            positions=torch.tensor([slot.position for slot in read]),
+            epoch=epoch,
+            step=read[0].step,
+            unreadable=unreadable,
+            extra=self._join(indices, epoch) if self._join else {},
         )
 
-    def _picture(self, slot: Slot) -> Tensor:
-        picture = self._source.open(slot.index)
-        return self._transform(picture, slot.epoch, self._images.key(slot.index), slot.repeat)
-
-    def _labels(self, indices: np.ndarray) -> Tensor:
+    def _one_hot(self, indices: np.ndarray) -> Tensor:
         targets = torch.zeros(len(indices), self._num_classes)
         for row, index in enumerate(indices.tolist()):
             targets[row, self._images.labels(index).tolist()] = 1.0
@@ -231,7 +226,7 @@ class TrainOrder:
         for step in range(first_step, last_step):
             epoch, within = divmod(step, self.steps_per_epoch)
             if epoch != order_epoch:
-                order, order_epoch = self._epoch(epoch), epoch
+                order, order_epoch = self.epoch_order(epoch), epoch
             base = within * self.num_distinct
             for micro in range(self.accumulate):
                 start = (micro * self.world_size + self.rank) * self.piece
@@ -248,21 +243,28 @@ class TrainOrder:
         repeat, place = divmod(position, self.num_distinct)
         return Slot(epoch, step, position, int(order[base + place]), repeat)
 
-    def _epoch(self, epoch: int) -> np.ndarray:
-        if self.probabilities is not None:
-            return balanced_order(self.seed, epoch, self.probabilities)
-        return epoch_order(self.seed, epoch, self.num_images)
+    def epoch_order(self, epoch: int) -> np.ndarray:
+        """Return the images' indices in the order of an epoch, int64, shape (N,), a function of (seed, epoch) alone."""
+        draw = generator("order", self.seed, epoch)
+        if self.probabilities is None:
+            return draw.permutation(self.num_images)
+        # systematic resampling: an image of probability p comes floor(N p) or ceil(N p) times
+        places = (draw.random() + np.arange(self.num_images)) / self.num_images
+        shuffled = draw.permutation(self.num_images)  # neighbors in the split would share their luck otherwise
+        chosen = np.searchsorted(np.cumsum(self.probabilities[shuffled]), places, side="right")
+        return draw.permutation(shuffled[np.minimum(chosen, self.num_images - 1)])
 
 
+@dataclass(frozen=True)
 class _Batches(Sampler[list[Slot]]):
-    def __init__(self, batches: Callable[[], Iterator[list[Slot]]], num_batches: int) -> None:
-        self._batches, self._num_batches = batches, num_batches
+    start: Callable[[], Iterator[list[Slot]]]
+    num_batches: int
 
     def __iter__(self) -> Iterator[list[Slot]]:
-        return self._batches()
+        return self.start()
 
     def __len__(self) -> int:
-        return self._num_batches
+        return self.num_batches
 
 
 def train_loader(
@@ -283,19 +285,20 @@ def train_loader(
     Args:
         images: the training images.
         num_classes: width of the targets.
-        transform: from picture to network input.
+        transform: from an image to the network's input.
         order: order of the whole training.
         first_step: first optimizer step; a resumed run starts in the middle of an epoch without reading what was.
         last_step: end of the training.
         workers: loader processes; 0 loads in this one.
         pin_memory: put batches into page-locked memory, for a GPU.
         join: called in the worker with (image indices, epoch); what it returns becomes `batch.extra`.
-        cache: where pictures are kept shrunk; None decodes each anew.
+        cache: where images are kept shrunk; None decodes each anew.
         targets: called in the worker with image indices; returns their targets, (B, K); None takes the labels.
     """
+    opener = ImageOpener(images, cache, order.repeats > 1)
+    dataset = _Images(images, num_classes, transform, opener, join, targets)
     batches = _Batches(lambda: order.batches(first_step, last_step), (last_step - first_step) * order.accumulate)
-    source = ImageOpener(images, cache, order.repeats > 1)
-    return _loader(_Images(images, num_classes, transform, join, source, targets), batches, workers, pin_memory)
+    return _loader(dataset, batches, workers, pin_memory)
 
 
 def eval_loader(
@@ -309,7 +312,19 @@ def eval_loader(
     world_size: int = 1,
     cache: CachePlan | None = None,
 ) -> DataLoader[ImageBatch]:
-    """Return every image of a set once, in order; of several processes each gets every `world_size`-th image."""
+    """Return every image of a split once, in order; of several processes each gets every `world_size`-th image.
+
+    Args:
+        images: the images.
+        num_classes: width of the targets.
+        transform: from an image to the network's input.
+        batch_size: images in a batch of one process.
+        workers: loader processes; 0 loads in this one.
+        pin_memory: put batches into page-locked memory, for a GPU.
+        rank: this process.
+        world_size: number of processes.
+        cache: where images are kept shrunk; None decodes each anew.
+    """
     own = range(rank, len(images), world_size)
 
     def batches() -> Iterator[list[Slot]]:
@@ -317,7 +332,7 @@ def eval_loader(
             yield [Slot(0, 0, index, index) for index in own[start : start + batch_size]]
 
     sampler = _Batches(batches, -(-len(own) // batch_size))
-    dataset = _Images(images, num_classes, transform, None, ImageOpener(images, cache))
+    dataset = _Images(images, num_classes, transform, ImageOpener(images, cache))
     return _loader(dataset, sampler, workers, pin_memory)
 
 

@@ -31,26 +31,3 @@ def torch_seeded(*parts: int | str) -> Iterator[None]:
         yield
     finally:
         torch.default_generator.set_state(state)
-
-
-def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
-    """Return the order of an epoch: a permutation of range(num_images), int64, a function of (seed, epoch) alone."""
-    return generator("order", seed, epoch).permutation(num_images)
-
-
-def balanced_order(seed: int, epoch: int, probabilities: np.ndarray) -> np.ndarray:
-    """Return N draws of N images, int64, a function of (seed, epoch) and the probabilities alone.
-
-    Systematic resampling: an image of probability p comes floor(N p) or ceil(N p) times; then all are shuffled.
-
-    Args:
-        seed: seed of the run.
-        epoch: from 0.
-        probabilities: of each image, float64, shape (N,), sum 1.
-    """
-    draw = generator("order", seed, epoch)
-    places = (draw.random() + np.arange(len(probabilities))) / len(probabilities)
-    shuffled = draw.permutation(len(probabilities))  # neighbors in the set would share their luck otherwise
-    chosen = np.searchsorted(np.cumsum(probabilities[shuffled]), places, side="right")
-    drawn: np.ndarray = shuffled[np.minimum(chosen, len(probabilities) - 1)]
-    return draw.permutation(drawn)

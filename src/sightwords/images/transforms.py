@@ -1,4 +1,4 @@
-"""From a picture to the network's input size, as uint8; each draw is a function of the image and the epoch."""
+"""From an image to the network's input size, as uint8; each draw is a function of the image and the epoch."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from sightwords.images.seeds import derive_seed, torch_seeded
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "lanczos")
 # torch has no lanczos, and breaks ties of nearest differently
 _PILLOW = {"nearest": Image.Resampling.NEAREST, "lanczos": Image.Resampling.LANCZOS}
+_RATIOS = (3 / 4, 4 / 3)  # width to height of random crops
 
 
 def resize(pixels_HWC: np.ndarray, height: int, width: int, interpolation: str) -> Tensor:
@@ -45,21 +46,19 @@ def _channels_first(pixels_HWC: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels_HWC if pixels_HWC.flags.writeable else pixels_HWC.copy()).permute(2, 0, 1)
 
 
-RATIOS = (3 / 4, 4 / 3)
-MIN_GAP = 2
-_NUM_TRIES = 10
+class CroppableImage(Protocol):
+    """Pixels that are at hand, or are decoded when asked for: see `EncodedImage` and `DecodedImage`.
 
-
-class Picture(Protocol):
-    """Pixels that are at hand, or are decoded when asked for: see `EncodedImage` and `DecodedImage`."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
+    Attributes:
+        size: width and height in pixels.
+        reductions: the factors by which it can be shrunk at no cost, largest first, 1 last.
+    """
 
     @property
-    def reductions(self) -> tuple[int, ...]:
-        """The factors by which it can be shrunk at no cost, largest first, 1 last."""
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def reductions(self) -> tuple[int, ...]: ...
 
     def crop(self, box: Box, reduction: int = 1) -> np.ndarray:
         """Return a part of it, uint8, shape (height / reduction, width / reduction, 3)."""
@@ -67,10 +66,11 @@ class Picture(Protocol):
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A picture whose pixels are at hand.
+    """An image whose pixels are at hand.
 
     Attributes:
         pixels: uint8, shape (H, W, 3).
+        reductions: see `CroppableImage`.
     """
 
     pixels: np.ndarray
@@ -89,7 +89,14 @@ class DecodedImage:
 
 @dataclass(frozen=True)
 class InputSize:
-    """The picture that a network takes: side in pixels, interpolation, share kept by the center crop."""
+    """What a network takes.
+
+    Attributes:
+        image_size: side in pixels.
+        interpolation: one of `INTERPOLATIONS`.
+        crop_pct: fraction of the side that the center crop keeps.
+        mean: of each channel, 0 to 1; the color of what augmentation leaves open.
+    """
 
     image_size: int
     interpolation: str = "bicubic"
@@ -108,7 +115,7 @@ class RandomOperation(torch.nn.Module):
     Args:
         magnitude: mean strength, 0 to 30.
         std: standard deviation of the strength; 0 is always the same.
-        fill: color of what comes from outside of the picture.
+        fill: color of what comes from outside of the image, 0 to 255.
     """
 
     def __init__(self, magnitude: int, std: float, fill: list[int]) -> None:
@@ -117,57 +124,60 @@ class RandomOperation(torch.nn.Module):
         self._operations = [v2.RandAugment(1, strength, fill=fill) for strength in range(31)]
 
     def forward(self, image: Image.Image) -> Image.Image:
-        strength = self._magnitude
-        if self._std:
-            drawn = torch.randn(()).item() * self._std + self._magnitude
-            strength = min(30, max(0, round(drawn)))
-        changed: Image.Image = self._operations[strength](image)
+        drawn = torch.randn(()).item() * self._std if self._std else 0.0
+        changed: Image.Image = self._operations[min(30, max(0, round(self._magnitude + drawn)))](image)
         return changed
 
 
 def random_crop(size: tuple[int, int], smallest: float, draw: random.Random) -> Box:
-    """Return a random part of a picture, by the rule of torchvision's RandomResizedCrop (arXiv 1409.4842).
+    """Return a random part of an image, by the rule of torchvision's RandomResizedCrop (arXiv 1409.4842).
 
     Args:
         size: width and height in pixels.
-        smallest: smallest share of the area.
+        smallest: smallest fraction of the area.
         draw: where randomness comes from.
     """
     width, height = size
-    for _ in range(_NUM_TRIES):
+    for _ in range(10):
         area = width * height * draw.uniform(smallest, 1.0)
-        ratio = math.exp(draw.uniform(math.log(RATIOS[0]), math.log(RATIOS[1])))
+        ratio = math.exp(draw.uniform(math.log(_RATIOS[0]), math.log(_RATIOS[1])))
         crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < crop_width <= width and 0 < crop_height <= height:
             left, top = draw.randint(0, width - crop_width), draw.randint(0, height - crop_height)
             return left, top, left + crop_width, top + crop_height
-    # a picture too narrow: its middle, as wide as is allowed
-    crop_width = min(width, round(height * RATIOS[1]))
-    crop_height = min(height, round(width / RATIOS[0]))
+    # an image too narrow: its middle, as wide as is allowed
+    crop_width = min(width, round(height * _RATIOS[1]))
+    crop_height = min(height, round(width / _RATIOS[0]))
     left, top = (width - crop_width) // 2, (height - crop_height) // 2
     return left, top, left + crop_width, top + crop_height
 
 
 def reduced(box: Box, image_size: int, reductions: tuple[int, ...]) -> tuple[Box, int]:
-    """Return the box on a coarser grid, and the factor by which the picture may be shrunk before it is cropped.
+    """Return the box on a coarser grid, and the factor by which the image may be shrunk before it is cropped.
 
     The factor is the largest that leaves twice the pixels that are wanted in each direction, so that the filter of the
     interpolation still decides; edges move by less than the factor.
 
     Args:
-        box: a part of a picture.
+        box: a part of an image.
         image_size: side in pixels to which it will be resized.
         reductions: possible factors, largest first.
     """
     left, top, right, bottom = box
     shorter = min(right - left, bottom - top)
-    factor = next(factor for factor in reductions if factor == 1 or shorter // factor >= MIN_GAP * image_size)
+    factor = next(factor for factor in reductions if factor == 1 or shorter // factor >= 2 * image_size)
     left, top = left - left % factor, top - top % factor
     return (left, top, right - right % factor, bottom - bottom % factor), factor
 
 
 class TrainTransform:
-    """Random crop, flip, RandAugment, jitter and erasing; picture in, uint8 (3, S, S) out."""
+    """Random crop, flip, RandAugment, jitter and erasing; image in, uint8 (3, S, S) out.
+
+    Args:
+        config: how images are varied.
+        size: what the network takes.
+        seed: of the run.
+    """
 
     def __init__(self, config: AugmentConfig, size: InputSize, seed: int) -> None:
         self.seed = seed
@@ -182,13 +192,13 @@ class TrainTransform:
             steps.append(v2.RandomErasing(config.erase, value=[float(value) for value in fill]))
         self._steps = v2.Compose(steps) if steps else None
 
-    def __call__(self, picture: Picture, epoch: int, key: str, repeat: int = 0) -> Tensor:
-        """Return the picture's variant of this epoch, a function of (seed, epoch, key, repeat) alone."""
+    def __call__(self, image: CroppableImage, epoch: int, key: str, repeat: int = 0) -> Tensor:
+        """Return the image as this epoch varies it, uint8 (3, S, S), a function of (seed, epoch, key, repeat) alone."""
         name: list[int | str] = ["augment", self.seed, epoch, key, *([repeat] if repeat else [])]
         draw = random.Random(derive_seed(*name))
         side = self._size.image_size
-        box = random_crop(picture.size, self._config.crop_scale, draw)
-        pixels = resize(picture.crop(*reduced(box, side, picture.reductions)), side, side, self._size.interpolation)
+        box = random_crop(image.size, self._config.crop_scale, draw)
+        pixels = resize(image.crop(*reduced(box, side, image.reductions)), side, side, self._size.interpolation)
         if draw.random() < self._config.flip:
             pixels = pixels.flip(-1)
         if self._steps is None:
@@ -198,31 +208,31 @@ class TrainTransform:
 
 
 class EvalTransform:
-    """Resize of the shorter side and center crop; picture in, uint8 (3, S, S) out."""
+    """Resize of the shorter side and center crop; image in, uint8 (3, S, S) out."""
 
     def __init__(self, size: InputSize) -> None:
         self._size = size
 
-    def __call__(self, picture: Picture, epoch: int, key: str, repeat: int = 0) -> Tensor:
-        """Return the center of the picture; `epoch`, `key` and `repeat` change nothing."""
-        pixels = shrunk(picture, self._size.resized, self._size.interpolation, exactly=True)
+    def __call__(self, image: CroppableImage, epoch: int, key: str, repeat: int = 0) -> Tensor:
+        """Return the center of the image; `epoch`, `key` and `repeat` change nothing."""
+        pixels = shrunk(image, self._size.resized, self._size.interpolation, exactly=True)
         return torch.as_tensor(v2.functional.center_crop(pixels, [self._size.image_size]))
 
 
-def shrunk(picture: Picture, shorter: int, interpolation: str, exactly: bool = False) -> Tensor:
-    """Return the whole picture, its shorter side resized, uint8, shape (3, H, W).
+def shrunk(image: CroppableImage, shorter: int, interpolation: str, exactly: bool = False) -> Tensor:
+    """Return the whole image, its shorter side resized, uint8, shape (3, H, W).
 
     Args:
-        picture: the picture.
+        image: the image.
         shorter: wanted length of the shorter side in pixels.
         interpolation: see `resize`.
-        exactly: whether a smaller picture is enlarged; it is left as it is otherwise.
+        exactly: whether a smaller image is enlarged; it is left as it is otherwise.
     """
-    width, height = picture.size
-    whole, factor = reduced((0, 0, width, height), shorter, picture.reductions)
+    width, height = image.size
+    whole, factor = reduced((0, 0, width, height), shorter, image.reductions)
     if factor == 1:
         whole = (0, 0, width, height)
-    pixels = picture.crop(whole, factor)
+    pixels = image.crop(whole, factor)
     side = min(width, height)
     if side <= shorter and not exactly:
         return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
