@@ -31,7 +31,7 @@ PACKAGES = (
 HEAVY = {
     "ray": {"cluster/connection.py"},
     "transformers": {"descriptions/describers/hf.py", "text/encoders/st.py"},
-    "aiohttp": {"descriptions/describers/server/http_client.py"},
+    "aiohttp": {"descriptions/describers/endpoint.py"},
     "open_clip": {"openclip.py", "text/encoders/openclip.py"},
     "onnx": {"models/onnx_file.py"},
     "onnxscript": {"models/onnx_file.py"},

@@ -17,7 +17,7 @@ from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.describe import describe as run
 from sightwords.descriptions.describers import hf
 from sightwords.descriptions.describers.base import Decoding
-from sightwords.descriptions.describers.server import describer as server
+from sightwords.descriptions.describers import server
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError, DataError, UnavailableError
 from sightwords.images.config import ImagesConfig

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from sightwords.descriptions.describers.base import Answer, Decoding, Request
-from sightwords.descriptions.describers.server.describer import ServerDescriber
+from sightwords.descriptions.describers.server import ServerDescriber
 from support.images import draw
 
 

@@ -15,13 +15,14 @@ from typing import Any
 
 @dataclass
 class Call:
-    """One chat request as it arrived; of a question without a picture, `image` is empty."""
+    """One chat request as it arrived, from a client's host and port; without an image, `image` is empty."""
 
     body: dict[str, Any]
     headers: dict[str, str]
     path: str
     image: bytes
     media_type: str
+    client: tuple[str, int]
 
 
 @dataclass
@@ -143,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = content[0]["image_url"]["url"] if isinstance(content, list) else ""
         head, _, data = url.partition(",")
         headers = {name.lower(): value for name, value in self.headers.items()}
-        return Call(body, headers, self.path, base64.b64decode(data), head)
+        return Call(body, headers, self.path, base64.b64decode(data), head, self.client_address)
 
     def send(self, reply: Reply) -> None:
         if reply.payload is None:

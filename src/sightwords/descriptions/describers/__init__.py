@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sightwords.descriptions.config import DescribeConfig
     from sightwords.descriptions.describers.base import Describer
 
+KEY_VARIABLES = ("SIGHTWORDS_API_KEY", "OPENAI_API_KEY")  # where a server's API key is looked for, in this order
 # How a describer is written -> the function that makes it from what stands behind the colon, the configuration and
 # whether it is shown images. A describer of your own is one file and one line here.
 DESCRIBERS = {
@@ -52,7 +53,7 @@ def make_describer(config: DescribeConfig, sees_images: bool = True) -> Describe
 def make_server_describer(rest: str, config: DescribeConfig, sees_images: bool) -> Describer:
     """Return the describer behind `server:`."""
     from sightwords.descriptions.describers.base import Decoding
-    from sightwords.descriptions.describers.server.describer import ServerDescriber
+    from sightwords.descriptions.describers.server import ServerDescriber
 
     model, urls = split_server(rest)
     decoding = Decoding.of(config)

@@ -21,9 +21,8 @@ from sightwords.cluster.connection import ray_library
 from sightwords.cluster.placement import Gpu, gpu_of
 from sightwords.cluster.worker import NOTICE
 from sightwords.descriptions.config import DescribeConfig
-from sightwords.descriptions.describers import make_describer
+from sightwords.descriptions.describers import KEY_VARIABLES, make_describer
 from sightwords.descriptions.describers.base import Answer, Describer, Request
-from sightwords.descriptions.describers.server.endpoint import KEY_VARIABLES
 from sightwords.descriptions.schema import DescriberInfo
 from sightwords.errors import ModelError, UnreadableImageError
 from sightwords.images.decode import MAX_BYTES

@@ -10,7 +10,7 @@ from statistics import mean
 
 import pytest
 
-from sightwords.descriptions.describers.server.limiter import FIRST_LIMIT, GENTLE, AdaptiveLimit
+from sightwords.descriptions.describers.limiter import FIRST_LIMIT, GENTLE, AdaptiveLimit
 
 
 class Simulation:
