@@ -16,8 +16,7 @@ from sightwords.descriptions import describe as run_module
 from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.describe import describe as run
 from sightwords.descriptions.describers import hf
-from sightwords.descriptions.describers.base import Decoding
-from sightwords.descriptions.describers import server
+from sightwords.descriptions.describers.server import data_url
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError, DataError, UnavailableError
 from sightwords.images.config import ImagesConfig
@@ -206,8 +205,7 @@ def test_failures_are_asked_again_and_rejected_answers_only_on_demand(photos, ou
 
     asked: list[bytes] = []
     with chat_server(reply) as served:
-        describer = server.ServerDescriber("tiny", [served.url], Decoding(max_new_tokens=8))
-        sent = [_sent(describer, path) for path in (refused, empty, broken)]
+        sent = [_sent(path) for path in (refused, empty, broken)]
         first = describe(photos, out, f"server:tiny@{served.url}", tries=2)
         assert (first.num_ok, first.num_rejected, first.num_failed) == (2, 3, 0)
         assert asked.count(sent[0]) == 1  # what is refused for good is not repeated
@@ -288,8 +286,8 @@ def test_another_file_is_not_taken_for_a_description_set(photos, out):
     assert os.path.getsize(out) > 0  # noqa: PTH202
 
 
-def _sent(describer: server.ServerDescriber, path: Path) -> bytes:
-    return base64.b64decode(describer.prepare(path.read_bytes(), path.name).base64)
+def _sent(path: Path) -> bytes:
+    return base64.b64decode(data_url(path.read_bytes(), path.name, 512)[1])
 
 
 def test_a_pilot_forecasts_and_shows_the_sample_and_is_not_asked_again(images, out, tmp_path):
