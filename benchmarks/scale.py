@@ -33,7 +33,7 @@ import numpy as np
 
 from sightwords.descriptions.config import MergeConfig
 from sightwords.descriptions.merge import merge
-from sightwords.descriptions.questions import Target, Wanted, questions
+from sightwords.descriptions.questions import Target, Targets, Wanted, missing
 from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.images.config import ImagesConfig
@@ -47,25 +47,18 @@ IMAGE_BYTES = 110_000
 NUM_COMMITS = 3000
 
 
-class Keys:
+class Keys(Targets):
     """Images that exist by their keys alone."""
 
     def __init__(self, num_images: int) -> None:
         self.num_images = num_images
+        self.per_class = False
 
     def __len__(self) -> int:
         return self.num_images
 
     def __iter__(self) -> Iterator[Target]:
         return (Target(key_of(i), f"train/class/{i}.jpg", "class", None) for i in range(self.num_images))
-
-    def image_keys(self, target_key: str) -> Sequence[str]:
-        """Return the image's own key."""
-        return (target_key,)
-
-    def images(self) -> Iterator[tuple[str, str, str]]:
-        """Yield (key, name, class name)."""
-        return ((target.key, target.name, target.class_name) for target in self)
 
 
 def key_of(number: int) -> str:
@@ -114,7 +107,7 @@ def description_set(path: Path, num_rows: int) -> None:
     """Fill a set, then show its size, the rate of single commits, and the time to find what is missing."""
     with DescriptionSet(path, create=True) as store:
         place = store.add_prompt(Prompt("plain", 1, "Describe.")), store.add_describer(DescriberInfo("server:m", "m"))
-        store.add_images(Keys(num_rows).images())
+        store.add_images((image.key, image.name, image.class_name) for image in Keys(num_rows))
         for start in range(0, num_rows, 50_000):
             store.put(row(i, place) for i in range(start, min(start + 50_000, num_rows)))
         store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -126,7 +119,7 @@ def description_set(path: Path, num_rows: int) -> None:
             store.put([one])
         rate = NUM_COMMITS / (time.perf_counter() - start_s)
         start_s = time.perf_counter()
-        num_missing = sum(1 for _ in questions(store, Keys(num_rows), Wanted(*place, 1, 3, False, time.time())))
+        num_missing = sum(1 for _ in missing(store, Keys(num_rows), Wanted(*place, 1, 3, False, time.time())))
         missing_s = time.perf_counter() - start_s
     assert num_missing == 0
     print(

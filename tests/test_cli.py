@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
-from sightwords.cli import app
+from sightwords.cli import Interruption, app
 
 COMMANDS = "describe import embed train evaluate compare export predict search explain audit browse demo".split()  # noqa: SIM905
 
@@ -77,3 +80,31 @@ def test_arguments_of_the_factory_keep_their_kinds(tmp_path):
     _, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     expected = {"drop_path_rate": 0.1, "depth": 4, "global_pool": "avg", "qkv_bias": False, "eps": 1e-05}
     assert repr(bound.arguments["config"].model_kwargs) == repr(expected)  # 0 would equal False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_to_stop_and_the_second_stops(number, capfd):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), Interruption(grace_s=60) as interruption:
+        assert not interruption.requested()
+        os.kill(os.getpid(), number)
+        assert interruption.requested()
+        assert "up to 60 s" in capfd.readouterr().err
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+    assert signal.getsignal(number) == before
+
+
+def test_the_end_of_the_grace_period_ends_a_wait():
+    start_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Interruption(grace_s=0.2, show=False) as interruption:
+        interruption.requested()
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(20)
+    assert 0.15 < time.monotonic() - start_s < 5
+
+
+def test_one_signal_is_enough_where_nobody_asks_yet():
+    with pytest.raises(KeyboardInterrupt), Interruption(grace_s=60, show=False):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)

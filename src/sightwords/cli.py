@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Annotated, Any, NamedTuple, Protocol
 
 from cyclopts import App, Parameter
@@ -45,10 +48,13 @@ class Command(NamedTuple):
     config: str
     help: str
     needs_options: bool = True
+    interruptible: bool = False  # takes `stopping`, which the first Ctrl-C makes true
 
 
 COMMANDS = {
-    "describe": Command("describe", "DescribeConfig", "Let a multimodal model describe every image."),
+    "describe": Command(
+        "describe", "DescribeConfig", "Let a multimodal model describe every image.", interruptible=True
+    ),
     "import": Command(
         "import_descriptions",
         "ImportConfig",
@@ -87,17 +93,65 @@ def __getattr__(name: str) -> Callable[..., Result]:
     """Return the function behind a command; the library that parses the command line asks for it by name."""
     if name not in COMMANDS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    function, options, _, needs_options = COMMANDS[name]
-    kind = getattr(sightwords, options)
+    command = COMMANDS[name]
+    kind = getattr(sightwords, command.config)
 
     def run(config: Any = None) -> Result:
-        stage: Callable[[Any], Result] = getattr(sightwords, function)
-        return stage(config or kind())
+        stage: Callable[..., Result] = getattr(sightwords, command.function)
+        if not command.interruptible:
+            return stage(config or kind())
+        with Interruption(config.grace_s, show=int(os.environ.get("RANK", 0)) == 0) as interruption:
+            return stage(config, interruption.requested)
 
-    if needs_options:
+    if command.needs_options:
         run.__defaults__ = None
-    run.__annotations__["config"] = kind if needs_options else kind | None
+    run.__annotations__["config"] = kind if command.needs_options else kind | None
     return run
+
+
+class Interruption:
+    """In its `with` block a first Ctrl-C or SIGTERM only sets `requested`; a second one raises KeyboardInterrupt.
+
+    The end of the grace period counts as the second one. Before `requested` is first asked, one signal is enough.
+
+    Args:
+        grace_s: time that answers in flight get, in seconds.
+        show: whether to say on stderr what happens.
+    """
+
+    def __init__(self, grace_s: float, show: bool = True) -> None:
+        self.grace_s, self.show = grace_s, show
+        self._requested = self._asked = False
+        self._before: dict[signal.Signals, Any] = {}
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Interruption:
+        for number in (signal.SIGINT, signal.SIGTERM):  # schedulers of clusters send the second
+            self._before[number] = signal.signal(number, self._arrived)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def requested(self) -> bool:
+        """Return whether the run is to stop."""
+        self._asked = True
+        return self._requested
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        if self._requested or not self._asked:
+            raise KeyboardInterrupt
+        self._requested = True
+        # a real signal, which also ends a wait of the main thread
+        self._timer = threading.Timer(self.grace_s, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+        self._timer.daemon = True
+        self._timer.start()
+        if self.show:
+            text = f"\nStopping: up to {self.grace_s:g} s for the answers in flight. Ctrl-C again stops at once.\n"
+            os.write(2, text.encode())  # print may have been interrupted itself, and must not be entered twice
 
 
 app.meta.suppress_keyboard_interrupt = False

@@ -1,28 +1,24 @@
 from __future__ import annotations
 
-import base64
-import json
 import os
+import re
 import shutil
 import sqlite3
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from sightwords.descriptions import describe as run_module
 from sightwords.descriptions.config import DescribeConfig
+from sightwords.descriptions.describe import DescribeResult
 from sightwords.descriptions.describe import describe as run
 from sightwords.descriptions.describers import hf
-from sightwords.descriptions.describers.server import data_url
+from sightwords.descriptions.schema import Reason
 from sightwords.descriptions.store import DescriptionSet
-from sightwords.errors import ArtifactError, DataError, UnavailableError
-from sightwords.images.config import ImagesConfig
+from sightwords.errors import ArtifactError, ConfigError, DataError, UnavailableError
+from sightwords.images.dataset import Problem
 from sightwords.images.keys import image_key
 from support.chat_server import chat, chat_server, refusal
-from support.images import draw
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +55,9 @@ def key_of(path: Path) -> str:
     return image_key(path.read_bytes())
 
 
-def test_every_distinct_image_gets_one_row_with_its_counts_and_names(photos, out, llava):
+def test_every_distinct_image_gets_one_row_and_a_second_run_does_not_even_load_the_model(
+    photos, out, llava, monkeypatch
+):
     train = photos / "train"
     shutil.copy(train / "bar" / "e.jpg", train / "bar" / "same.jpg")
     (train / "bar" / "cut.jpg").write_bytes((train / "bar" / "e.jpg").read_bytes()[:-300])
@@ -77,15 +75,9 @@ def test_every_distinct_image_gets_one_row_with_its_counts_and_names(photos, out
     assert images[key_of(train / "red_disc" / "a.png")][1] == "red disc"
     assert [(row.key, row.text) for row in failed] == [(key_of(train / "bar" / "cut.jpg"), "")]
     assert failed[0].reason.startswith("unreadable image: damaged")
-
-
-def test_a_second_run_asks_nothing_and_does_not_even_load_the_model(photos, out, llava, monkeypatch):
-    describe(photos, out, f"hf:{llava}")
-    before = stored(out)
     monkeypatch.setattr(hf.HFDescriber, "load", lambda self: pytest.fail("the model was loaded"))
     result = describe(photos, out, f"hf:{llava}", batch_size=1, precision="bf16")
-    assert (result.num_ok, result.num_skipped) == (0, 5)
-    assert stored(out) == before
+    assert (result.num_ok, result.num_skipped, len(result.problems)) == (0, 5, 1)
 
 
 def test_other_questions_and_more_samples_are_added_beside_what_is_there(photos, out, llava):
@@ -126,39 +118,39 @@ def test_a_run_that_dies_halfway_keeps_its_rows_and_the_next_one_asks_for_the_re
     assert len(stored(out)) == 10
 
 
-def test_the_class_prompt_tells_the_readable_class(photos, out):
-    with chat_server(lambda call: chat(question(call))) as served:
-        describe(photos, out, f"server:tiny@{served.url}", prompt="class")
-    text = stored(out)[key_of(photos / "train" / "red_disc" / "b.jpg"), 0]
-    assert text.count("red disc") == 2
-
-
-def test_several_labels_are_all_told(photos, out):
+def test_prompts_name_the_readable_class_all_labels_and_what_is_confused(photos, out, tmp_path):
+    (tmp_path / "beak.txt").write_text("Is this {class_name} fat?")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "confusion.csv").write_text("true \\ predicted,bar,red_disc\nbar,3,1\nred_disc,0,4\n")
     table = photos / "table.csv"
     table.write_text("image,label,split\ntrain/bar/d.png,red_disc|bar,train\ntrain/red_disc/a.png,red_disc,train\n")
+    both = key_of(photos / "train" / "bar" / "d.png")
+
+    def asked(images, **options):
+        out.unlink(missing_ok=True)
+        result = describe(images, out, f"server:tiny@{served.url}", **options)
+        return result, stored(out)
+
     with chat_server(lambda call: chat(question(call))) as served:
-        describe(table, out, f"server:tiny@{served.url}", prompt="class")
-    assert "bar, red disc" in stored(out)[key_of(photos / "train" / "bar" / "d.png"), 0].replace(
-        "red disc, bar", "bar, red disc"
-    )
+        _, texts = asked(photos, prompt="class")
+        assert texts[key_of(photos / "train" / "red_disc" / "b.jpg"), 0].count("red disc") == 2
+        _, texts = asked(table, prompt="class")
+        assert {"bar, red disc", "red disc, bar"} & set(re.findall(r"bar, red disc|red disc, bar", texts[both, 0]))
+        result, texts = asked(photos, prompt_file=tmp_path / "beak.txt")
+        assert result.prompt == "beak"
+        assert set(texts.values()) == {"Is this bar fat?", "Is this red disc fat?"}
+        _, texts = asked(photos, prompt="contrast", confusions=tmp_path / "run")
+        assert "easily mistaken for: red disc." in texts[both, 0]
 
 
 def test_the_class_prompt_on_unlabeled_images_is_refused_before_anything_is_asked(photos, out):
     table = photos / "table.csv"
     table.write_text("image,label,split\ntrain/bar/d.png,bar,train\ntrain/red_disc/a.png,,train\n")
     with chat_server(lambda call: chat("x")) as served:
-        with pytest.raises(DataError, match=r"names the class, but 1 of 2 images have no label, for example .*a\.png"):
+        with pytest.raises(DataError, match=r"1 of 2 images have no label.*a\.png"):
             describe(table, out, f"server:tiny@{served.url}", prompt="class")
         assert not served.calls
         assert describe(table, out, f"server:tiny@{served.url}").num_ok == 2
-
-
-def test_a_prompt_file_is_asked(photos, out, tmp_path):
-    (tmp_path / "beak.txt").write_text("Is this {class_name} fat?")
-    with chat_server(lambda call: chat(question(call))) as served:
-        result = describe(photos, out, f"server:tiny@{served.url}", prompt_file=tmp_path / "beak.txt")
-    assert result.prompt == "beak"
-    assert set(stored(out).values()) == {"Is this bar fat?", "Is this red disc fat?"}
 
 
 def test_the_split_says_which_images(images, out):
@@ -169,67 +161,6 @@ def test_the_split_says_which_images(images, out):
         assert describe(images, out, describer, split="val").num_skipped == 12
         assert len(served.calls) == 36
         assert describe(images, out.with_name("few.db"), describer, limit=3).num_ok == 3
-
-
-def test_an_image_that_changed_or_vanished_since_it_was_listed_gets_no_row(photos, out, llava, monkeypatch):
-    changed, gone = photos / "train" / "bar" / "d.png", photos / "train" / "red_disc" / "a.png"
-    open_dataset = run_module.open_dataset
-
-    def then_change(config: ImagesConfig, splits):
-        dataset = open_dataset(config, splits)
-        changed.write_bytes((photos / "train" / "red_disc" / "b.jpg").read_bytes())
-        gone.unlink()
-        return dataset
-
-    monkeypatch.setattr(run_module, "open_dataset", then_change)
-    wrong = key_of(changed)
-    missing = key_of(gone)
-    result = describe(photos, out, f"hf:{llava}")
-    assert result.num_ok == 3
-    assert {Path(p.name).name: p.reason for p in result.problems}.keys() == {"d.png", "a.png"}
-    assert "changed since it was listed" in {Path(p.name).name: p.reason for p in result.problems}["d.png"]
-    assert not {wrong, missing} & {key for key, _ in stored(out, None)}
-
-
-def test_failures_are_asked_again_and_rejected_answers_only_on_demand(photos, out):
-    refused, empty, broken = (photos / "train" / name for name in ("bar/d.png", "bar/e.jpg", "red_disc/a.png"))
-    faults = {"on": True}
-
-    def reply(call):
-        asked.append(call.image)
-        if faults["on"] and call.image == sent[0]:
-            return refusal(400, "no birds")
-        if faults["on"] and call.image == sent[2]:
-            return chat(None)
-        return chat("" if faults["on"] and call.image == sent[1] else "A bird.")
-
-    asked: list[bytes] = []
-    with chat_server(reply) as served:
-        sent = [_sent(path) for path in (refused, empty, broken)]
-        first = describe(photos, out, f"server:tiny@{served.url}", tries=2)
-        assert (first.num_ok, first.num_rejected, first.num_failed) == (2, 3, 0)
-        assert asked.count(sent[0]) == 1  # what is refused for good is not repeated
-        assert asked.count(sent[1]) == asked.count(sent[2]) == 2
-        reasons = {(reason.status, reason.reason): reason for reason in first.reasons}
-        assert reasons["rejected", "empty"].count == 4
-        assert any(reason.startswith("refused: ") and "no birds" in reason for _, reason in reasons)
-        faults["on"] = False
-        asked.clear()
-        second = describe(photos, out, f"server:tiny@{served.url}", tries=2)
-        assert (asked, second.num_ok, second.num_skipped) == ([], 0, 5)
-        third = describe(photos, out, f"server:tiny@{served.url}", tries=2, retry_failed=True)
-        assert (sorted(asked), third.num_ok) == (sorted(sent), 3)
-    assert set(stored(out).values()) == {"A bird."}
-
-
-def test_one_failure_after_another_stops_the_run_with_what_there_is(tmp_path, out):
-    folder = tmp_path / "photos" / "train" / "bar"
-    folder.mkdir(parents=True)
-    for i in range(40):
-        draw("bar", i).save(folder / f"{i}.png")
-    with pytest.raises(UnavailableError, match=r"20 requests in a row.*the same command goes on"):
-        describe(tmp_path / "photos", out, "demo")
-    assert len(stored(out, "failed")) == 20
 
 
 def test_a_server_that_dies_midway_leaves_every_answer_and_the_next_run_completes(images, out):
@@ -265,29 +196,12 @@ def test_no_secret_is_ever_in_the_file(photos, out, monkeypatch):
         assert secret not in written
 
 
-def test_the_demo_describer_repeats_the_drawing(tmp_path, out):
-    folder = tmp_path / "birds" / "train" / "wren"
-    folder.mkdir(parents=True)
-    for i in range(3):
-        chunks = PngInfo()
-        chunks.add_itxt("sightwords:description", json.dumps({"plain": f"Bird number {i}."}))
-        Image.new("RGB", (16, 16), (i, 0, 0)).save(folder / f"{i}.png", pnginfo=chunks)
-    result = describe(tmp_path / "birds", out, "demo")
-    assert result.num_ok == 3
-    assert stored(out)[key_of(folder / "2.png"), 0] == "Bird number 2."
-    assert result.describer == "demo"
-
-
 def test_another_file_is_not_taken_for_a_description_set(photos, out):
     with sqlite3.connect(out) as other:
         other.execute("CREATE TABLE mine (x)")
     with pytest.raises(ArtifactError):
         describe(photos, out, "demo")
     assert os.path.getsize(out) > 0  # noqa: PTH202
-
-
-def _sent(path: Path) -> bytes:
-    return base64.b64decode(data_url(path.read_bytes(), path.name, 512)[1])
 
 
 def test_a_pilot_forecasts_and_shows_the_sample_and_is_not_asked_again(images, out, tmp_path):
@@ -331,19 +245,6 @@ def test_limits_hold_over_runs_and_keep_everything(images, out, tmp_path):
         assert describe(images, out, describer, max_requests=24).num_ok == 15
 
 
-def test_a_class_is_asked_once_without_an_image(images, out):
-    with chat_server(lambda call: chat(f"It is known by its shape. {question(call)}")) as served:
-        result = describe(images, out, f"server:tiny@{served.url}", prompt="class_features")
-        assert result.num_ok == 24
-        assert len(served.calls) == 3
-        assert all(not call.image for call in served.calls)
-        assert describe(images, out, f"server:tiny@{served.url}", prompt="class_features").num_skipped == 3
-        assert len(served.calls) == 3
-    with DescriptionSet(out) as store:
-        names = store.images()
-        assert all(names[row.key][1] in row.text for row in store.descriptions())
-
-
 def test_class_names_alone_are_a_source_for_controls(images, out):
     assert describe(images, out, "class_name").num_ok == 24
     with DescriptionSet(out) as store:
@@ -351,10 +252,42 @@ def test_class_names_alone_are_a_source_for_controls(images, out):
         assert [info.identifier for info in store.describers().values()] == ["class_name"]
 
 
-def test_contrast_names_what_a_network_confuses(photos, out, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "confusion.csv").write_text("true \\ predicted,bar,red_disc\nbar,3,1\nred_disc,0,4\n")
-    with chat_server(lambda call: chat(question(call))) as served:
-        describe(photos, out, f"server:tiny@{served.url}", prompt="contrast", confusions=tmp_path / "run")
-    text = stored(out)[key_of(photos / "train" / "bar" / "d.png"), 0]
-    assert "easily mistaken for: red disc." in text
+def test_the_summary_says_what_was_written_what_not_and_why():
+    result = DescribeResult(Path("my set.db"), "server:m", "plain", 2, 1, 2, num_skipped=4, seconds=75)
+    result.reasons = [Reason("failed", "timeout", 2, "d.png", "")]
+    result.reasons += [Reason("rejected", f"reason {i}", 11, "c.png", "I'm sorry,\nbut " * 9) for i in range(14)]
+    result.problems = [Problem(f"{i}.jpg", "damaged") for i in range(9)]
+    lines = result.summary().splitlines()
+    for said in ("2 descriptions", "server:m", "prompt plain", "my set.db", "1 min 15 s", "4 were there"):
+        assert said in lines[0]
+    assert lines[2:4] == [
+        "      2  failed    timeout    d.png",
+        "     11  rejected  reason 0   c.png: I'm sorry, but I'm sorry, but I'm sorry, but I'm sorry, b...",
+    ]
+    assert ["3 further" in line for line in lines].count(True) == 1
+    text = "\n".join(lines)
+    assert "the 2 that failed" in text
+    assert "--retry-failed the 1" in text
+    assert "9\n  0.jpg: damaged" in text
+    assert text.endswith("and 4 more")
+    assert result.next_command == "sightwords embed 'my set.db' --out 'my set-embeddings'"
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        ({"samples": 0}, "--samples is 0"),
+        ({"max_side": 8}, "--max-side is 8"),
+        ({"temperature": 0.0}, "--temperature is 0.0"),
+        ({"max_words": 1}, "--max-words is 1"),
+        ({"split": "test"}, "--split is 'test'"),
+        ({"precision": "int4"}, "--precision is 'int4'"),
+        ({"limit": 0}, "--limit is 0"),
+        ({"prompt": "short", "prompt_file": Path("mine.txt")}, "--prompt-file"),
+        ({"describer": "demo", "samples": 2}, "--samples 1"),
+        ({"max_cost": 1.0}, "--prices"),
+    ],
+)
+def test_a_value_out_of_range_is_named_by_its_flag(options, flag):
+    with pytest.raises(ConfigError, match=flag):
+        DescribeConfig("photos", out=Path("d.db"), **options)

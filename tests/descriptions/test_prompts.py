@@ -5,64 +5,56 @@ from pathlib import Path
 import pytest
 
 from sightwords.descriptions.config import DescribeConfig
-from sightwords.descriptions.prompts import CLASS_NAME, PROMPTS, choose_prompt, file_prompt, named_prompt
+from sightwords.descriptions.prompts import (
+    CLASS_NAME,
+    PROMPTS,
+    choose_prompt,
+    file_prompt,
+    named_prompt,
+    read_confusions,
+)
 from sightwords.errors import ConfigError, UnknownNameError
 
 
-def test_plain_is_the_prompt_of_the_paper():
-    assert named_prompt("plain").text("tench") == "Describe this image in detail."
-
-
-def test_short_carries_its_word_limit_and_each_limit_is_a_template_of_its_own():
-    assert "at most 12 words" in named_prompt("short", 12).template
-    assert named_prompt("short", 12).template != named_prompt("short", 20).template
-
-
-def test_which_prompts_name_the_class():
+def test_built_in_prompts_name_what_they_promise():
+    assert named_prompt("plain").text("tench") == "Describe this image in detail."  # the prompt of the paper
+    assert "at most 12 words" in named_prompt("short", 12).template  # a template of its own for each limit
     assert [name for name in PROMPTS if named_prompt(name).names_class] == ["class", "contrast", "class_features"]
     assert [name for name in PROMPTS if named_prompt(name).per_class] == ["class_features"]
     text = named_prompt("class").text("great gray owl")
     assert "great gray owl" in text
     assert "{" not in text
-
-
-@pytest.mark.parametrize("word", ["shape", "color", "texture", "parts", "setting"])
-def test_attributes_asks_for_each_attribute(word):
-    assert word in named_prompt("attributes").template
+    assert all(word in named_prompt("attributes").template for word in ("shape", "color", "texture", "parts"))
 
 
 def test_an_unknown_prompt_is_answered_with_the_nearest():
-    with pytest.raises(UnknownNameError, match=r"Did you mean: plain.*--prompt-file"):
+    with pytest.raises(UnknownNameError, match=r"plain.*--prompt-file"):
         named_prompt("plian")
 
 
 def test_a_file_is_a_prompt_named_by_its_stem(tmp_path):
     path = tmp_path / "beaks.txt"
-    path.write_text("How does the beak of this {class_name} look?\n", encoding="utf-8")
+    path.write_text('How does the beak of this {class_name} look? As JSON: {"color": "..."}\n', encoding="utf-8")
     prompt = file_prompt(path)
     assert (prompt.name, prompt.version) == ("beaks", 1)
-    assert prompt.text("heron") == "How does the beak of this heron look?"
+    assert prompt.text("heron") == 'How does the beak of this heron look? As JSON: {"color": "..."}'
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("  \n", "is empty"), ("What is this {classname}?", r"placeholder \{classname\}")]
+    ("text", "per_class", "message"),
+    [
+        ("  \n", False, "empty"),
+        ("What is this {classname}?", False, r"\{classname\}"),
+        ("What is this?", True, r"\{class_name\}"),
+        (None, False, r"p\.txt"),
+    ],
 )
-def test_a_file_that_cannot_be_meant_is_refused(tmp_path, text, message):
+def test_a_file_that_cannot_be_meant_is_refused(tmp_path, text, per_class, message):
     path = tmp_path / "p.txt"
-    path.write_text(text)
+    if text is not None:
+        path.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        file_prompt(path)
-
-
-def test_braces_that_are_no_placeholder_are_text(tmp_path):
-    path = tmp_path / "p.txt"
-    path.write_text('Answer as JSON: {"color": "..."}')
-    assert file_prompt(path).text("heron") == 'Answer as JSON: {"color": "..."}'
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere\.txt"):
-        file_prompt(tmp_path / "nowhere.txt")
+        file_prompt(path, per_class)
 
 
 def config(**options) -> DescribeConfig:
@@ -71,16 +63,43 @@ def config(**options) -> DescribeConfig:
 
 def test_the_prompt_of_a_configuration(tmp_path):
     (tmp_path / "mine.txt").write_text("How does a {class_name} look?")
-    assert choose_prompt(config(prompt="short", word_limit=7)) == named_prompt("short", 7)
-    assert choose_prompt(config(prompt_file=tmp_path / "mine.txt", per_class=True)).per_class
-    near = choose_prompt(config(prompt="contrast", confusions=tmp_path), {"cat": ["fox"]})
-    assert "mistaken for: fox." in near.text("cat")
-    assert choose_prompt(config(describer="class_name")) == CLASS_NAME
+    assert choose_prompt(config(prompt="short", word_limit=7), [], []) == named_prompt("short", 7)
+    assert choose_prompt(config(prompt_file=tmp_path / "mine.txt", per_class=True), [], []).per_class
+    assert choose_prompt(config(describer="class_name"), [], []) == CLASS_NAME
     with pytest.raises(ConfigError, match="takes no prompt"):
-        choose_prompt(config(describer="class_name", prompt="short"))
+        choose_prompt(config(describer="class_name", prompt="short"), [], [])
 
 
-def test_a_prompt_for_each_class_must_name_it(tmp_path):
-    (tmp_path / "mine.txt").write_text("What is this?")
-    with pytest.raises(ConfigError, match=r"does not name the class. With --per-class it needs \{class_name\}"):
-        file_prompt(tmp_path / "mine.txt", per_class=True)
+IDS, NAMES = ["n1", "n2", "n3", "n4", "n5", "n6"], ["cat", "dog", "fox", "owl", "elk", "yak"]
+MATRIX = """true \\ predicted,n1,n2,n3,n4,n5,n6
+n1,9,1,0,0,0,0
+n2,0,5,4,1,0,1
+n3,2,0,8,0,0,0
+n4,0,0,0,10,0,0
+n5,0,0,0,0,3,0
+n6,0,1,0,0,0,2
+"""
+
+
+@pytest.mark.parametrize("place", ["run/evaluation", "run"])
+def test_confusions_either_way_are_ranked_and_three_named(tmp_path, place):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "confusion.csv").write_text(MATRIX)
+    assert read_confusions(tmp_path / "run", IDS, NAMES) == {
+        "cat": ["fox", "dog"],  # 2 foxes taken for cats, 1 cat for a dog
+        "dog": ["fox", "yak", "cat"],  # 4, 1 + 1, 1; the owl, 1 too, comes after
+        "fox": ["dog", "cat"],
+        "owl": ["dog"],
+        "yak": ["dog"],
+    }  # nothing is taken for an elk
+
+
+def test_what_is_wrong_with_a_confusion_matrix_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="sightwords evaluate"):
+        read_confusions(tmp_path, IDS, NAMES)
+    (tmp_path / "confusion.csv").write_text(MATRIX)
+    with pytest.raises(ConfigError, match="6 classes .* 5; differing: n6"):
+        read_confusions(tmp_path, IDS[:5], NAMES[:5])
+    (tmp_path / "confusion.csv").write_text(MATRIX.replace("10", "ten"))
+    with pytest.raises(ConfigError, match="no confusion matrix"):
+        read_confusions(tmp_path, IDS, NAMES)

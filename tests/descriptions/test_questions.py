@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from sightwords.descriptions.questions import ClassTargets, ImageTargets, Wanted, questions, spread
-from sightwords.descriptions.schema import DescriberInfo, Description, Prompt, Review
+from sightwords.descriptions.questions import Targets, Wanted, missing, spread
+from sightwords.descriptions.schema import Attempt, DescriberInfo, Description, Prompt, Review
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import open_dataset
@@ -15,6 +15,11 @@ from sightwords.images.dataset import open_dataset
 
 def wanted(tries: int = 3, only_failed: bool = False, since: float = 100.0, num_samples: int = 1) -> Wanted:
     return Wanted(1, 1, num_samples, tries, only_failed, since)
+
+
+def attempts(rows: list[tuple]) -> list[Attempt]:
+    """Attempts of (attempt, status, reason, created_at)."""
+    return [Attempt("a", 0, *row) for row in rows]
 
 
 OK, REJECTED, FAILED = ("ok", ""), ("rejected", "too short"), ("failed", "timeout")
@@ -40,15 +45,15 @@ REFUSED = ("rejected", "refused: 400")
     ],
 )
 def test_the_next_attempt(rows, usual, only_failed):
-    assert wanted().next_attempt(rows) == usual
-    assert wanted(only_failed=True).next_attempt(rows) == only_failed
+    assert wanted().next_attempt(attempts(rows)) == usual
+    assert wanted(only_failed=True).next_attempt(attempts(rows)) == only_failed
 
 
 def test_retrying_ends_after_as_many_new_attempts_as_tries():
     earlier = [(0, *REJECTED, 1.0), (1, *REJECTED, 2.0)]
     asked: list[int] = []
     rows = list(earlier)
-    while (attempt := wanted(tries=2, only_failed=True).next_attempt(rows)) is not None:
+    while (attempt := wanted(tries=2, only_failed=True).next_attempt(attempts(rows))) is not None:
         asked.append(attempt)
         rows.append((attempt, *REJECTED, 101.0))
     assert asked == [2, 3]
@@ -62,19 +67,20 @@ def dataset(photos):
 
 
 def test_every_distinct_image_is_a_target_once(dataset):
-    targets = ImageTargets(list(dataset.splits.values()), dataset.class_names)
+    targets = Targets(list(dataset.splits.values()), dataset.class_names)
     keys = [target.key for target in targets]
     assert len(keys) == len(set(keys)) == len(targets) == 5
     assert sorted(target.class_name for target in targets) == ["bar"] * 2 + ["red disc"] * 3
-    assert {key for key, _, _ in targets.images()} == set(keys)
-    assert all(target.member.read() for target in targets)
+    assert list(targets.images()) == list(targets)
+    assert all(target.reference.read() for target in targets)
 
 
 @pytest.mark.parametrize("num_shares", [2, 3])
 def test_shares_are_disjoint_and_whole(dataset, num_shares):
     parts, names = list(dataset.splits.values()), dataset.class_names
-    shares = [[t.key for t in ImageTargets(parts, names, (rank, num_shares))] for rank in range(num_shares)]
-    assert sorted(key for share in shares for key in share) == sorted(t.key for t in ImageTargets(parts, names))
+    shares = [[t.key for t in Targets(parts, names, False, rank, num_shares)] for rank in range(num_shares)]
+    assert sorted(key for share in shares for key in share) == sorted(t.key for t in Targets(parts, names))
+    assert [len(Targets(parts, names, True, rank, num_shares)) for rank in range(num_shares)] == [2, 0, 0][:num_shares]
 
 
 @pytest.fixture
@@ -86,24 +92,23 @@ def store(tmp_path):
 
 
 def test_questions_are_what_the_set_lacks(dataset, store):
-    targets = ImageTargets([dataset.split("train")], dataset.class_names)
+    targets = Targets([dataset.split("train")], dataset.class_names)
     keys = [target.key for target in targets]
     store.put([Description(keys[1], 1, 1, 0, "x"), Description(keys[2], 1, 1, 1, "", "rejected", "refusal")])
-    asked = [(keys.index(q.target.key), q.sample, q.attempt) for q in questions(store, targets, wanted(num_samples=2))]
+    asked = [(keys.index(target.key), *place) for target, *place in missing(store, targets, wanted(num_samples=2))]
     assert asked == [(0, 0, 0), (0, 1, 0), (1, 1, 0), (2, 0, 0), (2, 1, 1), (3, 0, 0), (3, 1, 0), (4, 0, 0), (4, 1, 0)]
 
 
 def test_a_class_is_asked_once_and_its_answer_spreads_to_new_images(dataset, store):
-    images = ImageTargets([dataset.split("train")], dataset.class_names)
-    targets = ClassTargets(images)
-    assert [(t.key, t.class_name, t.member) for t in targets] == [
+    targets = Targets([dataset.split("train")], dataset.class_names, per_class=True)
+    assert [(t.key, t.class_name, t.reference) for t in targets] == [
         ("class:bar", "bar", None),
         ("class:red disc", "red disc", None),
     ]
     assert len(targets) == 2
     discs = targets.image_keys("class:red disc")
     assert len(discs) == 3
-    assert len(list(questions(store, targets, wanted()))) == 2
+    assert len(list(missing(store, targets, wanted()))) == 2
     # two of three images have the class's answers: the third one joined later
     store.put(Description(key, 1, 1, 0, "no", "rejected", "refusal", created_at=1.0) for key in discs[1:])
     store.put(Description(key, 1, 1, 0, "round and red", attempt=1, created_at=2.0) for key in discs[1:])
@@ -112,7 +117,7 @@ def test_a_class_is_asked_once_and_its_answer_spreads_to_new_images(dataset, sto
         (discs[0], "no", 0),
         (discs[0], "round and red", 1),
     ]
-    assert [q.target.key for q in questions(store, targets, wanted())] == ["class:bar"]
+    assert [target.key for target, *_ in missing(store, targets, wanted())] == ["class:bar"]
 
 
 def decided(action: str, attempt: int, key: str = "a") -> Review:
@@ -135,29 +140,29 @@ def decided(action: str, attempt: int, key: str = "a") -> Review:
     ],
 )
 def test_what_a_person_decided_is_kept_to(rows, review, usual):
-    assert wanted().next_attempt(rows, review) == usual
+    assert wanted().next_attempt(attempts(rows), review) == usual
     if review.action != "restore":
-        assert wanted(only_failed=True).next_attempt(rows, review) == usual
+        assert wanted(only_failed=True).next_attempt(attempts(rows), review) == usual
 
 
 def test_an_image_that_a_person_wants_asked_again_is_asked_once(dataset, store):
-    targets = ImageTargets([dataset.split("train")], dataset.class_names)
+    targets = Targets([dataset.split("train")], dataset.class_names)
     keys = [target.key for target in targets]
     store.put(Description(key, 1, 1, 0, "text", created_at=1.0) for key in keys)
     store.add_reviews([Review.of(store.current(keys[1])[0], "ask", "human:anna")])
-    [question] = questions(store, targets, wanted())
-    assert (question.target.key, question.attempt) == (keys[1], 1)
+    [(target, _, attempt)] = missing(store, targets, wanted())
+    assert (target.key, attempt) == (keys[1], 1)
     store.put([Description(keys[1], 1, 1, 0, "new text", attempt=1)])
-    assert list(questions(store, targets, wanted())) == []
+    assert list(missing(store, targets, wanted())) == []
     assert store.current(keys[1])[0].text == "new text"
 
 
 def test_a_class_is_asked_again_where_one_of_its_images_is_to_be(dataset, store):
-    targets = ClassTargets(ImageTargets([dataset.split("train")], dataset.class_names))
+    targets = Targets([dataset.split("train")], dataset.class_names, per_class=True)
     discs = targets.image_keys("class:red disc")
     store.put(Description(key, 1, 1, 0, "t") for target in targets for key in targets.image_keys(target.key))
     store.add_reviews([Review.of(store.current(discs[0])[0], "edit", "human:anna", "mine")])
-    assert list(questions(store, targets, wanted())) == []  # of one image, not of the class
+    assert list(missing(store, targets, wanted())) == []  # of one image, not of the class
     store.add_reviews([Review.of(store.current(discs[-1])[0], "ask", "human:anna")])
-    asked = [(question.target.key, question.attempt) for question in questions(store, targets, wanted())]
+    asked = [(target.key, attempt) for target, _, attempt in missing(store, targets, wanted())]
     assert asked == [("class:red disc", 1)]

@@ -187,9 +187,13 @@ def test_a_second_process_with_the_same_questions_is_refused_and_one_with_others
 
 def test_a_full_disk_is_told_and_the_next_run_completes(tmp_path):
     photos, out, model = make_photos(tmp_path / "photos", 300), tmp_path / "d.db", Model(0)
-    long = " ".join(f"Its side number {i} has the color {i * 7919:05}." for i in range(40))
-    with chat_server(lambda call: model(call) and chat(f"{long} It is {image_key(call.image)[:9]}.")) as served:
-        process = start(photos, out, served.url, limit_bytes=400_000)
+
+    def answer(call: Call):
+        model(call)
+        return chat(" ".join(image_key(call.image + bytes([i]))[:9] for i in range(160)))
+
+    with chat_server(answer) as served:
+        process = start(photos, out, served.url, "--language", "any", limit_bytes=400_000)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 2
         assert f"{out} cannot be written: the disk" in errors
@@ -197,7 +201,8 @@ def test_a_full_disk_is_told_and_the_next_run_completes(tmp_path):
         num_stored = sum(stored(out).values())
         assert 0 < num_stored < 300
         num_asked = len(model.asked)
-        assert start(photos, out, served.url).communicate(timeout=60)[0].startswith(f"Wrote {300 - num_stored} desc")
+        again = start(photos, out, served.url, "--language", "any")
+        assert again.communicate(timeout=60)[0].startswith(f"Wrote {300 - num_stored} desc")
     assert len(model.asked) == num_asked + 300 - num_stored
     assert sorted(stored(out).values()) == [1] * 300
 

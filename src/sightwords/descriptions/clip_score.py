@@ -113,8 +113,8 @@ def _score_batch(store: DescriptionSet, rows: tuple[int, int], targets: dict[str
 
 
 def _image(target: Target) -> Image.Image | None:
-    assert target.member is not None, "a class has no image"
+    assert target.reference is not None, "a class has no image"
     try:
-        return decode_image(target.member.read(), target.name)
+        return decode_image(target.reference.read(), target.name)
     except (OSError, UnreadableImageError):
         return None

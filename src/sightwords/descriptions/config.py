@@ -21,6 +21,17 @@ _CHECK = Group("Which answers are kept", sort_key=2)
 _PAY = Group("Knowing before paying", sort_key=3)
 _ENGINE = Group("How to run", sort_key=4)
 
+_AT_LEAST = {
+    "samples": 1, "word_limit": 1, "max_new_tokens": 1, "max_side": 16, "tries": 1, "min_words": 1, "max_same": 1,
+    "pilot": 1, "max_requests": 1, "max_tokens": 1, "ray_workers": 1, "batch_size": 1, "concurrency": 1, "grace_s": 0,
+}  # fmt: skip
+_CHOICES = {
+    "split": ("train", "val", "all"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "on_cut": ("trim", "keep", "reject"),
+    "engine": ("local", "ray"),
+}
+
 
 @Parameter(name="*")
 @dataclass
@@ -108,14 +119,13 @@ class DescribeConfig(ImagesConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.out = Path(self.out)
-        self.prompt_file = Path(self.prompt_file) if self.prompt_file else None
-        self.confusions = Path(self.confusions) if self.confusions else None
-        self.prices = Path(self.prices) if self.prices else None
-        self.licenses = Path(self.licenses) if self.licenses else None
+        for name in ("prompt_file", "confusions", "prices", "licenses"):
+            setattr(self, name, Path(getattr(self, name)) if getattr(self, name) else None)
         check_use(self.use)
         self._check_numbers()
         self._check_choices()
         self._check_combinations()
+        _ = self.filter_rules  # checks itself
 
     @property
     def filter_rules(self) -> FilterRules:
@@ -123,43 +133,17 @@ class DescribeConfig(ImagesConfig):
         return FilterRules(self.min_words, self.max_words, self.on_cut, self.language)
 
     def _check_numbers(self) -> None:
-        whole = (
-            "samples",
-            "max_new_tokens",
-            "batch_size",
-            "concurrency",
-            "word_limit",
-            "tries",
-            "min_words",
-            "max_same",
-        )
-        for name in (*whole, "pilot", "max_requests", "max_tokens", "ray_workers"):
+        for name, least in _AT_LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{_flag(name)} is {value}; it must be at least 1.")
-        for name in ("timeout_s", "patience_s", "max_cost"):
+            if value is not None and value < least:
+                raise ConfigError(f"{_flag(name)} is {value}; it must be at least {least}.")
+        for name in ("temperature", "timeout_s", "patience_s", "max_cost"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{_flag(name)} is {value}; it must be above 0.")
-        if self.grace_s < 0:
-            raise ConfigError(f"--grace-s is {self.grace_s}; it must be at least 0 seconds.")
-        FilterRules(self.min_words, self.max_words, self.on_cut, self.language)
-        if self.max_side < 16:
-            raise ConfigError(f"--max-side is {self.max_side}; it must be at least 16 pixels.")
-        if self.temperature <= 0:
-            raise ConfigError(
-                f"--temperature is {self.temperature}; it must be above 0. The first description of an image is "
-                "greedy anyway: --samples 1 gives that alone."
-            )
 
     def _check_choices(self) -> None:
-        choices = {
-            "split": ("train", "val", "all"),
-            "precision": ("auto", "fp32", "bf16", "fp16"),
-            "on_cut": ("trim", "keep", "reject"),
-            "engine": ("local", "ray"),
-        }
-        for name, allowed in choices.items():
+        for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:
                 raise ConfigError(f"{_flag(name)} is {value!r}; it must be {', '.join(allowed[:-1])} or {allowed[-1]}.")
@@ -173,6 +157,8 @@ class DescribeConfig(ImagesConfig):
             raise ConfigError("--prompt contrast and --confusions RUN go together: give both, or neither.")
         if self.max_cost is not None and self.prices is None:
             raise ConfigError("--max-cost needs --prices FILE, since servers do not report what they charge.")
+        if self.samples > 1 and self.describer in ("demo", "class_name"):
+            raise ConfigError(f"The describer {self.describer} has one description of an image; use --samples 1.")
         if self.pilot is not None and self.retry_failed:
             raise ConfigError("--pilot and --retry-failed are both given; a pilot asks for what is missing.")
 

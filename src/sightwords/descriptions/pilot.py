@@ -88,7 +88,7 @@ def write_pilot_page(
         bars=histogram(len(row.text.split()) for _, row in last if row.text),
         answers=sorted(last, key=lambda one: list(_STATES).index(one[1].status)),
         # made while the page is written, so that the memory holds one at a time
-        thumbnail=lambda target: thumbnail_uri(target.member, _THUMBNAIL_PX) if target.member else "",
+        thumbnail=lambda target: thumbnail_uri(target.reference, _THUMBNAIL_PX) if target.reference else "",
     )
     # names of files need not be UTF-8: what cannot be written becomes a question mark
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file:

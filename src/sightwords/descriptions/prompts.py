@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.schema import Prompt
 from sightwords.errors import ConfigError, UnknownNameError
 
 _WORD_LIMIT = "{word_limit}"
+_MATRIX = "confusion.csv"
+_NUM_NAMED = 3  # classes that the prompt contrast names
 
 # Raise a prompt's version whenever its template changes, so that old and new answers are never taken for one another.
 PROMPTS = {
@@ -50,16 +55,17 @@ PROMPTS = {
 CLASS_NAME = Prompt("class_name", 1, "{class_name}", per_class=True)
 
 
-def choose_prompt(config: DescribeConfig, confusions: Mapping[str, list[str]] | None = None) -> Prompt:
+def choose_prompt(config: DescribeConfig, class_ids: Sequence[str], class_names: Sequence[str]) -> Prompt:
     """Return the prompt that a configuration names.
 
     Args:
         config: which prompt.
-        confusions: class name -> names of the classes that it is confused with, for the prompt `contrast`.
+        class_ids: ids of the images' classes.
+        class_names: their readable names, same order.
 
     Raises:
         UnknownNameError: there is no prompt of that name.
-        ConfigError: the prompt file is not usable, or the describer takes no prompt.
+        ConfigError: the prompt file or the run of `--confusions` is not usable, or the describer takes no prompt.
     """
     if config.describer == "class_name":
         if config.prompt_file or config.prompt != "plain":
@@ -68,7 +74,8 @@ def choose_prompt(config: DescribeConfig, confusions: Mapping[str, list[str]] | 
     if config.prompt_file:
         return file_prompt(config.prompt_file, config.per_class)
     prompt = named_prompt(config.prompt, config.word_limit)
-    return Prompt(prompt.name, prompt.version, prompt.template, prompt.per_class, confusions or {})
+    confusions = read_confusions(config.confusions, class_ids, class_names) if config.confusions else {}
+    return replace(prompt, confusions=confusions)
 
 
 def named_prompt(name: str, word_limit: int = 20) -> Prompt:
@@ -84,8 +91,7 @@ def named_prompt(name: str, word_limit: int = 20) -> Prompt:
     if name not in PROMPTS:
         raise UnknownNameError("prompt", name, PROMPTS, "A prompt of your own is read by --prompt-file FILE.")
     prompt = PROMPTS[name]
-    template = prompt.template.replace(_WORD_LIMIT, str(word_limit))
-    return Prompt(name, prompt.version, template, prompt.per_class)
+    return replace(prompt, template=prompt.template.replace(_WORD_LIMIT, str(word_limit)))
 
 
 def file_prompt(path: Path, per_class: bool = False) -> Prompt:
@@ -112,9 +118,6 @@ def file_prompt(path: Path, per_class: bool = False) -> Prompt:
     return Prompt(path.stem, 1, template, per_class)
 
 
-NUM_NAMED = 3
-
-
 def read_confusions(run: Path, class_ids: Sequence[str], class_names: Sequence[str]) -> dict[str, list[str]]:
     """Return class name -> names of the classes that it is most often confused with, either way round.
 
@@ -126,30 +129,23 @@ def read_confusions(run: Path, class_ids: Sequence[str], class_names: Sequence[s
     Raises:
         ConfigError: the run is not evaluated, or its classes are others.
     """
-    ids, counts = _matrix(run)
+    file = next((file for file in (run / "evaluation" / _MATRIX, run / _MATRIX) if file.is_file()), None)
+    if file is None:
+        raise ConfigError(f"{run} has no confusion matrix. Make it with: sightwords evaluate {run} IMAGES")
+    with file.open(newline="", encoding="utf-8") as stream:
+        (_, *ids), *rows = csv.reader(stream)
     if ids != list(class_ids):
         differing = sorted(set(ids) ^ set(class_ids)) or ["their order"]
         raise ConfigError(
             f"The run {run} has {len(ids)} classes and the images have {len(class_ids)}; differing: "
             f"{', '.join(differing[:5])}. Name a run that was trained for these images."
         )
-    confusions: dict[str, list[str]] = {}
-    for i, name in enumerate(class_names):
-        mistakes = [(counts[i][j] + counts[j][i], j) for j in range(len(ids)) if j != i]
-        ranked = sorted((pair for pair in mistakes if pair[0]), key=lambda pair: (-pair[0], pair[1]))
-        if ranked:
-            confusions[name] = [class_names[j] for _, j in ranked[:NUM_NAMED]]
-    return confusions
-
-
-def _matrix(run: Path) -> tuple[list[str], list[list[int]]]:
-    files = [folder / "confusion.csv" for folder in (run / "evaluation", run)]
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
-        raise ConfigError(f"{run} has no confusion matrix. Make it with: sightwords evaluate {run} IMAGES")
-    with file.open(newline="", encoding="utf-8") as stream:
-        head, *rows = csv.reader(stream)
     try:
-        return head[1:], [[int(value) for value in row[1:]] for row in rows]
+        counts = np.array([row[1:] for row in rows], int)
     except ValueError as error:
         raise ConfigError(f"{file} is no confusion matrix ({error}). Evaluate the run again.") from None
+    mistakes = counts + counts.T
+    np.fill_diagonal(mistakes, 0)
+    ranked = np.argsort(-mistakes, axis=1, kind="stable")[:, :_NUM_NAMED]
+    named = {class_names[i]: [class_names[j] for j in row if mistakes[i, j]] for i, row in enumerate(ranked)}
+    return {name: others for name, others in named.items() if others}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sightwords.errors import ArtifactError, ConfigError
 
@@ -120,6 +120,36 @@ class Description:
     clip_score: float | None = None
 
 
+class Attempt(NamedTuple):
+    """What became of one attempt at a description: a `Description` without its texts, of which millions are read."""
+
+    key: str
+    sample: int
+    attempt: int
+    status: Status
+    reason: str
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why answers were rejected or requests failed.
+
+    Attributes:
+        status: `rejected` or `failed`; `ok` for descriptions with a remark.
+        reason: in a few words.
+        count: number of attempts.
+        image: name of one image.
+        text: the answer for it, empty where there was none.
+    """
+
+    status: Status
+    reason: str
+    count: int
+    image: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Selected:
     """A usable description with its prompt and describer by name.
@@ -183,7 +213,7 @@ class Review:
         Raises:
             ConfigError: an edit has no text.
         """
-        text = text.strip().encode("utf-8", "replace").decode("utf-8")
+        text = storable(text.strip())
         if action == "edit" and not text:
             raise ConfigError("A description cannot be edited to nothing. Reject it instead.")
         one = description
@@ -192,6 +222,11 @@ class Review:
     def holds(self, attempt: int) -> bool:
         """Return whether this decides about a description whose last attempt is this one."""
         return self.action == "edit" or (self.action != "restore" and attempt <= self.attempt)
+
+
+def storable(text: str) -> str:
+    """Return a text without halves of surrogate pairs, which JSON may hold and UTF-8 may not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _json(value: Mapping[str, Any]) -> str:

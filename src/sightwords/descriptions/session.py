@@ -1,20 +1,39 @@
-"""One run's asking: questions out, answers judged and committed, rejected ones asked again."""
+"""The way of a description into the set: asked, answered, filtered, committed; rejected ones are asked again.
+
+What passes on the way, and why each record is needed:
+
+- `Target` (questions.py): an image or a class. What is missing is looked up in the set as the run goes, so there is no
+  list of a million questions to keep, and a run that is killed knows by the set alone what was asked.
+- `Request` (describers/base.py): all that a describer may know of a question, and nothing that it may not: a request
+  travels to other processes and machines.
+- `Answer` (describers/base.py): what came back, as it came. Describers judge nothing, so all are judged alike.
+- `FilterResult` (filter.py): the cleaned text, and whether it may be used.
+- `Description` (schema.py): the row. Each answer is one committed transaction before the next one is looked at: a kill
+  loses the answers in flight and no other, and what the budget counts is stored.
+
+Beside them: a few threads read and decode images ahead, because models and servers must not wait for a disk; a round
+of the budget ends where a limit must see the answers in flight before more is asked, because describers answer only
+while they are driven; and the sweep over all targets is repeated while answers were rejected, so that what is to be
+asked again is known by the set alone, too.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TypeVar
 
 from sightwords.descriptions.budget import Budget
+from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.describers.base import Answer, Describer, Request
-from sightwords.descriptions.filter import FilterResult, FilterRules, filter_answer
-from sightwords.descriptions.questions import REFUSED, Question, Targets, Wanted, questions
-from sightwords.descriptions.schema import Description, Prompt
+from sightwords.descriptions.filter import FilterResult, filter_answer
+from sightwords.descriptions.questions import REFUSED, Target, Targets, Wanted, missing
+from sightwords.descriptions.schema import Description, Prompt, storable
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import UnavailableError, UnreadableImageError
 from sightwords.images.dataset import Problem
@@ -24,178 +43,117 @@ from sightwords.progress import Progress
 T = TypeVar("T")
 R = TypeVar("R")
 
-
-def prefetch(prepare: Callable[[T], R], items: Iterable[T], num_ahead: int) -> Generator[tuple[T, R]]:
-    """Yield (item, prepare(item)) in order, with at most `num_ahead` items prepared or being prepared.
-
-    Args:
-        prepare: called in threads; what it raises is raised here.
-        items: taken one by one, no more than `num_ahead` before they are yielded.
-        num_ahead: number of items, at least 1.
-    """
-    waiting: deque[tuple[T, Future[R]]] = deque()
-    pool = ThreadPoolExecutor(min(num_ahead, 8, (os.cpu_count() or 1) + 1), "sightwords-prefetch")
-    try:
-        for item in items:
-            waiting.append((item, pool.submit(prepare, item)))
-            if len(waiting) >= num_ahead:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 # This many failures one after another are the describer's fault, not the images'.
-MAX_FAILURES_IN_A_ROW = 20
+_MAX_FAILURES_IN_A_ROW = 20
 # Answers after which texts that many images share are looked for; then again at each doubling.
 _FIRST_LOOK = 1000
+# These repeat what is known already: whatever they say is right, however short, and many images may share it.
+_UNFILTERED = ("demo", "class_name")
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """Why an image cannot be shown to the describer.
-
-    Attributes:
-        reason: in a few words.
-        key_holds: whether the bytes were those of the key, so that the reason may be stored under it.
-    """
-
-    reason: str
-    key_holds: bool = False
-
-
-@dataclass(frozen=True)
-class Checks:
-    """Which answers are kept.
-
-    Attributes:
-        rules: what the filter keeps; None keeps every text as it is.
-        max_same: images that may share one text; None any number.
-    """
-
-    rules: FilterRules | None
-    max_same: int | None = None
-
-
+@dataclass
 class Session:
-    """Asks for everything that is wanted; every answer is one committed transaction.
+    """One run's asking; every answer is one committed transaction.
 
-    Args:
+    Attributes:
+        config: which answers are kept.
+        store: where answers go.
         describer: who is asked.
         prompt: what is asked.
-        store: where answers go.
         targets: what is asked about.
         wanted: which descriptions.
-        checks: which answers are kept.
         budget: what may be spent.
-        progress: shows descriptions that are done.
         stopping: True once the run is to stop.
+        problems: images that turned out to be unreadable, by key.
+        num_unreadable: how many of them have a failed row in the set.
+        num_answers: answers that came.
     """
 
-    def __init__(
-        self,
-        describer: Describer,
-        prompt: Prompt,
-        store: DescriptionSet,
-        targets: Targets,
-        wanted: Wanted,
-        checks: Checks,
-        budget: Budget,
-        progress: Progress,
-        stopping: Callable[[], bool],
-    ) -> None:
-        self.describer, self.prompt, self.store, self.targets, self.wanted = describer, prompt, store, targets, wanted
-        self.checks, self.budget, self.progress, self.stopping = checks, budget, progress, stopping
-        self.problems: dict[str, Problem] = {}
-        self.num_answers = self.num_unreadable = 0
-        self._num_failed_in_a_row = 0
-        self._num_to_ask_again = self._num_told = 0
-        self._next_look = _FIRST_LOOK
+    config: DescribeConfig
+    store: DescriptionSet
+    describer: Describer
+    prompt: Prompt
+    targets: Targets
+    wanted: Wanted
+    budget: Budget
+    stopping: Callable[[], bool]
+    problems: dict[str, Problem] = field(default_factory=dict)
+    num_unreadable: int = 0
+    num_answers: int = 0
+    _num_failed_in_a_row: int = 0
+    _num_to_ask_again: int = 0
+    _num_notices_shown: int = 0
+    _next_look: int = _FIRST_LOOK
 
-    def ask_all(self) -> None:
+    def ask_all(self, progress: Progress) -> None:
         """Ask until nothing is wanted any more, the budget is used up, or the run is to stop.
 
         Raises:
             ModelError: the describer cannot be had or used; what had arrived is stored.
         """
-        while self._sweep() and not self._over():
+        while not self._is_over() and self._sweep(progress):
             pass
 
-    def _over(self) -> bool:
+    def _is_over(self) -> bool:
         return self.stopping() or bool(self.budget.exhausted)
 
-    def _sweep(self) -> bool:
+    def _sweep(self, progress: Progress) -> bool:
         """Ask for all that is wanted now; return whether something was rejected that may be asked again."""
         self._num_to_ask_again = 0
-        with closing(self._prepared()) as prepared:
-            waiting = Waiting(self._requests(prepared), self.stopping)
-            while waiting and not self._over():
-                # a round ends where the budget has to see its answers before it lets out more
-                with closing(self.describer.describe(self.budget.round(waiting), self.stopping)) as answers:
+        with closing(self._requests(progress)) as requests:
+            for first in requests:
+                allowed = self.budget.round(chain([first], requests))
+                with closing(self.describer.describe(allowed, self.stopping)) as answers:
                     for answer in answers:
-                        self._store(answer)
-                        self._tell()
-        self._reject_same()
+                        self._store(answer, progress)
+                if self._is_over():
+                    break
+        self._reject_same(progress)
         return self._num_to_ask_again > 0
 
-    def _tell(self) -> None:
-        """Show what the describer has to say about itself."""
-        for notice in self.describer.notices[self._num_told :]:
-            self.progress.message(notice)
-        self._num_told = len(self.describer.notices)
+    def _requests(self, progress: Progress) -> Generator[Request]:
+        """Yield what is to be asked, until the run is to stop; images that cannot be read are counted instead."""
+        wanted = missing(self.store, self.targets, self.wanted)
+        with closing(prefetch(lambda one: self._prepare(one[0]), wanted, self.describer.num_ahead)) as prepared:
+            for (target, sample, attempt), picture in prepared:
+                if self.stopping():
+                    return
+                request = Request(
+                    key=target.key,
+                    sample=sample,
+                    attempt=attempt,
+                    name=target.name,
+                    class_name=target.class_name,
+                    prompt_name=self.prompt.name,
+                    text=self.prompt.text(target.class_name),
+                    picture=None,
+                )
+                error = picture.exception()
+                if isinstance(error, OSError | UnreadableImageError):
+                    self._leave_out(request, error)
+                    progress.advance()
+                else:
+                    yield replace(request, picture=picture.result())
 
-    def _prepared(self) -> Generator[tuple[Question, object]]:
-        wanted = questions(self.store, self.targets, self.wanted)
-        prepare: Callable[[Question], object] = self._prepare
-        return prefetch(prepare, wanted, self.describer.num_ahead)
-
-    def _requests(self, prepared: Iterator[tuple[Question, object]]) -> Iterator[Request]:
-        """Yield the requests; images that cannot be read are counted instead."""
-        for question, picture in prepared:
-            target = question.target
-            request = Request(
-                target.key,
-                question.sample,
-                question.attempt,
-                target.name,
-                target.class_name,
-                self.prompt.name,
-                self.prompt.text(target.class_name),
-                picture,
-            )
-            if isinstance(picture, Unreadable):
-                self._leave_out(request, picture)
-            else:
-                yield request
-
-    def _prepare(self, question: Question) -> object:
-        """Return an image's picture as the describer wants it, or why there is none; runs in threads."""
-        member = question.target.member
-        if member is None:
+    def _prepare(self, target: Target) -> object:
+        """Return an image as the describer wants it; runs in threads."""
+        if target.reference is None:
             return None
-        try:
-            data = member.read()
-        except OSError as error:
-            return Unreadable(error.strerror or str(error))
-        if image_key(data) != question.target.key:
-            return Unreadable("changed since it was listed; run the same command again")
-        try:
-            return self.describer.prepare(data, question.target.name)
-        except UnreadableImageError as error:
-            return Unreadable(error.reason, key_holds=True)
+        data = target.reference.read()
+        if image_key(data) != target.key:
+            raise OSError("changed since it was listed; run the same command again")
+        return self.describer.prepare(data, target.name)
 
-    def _leave_out(self, request: Request, unreadable: Unreadable) -> None:
-        """Count an unreadable image; where its bytes are what the key says, remember that in the set."""
-        self.problems[request.key] = Problem(request.name, unreadable.reason)
-        if unreadable.key_holds:
+    def _leave_out(self, request: Request, error: OSError | UnreadableImageError) -> None:
+        """Count an image that cannot be read; only where its bytes are those of its key the set remembers that."""
+        if isinstance(error, UnreadableImageError):
             self.num_unreadable += 1
-            self._put(Answer(request, ""), FilterResult("", "failed", f"unreadable image: {unreadable.reason}"))
-        self.progress.advance()
+            self.problems[request.key] = Problem(request.name, error.reason)
+            self._put(Answer(request, ""), FilterResult("", "failed", f"unreadable image: {error.reason}"))
+        else:
+            self.problems[request.key] = Problem(request.name, error.strerror or str(error))
 
-    def _store(self, answer: Answer) -> None:
+    def _store(self, answer: Answer, progress: Progress) -> None:
         """Filter, commit and show one answer.
 
         Raises:
@@ -205,100 +163,87 @@ class Session:
         self._put(answer, result)
         self.num_answers += 1
         self.budget.settle(answer)
-        if self._asked_again(answer, result):
+        rejected = result.status == "rejected" and not result.reason.startswith(REFUSED)
+        if rejected and (self.wanted.only_failed or answer.request.attempt + 1 < self.wanted.tries):
             self._num_to_ask_again += 1
         else:
-            self.progress.advance(note=_glimpse(result))
+            progress.advance(note=glimpse(result.text or f"{result.status}: {result.reason}"))
+        for notice in self.describer.notices[self._num_notices_shown :]:
+            progress.message(notice)
+        self._num_notices_shown = len(self.describer.notices)
         self._num_failed_in_a_row = self._num_failed_in_a_row + 1 if result.status == "failed" else 0
-        if self._num_failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
+        if self._num_failed_in_a_row >= _MAX_FAILURES_IN_A_ROW:
             raise UnavailableError(
                 f"{self._num_failed_in_a_row} requests in a row got no answer; the last one, for "
                 f"{answer.request.name}: {result.reason}."
             )
         if self.num_answers >= self._next_look:
             self._next_look *= 2
-            self._reject_same()
+            self._reject_same(progress)
 
     def _filtered(self, answer: Answer) -> FilterResult:
         if answer.status == "rejected":
             return FilterResult("", "rejected", f"{REFUSED}: {answer.reason.removeprefix(f'{REFUSED}: ')}")
         if answer.status == "failed":
             return FilterResult("", "failed", answer.reason)
-        if self.checks.rules is None:
+        if self.config.describer in _UNFILTERED:
             text = answer.text.strip()
             return FilterResult(text, "ok" if text else "rejected", "" if text else "empty")
-        return filter_answer(answer.text, self.checks.rules, answer.cut_at)
-
-    def _asked_again(self, answer: Answer, result: FilterResult) -> bool:
-        if result.status != "rejected" or result.reason.startswith(REFUSED):
-            return False
-        return self.wanted.only_failed or answer.request.attempt + 1 < self.wanted.tries
+        return filter_answer(answer.text, self.config.filter_rules, answer.cut_at)
 
     def _put(self, answer: Answer, result: FilterResult) -> None:
         request = answer.request
-        rows = [
+        self.store.put([
             Description(
-                key,
-                self.wanted.prompt,
-                self.wanted.describer,
-                request.sample,
-                _storable(result.text),
-                result.status,
-                _storable(result.reason),
-                answer.num_prompt_tokens,
-                answer.num_text_tokens,
-                answer.seconds,
+                key=key,
+                prompt=self.wanted.prompt,
+                describer=self.wanted.describer,
+                sample=request.sample,
                 attempt=request.attempt,
-                raw_text=_storable(answer.text) if answer.text != result.text else None,
+                text=storable(result.text),
+                raw_text=storable(answer.text) if answer.text != result.text else None,
+                status=result.status,
+                reason=storable(result.reason),
+                num_prompt_tokens=answer.num_prompt_tokens,
+                num_text_tokens=answer.num_text_tokens,
+                seconds=answer.seconds,
             )
             for key in self.targets.image_keys(request.key)
-        ]
-        self.store.put(rows)
+        ])  # fmt: skip
 
-    def _reject_same(self) -> None:
-        if self.checks.max_same is None or not self.num_answers:
+    def _reject_same(self, progress: Progress) -> None:
+        """Reject texts that many images of several classes share: they say nothing about any of them."""
+        if self.config.describer in _UNFILTERED or self.prompt.per_class or not self.num_answers:
             return
-        wanted = self.wanted
-        num_rejected = self.store.reject_same(wanted.prompt, wanted.describer, self.checks.max_same)
+        limit = self.config.max_same
+        num_rejected = self.store.reject_same(self.wanted.prompt, self.wanted.describer, limit)
         self._num_to_ask_again += num_rejected
         if num_rejected:
-            self.progress.message(
-                f"{num_rejected} answers are the same text for more than {self.checks.max_same} images of several "
-                "classes: rejected."
-            )
+            progress.message(f"Rejected {num_rejected} answers: more than {limit} images of several classes share one.")
 
 
-class Waiting(Iterator[Request]):
-    """Requests that were prepared and not yet taken: one can see whether there is one without losing it.
+def prefetch(prepare: Callable[[T], R], items: Iterable[T], num_ahead: int) -> Generator[tuple[T, Future[R]]]:
+    """Yield (item, its prepared value or error) in order, with at most `num_ahead` items prepared or being prepared.
 
     Args:
-        requests: the prepared requests.
-        stopping: True once no more are to be taken.
+        prepare: called in threads.
+        items: taken one by one, no more than `num_ahead` before they are yielded.
+        num_ahead: number of items, at least 1.
     """
-
-    def __init__(self, requests: Iterator[Request], stopping: Callable[[], bool]) -> None:
-        self._requests, self._stopping = requests, stopping
-        self._next: Request | None = None
-
-    def __bool__(self) -> bool:
-        if self._next is None and not self._stopping():
-            self._next = next(self._requests, None)
-        return self._next is not None
-
-    def __next__(self) -> Request:
-        if self._stopping() or not self:
-            raise StopIteration
-        taken, self._next = self._next, None
-        assert taken is not None
-        return taken
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    pool = ThreadPoolExecutor(min(num_ahead, 8, (os.cpu_count() or 1) + 1), "sightwords-prefetch")
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(prepare, item)))
+            if len(waiting) >= num_ahead:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _storable(text: str) -> str:
-    """Return a text without halves of surrogate pairs, which JSON may hold and UTF-8 may not."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _glimpse(result: FilterResult) -> str:
-    text = result.text or f"{result.status}: {result.reason}"
-    text = " ".join(text[:200].split())
+def glimpse(text: str) -> str:
+    """Return the first 60 characters of a text, on one line."""
+    text = " ".join(text[:240].split())
     return text if len(text) <= 60 else f"{text[:57]}..."

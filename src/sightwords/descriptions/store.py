@@ -14,9 +14,11 @@ from typing import Any
 
 from sightwords.descriptions.schema import (
     SCHEMA_VERSION,
+    Attempt,
     DescriberInfo,
     Description,
     Prompt,
+    Reason,
     Review,
     Selected,
     Status,
@@ -120,17 +122,11 @@ class DescriptionSet:
         with self._transaction():
             self._connection.executemany(statement, map(_ROW, descriptions))
 
-    def attempts(self, prompt: int, describer: int, keys: Sequence[str]) -> list[tuple[str, int, int, str, str, float]]:
-        """Return (key, sample, attempt, status, reason, created_at) of every attempt at these images, in order.
-
-        Args:
-            prompt: row id of the prompt.
-            describer: row id of the describer.
-            keys: keys of at most a few thousand images.
-        """
-        columns = "key, sample, attempt, status, reason, created_at"
-        query = f"SELECT {columns} FROM descriptions WHERE {_PLACE} ORDER BY key, sample, attempt"
-        return self._all(query.format(marks=", ".join("?" * len(keys))), (prompt, describer, *keys))
+    def attempts(self, prompt: int, describer: int, keys: Sequence[str]) -> list[Attempt]:
+        """Return every attempt at these images, in the order of (key, sample, attempt); at most a few thousand keys."""
+        query = f"SELECT {', '.join(Attempt._fields)} FROM descriptions WHERE {_PLACE} ORDER BY key, sample, attempt"
+        rows = self._all(query.format(marks=", ".join("?" * len(keys))), (prompt, describer, *keys))
+        return list(map(Attempt._make, rows))
 
     def descriptions(self, status: Status | None = "ok") -> Iterator[Description]:
         """Yield what counts, in the order of (key, prompt, describer, sample); None: of every status.
@@ -232,18 +228,15 @@ class DescriptionSet:
         query = f"SELECT status, count(*) FROM current WHERE {condition} AND created_at >= ? GROUP BY status"
         return dict(self._all(query, (*values, since)))
 
-    def reasons(self, prompt: int | None = None, describer: int | None = None) -> list[tuple[str, str, int, str, str]]:
-        """Return (status, reason, count, name of one image, its text) of attempts with a reason, most frequent first.
-
-        Rejected attempts count even where a later one was good.
-        """
+    def reasons(self, prompt: int | None = None, describer: int | None = None) -> list[Reason]:
+        """Return why attempts were rejected or failed, most frequent first, even where a later one was good."""
         condition, values = _only(prompt, describer)
         query = (
             "SELECT status, reason, count(*) AS n, coalesce(name, min(key)), text FROM descriptions LEFT JOIN images "
             f"USING (key) WHERE reason != '' AND {condition} GROUP BY status, reason "
             "ORDER BY status = 'ok', n DESC, reason"
         )
-        return self._all(query, values)
+        return [Reason(*row) for row in self._all(query, values)]
 
     def usage(self, prompt: int, describer: int) -> Iterator[Usage]:
         """Yield what each question took, every attempt counted; one about a class counts once for all its images."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, cast
 
 from sightwords.errors import ConfigError, UnknownNameError
 
@@ -13,13 +14,12 @@ if TYPE_CHECKING:
     from sightwords.descriptions.describers.base import Describer
 
 KEY_VARIABLES = ("SIGHTWORDS_API_KEY", "OPENAI_API_KEY")  # where a server's API key is looked for, in this order
-# How a describer is written -> the function that makes it from what stands behind the colon, the configuration and
-# whether it is shown images. A describer of your own is one file and one line here.
+# How a describer is written -> what makes it (see `Describer.__init__`). Yours is one file and one line here.
 DESCRIBERS = {
-    "hf:NAME_OR_FOLDER": "sightwords.descriptions.describers.hf:make_describer",
+    "hf:NAME_OR_FOLDER": "sightwords.descriptions.describers.hf:HFDescriber.make",
     "server:MODEL@URL[,URL...]": "sightwords.descriptions.describers:make_server_describer",
-    "class_name": "sightwords.descriptions.describers.class_name:make_describer",
-    "demo": "sightwords.descriptions.describers.demo:make_describer",
+    "class_name": "sightwords.descriptions.describers.class_name:ClassNameDescriber",
+    "demo": "sightwords.descriptions.describers.demo:DemoDescriber",
 }
 
 
@@ -43,8 +43,8 @@ def make_describer(config: DescribeConfig, sees_images: bool = True) -> Describe
     for written, function in DESCRIBERS.items():
         if kind == written.partition(":")[0] and bool(rest) == (":" in written):
             module, _, name = function.partition(":")
-            made: Describer = getattr(importlib.import_module(module), name)(rest, config, sees_images)
-            return made
+            make = attrgetter(name)(importlib.import_module(module))
+            return cast("Describer", make(rest, config, sees_images))
     shown = config.describer.partition("@")[0]  # what follows may hold a password
     hint = f"Describers are written {', '.join(list(DESCRIBERS)[:-1])} or {list(DESCRIBERS)[-1]}."
     raise UnknownNameError("describer", shown, DESCRIBERS, hint)

@@ -43,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for a request, as it came: whether a text is good enough is judged elsewhere.
+    """What came back for a request, as it came; the filter is not the describer's.
 
     Attributes:
         request: what was asked.
@@ -54,7 +54,7 @@ class Answer:
         cut_at: the token limit where it ended the answer; None where the answer ended by itself.
         num_prompt_tokens: tokens sent, where known.
         num_text_tokens: tokens that came back, where known.
-        seconds: time that it took; of a batch, its share.
+        seconds: time that it took; of a batch, its part.
     """
 
     request: Request
@@ -113,8 +113,18 @@ class Describer(Protocol):
         notices: what the user should know (a server left out, a smaller batch), oldest first; only appended to.
     """
 
-    num_ahead: int
+    num_ahead: int = 64
     notices: list[str]
+
+    def __init__(self, name: str, config: DescribeConfig, sees_images: bool) -> None:
+        """Make the describer of a configuration; nothing large is loaded yet.
+
+        Args:
+            name: what stands behind the colon of `--describer`.
+            config: the options.
+            sees_images: whether it is shown images; without, a text-only model will do.
+        """
+        self.notices = []
 
     def info(self) -> DescriberInfo:
         """Return who is asked; cheap, and possible before anything large is loaded.
@@ -130,7 +140,7 @@ class Describer(Protocol):
         Raises:
             UnreadableImageError: the bytes cannot be turned into pixels.
         """
-        ...
+        return None
 
     def describe(self, requests: Iterable[Request], stopping: Callable[[], bool]) -> Generator[Answer]:
         """Yield one answer for every request, as they arrive, in any order; take no more requests than are needed.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from sightwords.descriptions.describers.base import Answer, Decoding, Request, decode_within
+from sightwords.descriptions.describers.base import Answer, Decoding, Describer, Request, decode_within
 from sightwords.descriptions.describers.hf_generation import LoadedModel
 from sightwords.descriptions.schema import DescriberInfo
 from sightwords.errors import MissingExtraError, ModelError, SightwordsError
@@ -31,13 +31,7 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory",
 Encoded = tuple[list[Request], Future[Any]]
 
 
-def make_describer(name: str, config: DescribeConfig, sees_images: bool) -> HFDescriber:
-    """Return the describer of a configuration."""
-    decoding = Decoding.of(config)
-    return HFDescriber(name, decoding, config.batch_size, config.device, config.precision, sees_images)
-
-
-class HFDescriber:
+class HFDescriber(Describer):
     """Describes with a model of transformers in this process.
 
     Args:
@@ -81,6 +75,11 @@ class HFDescriber:
         self._limit, self._num_fitting, self._grow_after = batch_size, 0, _GROW_AFTER
         self._config: Any = None
         self._model: LoadedModel | None = None
+
+    @classmethod
+    def make(cls, name: str, config: DescribeConfig, sees_images: bool) -> HFDescriber:
+        """Return the describer of a configuration."""
+        return cls(name, Decoding.of(config), config.batch_size, config.device, config.precision, sees_images)
 
     def info(self) -> DescriberInfo:
         """Return the model's name, of a folder its last part alone, and its revision: a commit, or a folder's hash.
