@@ -33,11 +33,10 @@ import torch
 from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.text.config import EmbedConfig
-from sightwords.text.embed import make_set
+from sightwords.text.embed import make_set, read_texts
 from sightwords.text.embedding_set import EmbeddingSet
 from sightwords.text.encoders import open_encoder
-from sightwords.text.encoders.st import model_folder
-from sightwords.text.selection import read_texts
+from sightwords.text.encoders.st import minilm_folder
 
 SHORTEST, MEDIAN, LONGEST, SPREAD = 10, 40, 130, 0.55  # tokens; spread of their logarithm
 SPECIAL = 2  # tokens that the encoder adds to each text, and the full stop is another
@@ -60,7 +59,7 @@ def make_texts(count: int, seed: int = 0) -> list[str]:
 
 def vocabulary() -> list[str]:
     """Return the whole words of the encoder's vocabulary."""
-    lines = (model_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    lines = (minilm_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
     return [word for word in lines if re.fullmatch("[a-z]{2,}", word)]
 
 
@@ -84,7 +83,7 @@ def encode_fixed(texts: Sequence[str]) -> Callable[[], np.ndarray]:
     """Return the loop of fixed batches in the given order, padded to the limit."""
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(model_folder()), device="cpu", local_files_only=True)
+    model = SentenceTransformer(str(minilm_folder()), device="cpu", local_files_only=True)
     limit = model.max_seq_length
 
     def encode() -> np.ndarray:
@@ -105,7 +104,7 @@ def encode_library(texts: Sequence[str]) -> Callable[[], np.ndarray]:
     """Return SentenceTransformer.encode with its defaults but the bar."""
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(model_folder()), device="cpu", local_files_only=True)
+    model = SentenceTransformer(str(minilm_folder()), device="cpu", local_files_only=True)
     return lambda: model.encode(list(texts), show_progress_bar=False)
 
 

@@ -180,8 +180,8 @@ def bare_iterate(folder: Path, size: int) -> Callable[[], object]:
 
 def index(folder: Path, size: int) -> Callable[[], object]:
     from sightwords.text.config import EmbedConfig
+    from sightwords.text.embed import read_texts
     from sightwords.text.embedding_set import EmbeddingSet
-    from sightwords.text.selection import read_texts
 
     config = EmbedConfig(folder / f"{size}.db", out=folder / f"set{size}")
 

@@ -40,7 +40,7 @@ from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import open_dataset
 from sightwords.text.embedding_set import EmbeddingSet
 from sightwords.text.encoders import open_encoder
-from sightwords.text.plan import BatchRule, prepare_block
+from sightwords.text.plan import BatchRule, plan_block
 
 WORDS = "a small bird with red wings stands on the long branch beside an old stone wall in front of water".split()  # noqa: SIM905
 IMAGE_BYTES = 110_000
@@ -94,11 +94,11 @@ def planning(num_texts: int) -> None:
     encoder = open_encoder("builtin:minilm", "cpu")
     texts = [text_of(i) for i in range(num_texts)]
     start_s = time.perf_counter()
-    block = prepare_block(encoder, texts, 0, BatchRule(num_texts, 32_768, None))
+    batches = plan_block(encoder, texts, 0, BatchRule(num_texts, 32_768, None))
     seconds = time.perf_counter() - start_s
     print(
         f"planning the vectors of {num_texts} texts: {num_texts / seconds:.0f} texts/s, "
-        f"{block.counts.num_tokens_total / num_texts:.0f} tokens each",
+        f"{sum(batch.num_tokens.sum() for batch in batches) / num_texts:.0f} tokens each",
         flush=True,
     )
 

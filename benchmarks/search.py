@@ -33,7 +33,7 @@ import numpy as np
 import torch
 
 from pairs import machine
-from sightwords.text.nearest import nearest_rows
+from sightwords.text.embedding_set import nearest_rows
 
 BLOCK_ROWS = 50_000
 EXACT = ("ours", "numpy", "numpy, loaded")

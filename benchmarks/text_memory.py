@@ -72,7 +72,6 @@ def write_set(folder: Path, rows: int, dimension: int) -> None:
         "row": np.random.default_rng(1).permutation(rows),
     }
     EmbeddingSet.write(folder, file, block.mean(0), index, {"encoder": "none"})
-    file.unlink()
 
 
 def write_peer(file: Path, rows: int, dimension: int) -> None:

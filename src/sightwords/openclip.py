@@ -7,9 +7,6 @@ ends the model's name, so an absolute path gives two (`ViT-B-32//home/me/my.pt`)
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ _SCHEMES = ("local-dir:", "hf-hub:")
 
 @dataclass(frozen=True)
 class Clip:
-    """A model with its tokenizer and what turns a picture into its input."""
+    """A model with its tokenizer and what turns an image into its input."""
 
     model: Any
     tokenizer: Any
@@ -78,13 +75,12 @@ def load_clip(name: str, what: str, other_ways: str) -> Clip:
 
     if repository := _hub_repository(model, weights):
         require_hub(repository, what, other_ways)
-    with _no_warnings():
-        try:
-            tokenizer = open_clip.get_tokenizer(model)
-            # a model without its weights would give vectors that mean nothing
-            network = open_clip.create_model(model, pretrained=weights, device="cpu", require_pretrained=True)
-        except Exception as error:  # a model's files can be wrong in any way; the library has no error of its own
-            raise cannot_load(what, error, other_ways) from None
+    try:
+        tokenizer = open_clip.get_tokenizer(model)
+        # a model without its weights would give vectors that mean nothing
+        network = open_clip.create_model(model, pretrained=weights, device="cpu", require_pretrained=True)
+    except Exception as error:  # a model's files can be wrong in any way; the library has no error of its own
+        raise cannot_load(what, error, other_ways) from None
     preprocess = image_transform_v2(PreprocessCfg(**network.visual.preprocess_cfg), is_train=False)
     return Clip(network, tokenizer, preprocess)
 
@@ -96,15 +92,3 @@ def _hub_repository(model: str, weights: str | None) -> str | None:
         return model.removeprefix("hf-hub:") if model.startswith("hf-hub:") else None
     published = open_clip.get_pretrained_cfg(model, weights)
     return str(published.get("hf_hub") or "").strip("/") or None
-
-
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    """Silence the root logger, to which open_clip writes what is also in its errors."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

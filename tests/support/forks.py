@@ -30,7 +30,8 @@ class Forks:
 
     def __init__(self, target: str, errors: Path) -> None:
         tests = str(Path(__file__).parents[1])
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHONPATH": tests}
+        path = os.pathsep.join(filter(None, [tests, os.environ.get("PYTHONPATH")]))
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHONPATH": path}
         self._errors = errors
         with errors.open("w") as file:
             self._process = subprocess.Popen(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
+from cyclopts import App
 
-from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt, Review
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError, ConfigError, UnknownNameError
-from sightwords.text import encode
+from sightwords.text import embed
 from sightwords.text.config import EmbedConfig
 from sightwords.text.embed import embed as run
-from sightwords.text.embedding_set import EmbeddingSet
+from sightwords.text.embed import mean_vector, read_texts
+from sightwords.text.embedding_set import INDEX_SCHEMA, EmbeddingSet
+from sightwords.text.encode import encode_here
 from sightwords.text.encoders import open_encoder
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -51,15 +55,13 @@ def test_a_long_text_is_the_mean_of_its_pieces(config):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     pooled = np.average(vectors, axis=0, weights=[11] * 4 + [13] * 3)
     np.testing.assert_allclose(EmbeddingSet(config.out).vectors[0], pooled / np.linalg.norm(pooled), atol=1e-3)
-    assert (found.meta["num_split_texts"], found.meta["num_pieces"], found.meta["num_tokens_cut"]) == (1, 9, 0)
+    assert (found.meta["num_split_texts"], found.meta["num_pieces"]) == (1, 9)
     assert "1 texts are longer than 16 tokens" in found.summary()
 
 
 def test_meta_tells_what_made_the_vectors(config, tiny_st):
     result = run(config)
     meta = json.loads((config.out / "meta.json").read_text())
-    with DescriptionSet(config.descriptions) as store:
-        assert meta["fingerprint"] == store.fingerprint()
     assert (meta["encoder"], meta["model"], meta["max_tokens"], meta["dimension"]) == (
         f"st:{tiny_st}",
         str(tiny_st),
@@ -87,8 +89,9 @@ def test_meta_tells_what_made_the_vectors(config, tiny_st):
 
 def test_each_distinct_text_is_encoded_once(config, monkeypatch):
     seen: list[str] = []
-    encode_batch = encode.encode_batch
-    monkeypatch.setattr(encode, "encode_batch", lambda e, batch: (seen.extend(batch.pieces), encode_batch(e, batch))[1])
+    monkeypatch.setattr(
+        embed, "encode_here", lambda e, batches: encode_here(e, [seen.extend(b.pieces) or b for b in batches])
+    )
     run(config)
     assert seen.count("a red bird") == seen.count("a blue bird") == 1
     long = [text for text in seen if text not in ("a red bird", "a blue bird")]
@@ -156,18 +159,10 @@ def test_only_what_the_condition_holds_for(config):
     config.where = "clip_score > 0.9"
     with pytest.raises(ArtifactError, match=r"no usable description for --where 'clip_score > 0.9' \(1 failed, 5 ok"):
         run(config)
-    config.where = "agreemnt > 0.9"
-    with pytest.raises(ConfigError, match="agreemnt"):
+    config.where = "clip_scor > 0.9"
+    with pytest.raises(ConfigError, match="clip_scor"):
         run(config)
     assert EmbeddingSet(config.out).meta == result.meta
-
-
-def test_a_set_that_was_made_before_there_were_conditions_is_up_to_date(config):
-    run(config)
-    meta = json.loads((config.out / "meta.json").read_text())
-    del meta["where"]
-    (config.out / "meta.json").write_text(json.dumps(meta))
-    assert run(config).skipped
 
 
 def test_new_clip_scores_make_the_set_anew(config):
@@ -203,3 +198,114 @@ def test_a_place_that_holds_anything_else_is_left_alone(config, content):
     with pytest.raises(ArtifactError, match="Name another"):
         run(config)
     assert config.out.is_file() if content is None else sorted(p.name for p in config.out.iterdir()) == sorted(content)
+
+
+def test_mean_counts_descriptions_and_not_texts():
+    vectors = np.array([[1, 0], [0, 1]], np.float16)
+    np.testing.assert_allclose(mean_vector(vectors, np.array([0, 0, 1, 0])), [0.75, 0.25])
+    many = np.random.default_rng(0).normal(size=(9000, 2))
+    rows = np.random.default_rng(1).integers(0, 9000, 20_000)
+    np.testing.assert_allclose(mean_vector(many, rows), many[rows].mean(0), atol=1e-6)
+
+
+def _write(path: Path, rows: list[Description], **changed: str) -> EmbedConfig:
+    with DescriptionSet(path, create=True) as store:
+        for name in ("plain", "class"):
+            store.add_prompt(Prompt(name, 1, changed.get("template", name)))
+        store.add_describer(DescriberInfo("hf:one", "one", changed.get("revision", "")))
+        store.put(rows)
+    return EmbedConfig(path, out=path.with_suffix(""))
+
+
+ROWS = [
+    Description("a", 1, 1, 0, "red", clip_score=0.5),
+    Description("a", 2, 1, 0, "blue"),
+    Description("b", 1, 1, 0, "red"),
+    Description("c", 1, 1, 0, "green", "rejected", "refusal"),
+]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_distinct_texts_as_they_first_appear(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(embed, "_ROWS_AT_ONCE", at_once)
+    found = read_texts(_write(tmp_path / "D.db", ROWS))
+    assert found.distinct == ["red", "blue"]
+    assert found.rows.tolist() == [0, 1, 0]
+    assert found.index.schema == INDEX_SCHEMA
+    columns = {name: found.index[name].to_pylist() for name in ("key", "prompt", "row", "clip_score")}
+    assert columns == {
+        "key": ["a", "a", "b"],
+        "prompt": ["plain", "class", "plain"],
+        "row": [0, 1, 0],
+        "clip_score": [0.5, None, None],
+    }
+    assert (found.provenance["prompts"], found.provenance["describers"]) == (["class", "plain"], ["hf:one"])
+
+
+def test_the_fingerprint_follows_all_that_matters(tmp_path):
+    def fingerprint(name: str, rows: list[Description] = ROWS, where: str | None = None, **changed: str) -> str:
+        config = _write(tmp_path / f"{name}.db", rows, **changed)
+        config.where = where
+        return str(read_texts(config).provenance["fingerprint"])
+
+    assert fingerprint("0") == fingerprint("1") == fingerprint("2", where="1")
+    assert fingerprint("3", where="key = 'a'") == fingerprint("4", ROWS[:2])
+    changes = [
+        [*ROWS[:2], Description("b", 1, 1, 0, "Red")],
+        [*ROWS[:2], Description("b", 1, 1, 1, "red")],
+        [*ROWS[:2], Description("b", 2, 1, 0, "red")],
+        [Description("a", 1, 1, 0, "red", clip_score=0.25), *ROWS[1:]],
+        [Description("a", 1, 1, 0, "red"), *ROWS[1:]],
+    ]
+    found = {fingerprint(f"c{i}", rows) for i, rows in enumerate(changes)}
+    found |= {fingerprint("5"), fingerprint("t", template="new"), fingerprint("r", revision="2")}
+    assert len(found) == 8
+
+
+def test_what_people_decided_is_kept_to_and_who_edited_is_named(tmp_path):
+    config = _write(tmp_path / "D.db", ROWS)
+    with DescriptionSet(tmp_path / "D.db") as store:
+        store.add_reviews([Review.of(store.current("b")[0], "edit", "human:anna", "crimson")])
+        store.add_reviews([Review.of(store.current("a")[1], "reject", "human:bob")])
+        store.add_reviews([Review.of(store.current("c")[0], "edit", "human:anna", "emerald")])
+    found = read_texts(config)
+    assert found.distinct == ["red", "crimson", "emerald"]
+    assert found.index["key"].to_pylist() == ["a", "b", "c"]
+    assert found.provenance["describers"] == ["hf:one", "human:anna"]
+
+
+def test_flags():
+    app = App(result_action="return_value")
+
+    @app.command(name="parse")
+    def parse(config: EmbedConfig) -> EmbedConfig:
+        return config
+
+    flags = (
+        "--encoder st:x/y --out E --prompt plain --prompt class --precision bf16 --batch-size 8 --where clip_score>0.2"
+    )
+    assert app(["parse", "D.db", *flags.split()], exit_on_error=False, print_error=False) == EmbedConfig(
+        Path("D.db"),
+        out=Path("E"),
+        encoder="st:x/y",
+        prompt=["plain", "class"],
+        precision="bf16",
+        batch_size=8,
+        where="clip_score>0.2",
+    )
+    lone = EmbedConfig("D.db", out="E", prompt="plain")  # type: ignore[arg-type]
+    assert (lone.descriptions, lone.out, lone.prompt) == (Path("D.db"), Path("E"), ["plain"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batch_size": 0}, "--batch-size is 0"),
+        ({"precision": "int8"}, "--precision is 'int8'.*auto, fp32, bf16, fp16"),
+        ({"engine": "spark"}, "--engine is 'spark'.*local or ray"),
+        ({"ray_workers": 0}, "--ray-workers is 0"),
+    ],
+)
+def test_wrong_options_are_refused(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        EmbedConfig(Path("D.db"), out=Path("E"), **wrong)

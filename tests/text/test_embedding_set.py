@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+import torch
 
 from sightwords.errors import ArtifactError
-from sightwords.text.embedding_set import INDEX_SCHEMA, EmbeddingSet
+from sightwords.text import embedding_set as module
+from sightwords.text.embedding_set import INDEX_SCHEMA, EmbeddingSet, TextVectors, all_products, nearest_rows
 
 A, B, C, D = "a" * 64, "b" * 64, "c" * 64, "d" * 64
 VECTORS = np.random.default_rng(0).normal(size=(4, 6))
@@ -114,7 +115,7 @@ def test_a_folder_of_other_things_is_not_replaced(tmp_path):
     assert (tmp_path / "E" / "thesis.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("damage", ["missing", "vectors", "mean", "meta", "shape"])
+@pytest.mark.parametrize("damage", ["missing", "vectors", "mean", "meta", "no counts", "shape"])
 def test_missing_and_damaged_sets_are_errors_of_ours(tmp_path, damage):
     folder = tmp_path / "E"
     if damage != "missing":
@@ -123,29 +124,12 @@ def test_missing_and_damaged_sets_are_errors_of_ours(tmp_path, damage):
         (folder / f"{damage}.npy").write_bytes((folder / f"{damage}.npy").read_bytes()[:100])
     elif damage == "meta":
         (folder / "meta.json").write_text("{")
+    elif damage == "no counts":
+        (folder / "meta.json").write_text("{}")
     elif damage == "shape":
         np.save(folder / "vectors.npy", VECTORS[:2])
     with pytest.raises(ArtifactError, match="sightwords embed" if damage == "missing" else "damaged"):
         EmbeddingSet(folder)
-
-
-def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    (folder / "meta.json").write_text("{}")
-    (folder / "cat.jpg").write_bytes(b"precious")
-    index = {"key": ["a" * 64], "prompt": ["p"], "describer": ["d"], "sample": [0], "row": [0]}
-    with pytest.raises(ArtifactError, match=r"is no embedding set \(see cat.jpg\)"):
-        EmbeddingSet.write(folder, np.ones((1, 2)), np.ones(2), index, {})
-    assert (folder / "cat.jpg").read_bytes() == b"precious"
-
-
-def test_meta_without_counts_is_damage(tmp_path):
-    index = {"key": ["a" * 64], "prompt": ["p"], "describer": ["d"], "sample": [0], "row": [0]}
-    EmbeddingSet.write(tmp_path / "E", np.ones((1, 2)), np.ones(2), index, {})
-    (tmp_path / "E" / "meta.json").write_text("{}")
-    with pytest.raises(ArtifactError, match="is damaged"):
-        EmbeddingSet(tmp_path / "E")
 
 
 def test_clip_score_is_kept_and_may_be_missing(tmp_path):
@@ -156,22 +140,86 @@ def test_clip_score_is_kept_and_may_be_missing(tmp_path):
     assert column.type == pa.float32()
 
 
-def test_a_set_that_was_written_before_clip_score_is_read(tmp_path):
-    found = _write(tmp_path / "E")
-    old = pq.read_table(tmp_path / "E" / "index.parquet").drop_columns("clip_score")
-    pq.write_table(old, tmp_path / "E" / "index.parquet")
-    assert found.index()["clip_score"].to_pylist() == [None] * 5
-    assert found.index().schema == INDEX_SCHEMA
-    assert found.rows_of([B]).rows.tolist() == [1]
-
-
-@pytest.mark.parametrize("links", [True, False])
-def test_a_file_of_vectors_becomes_part_of_the_set_and_stays_where_it_is(tmp_path, monkeypatch, links):
+def test_a_file_of_vectors_is_moved_into_the_set(tmp_path):
     np.save(tmp_path / "made.npy", VECTORS.astype(np.float16))
-    if not links:
-        monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
     found = EmbeddingSet.write(tmp_path / "E", tmp_path / "made.npy", VECTORS.mean(0), TABLE, {})
     np.testing.assert_array_equal(found.vectors, VECTORS.astype(np.float16))
-    assert (tmp_path / "made.npy").stat().st_nlink == 1 + links
+    assert [path.name for path in tmp_path.iterdir()] == ["E"]
     assert found.meta["num_vectors"] == 4
     assert found.index().to_pydict() == TABLE.to_pydict()
+
+
+def test_the_mean_of_each_image_is_that_of_its_vectors(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_IMAGES_AT_ONCE", 2)
+    found = _write(tmp_path / "E")
+    vectors = VECTORS.astype(np.float16).astype(np.float32)
+    expected = [vectors[3], vectors[[0, 1, 2]].mean(0), vectors[1]]
+    np.testing.assert_allclose(found.means(found.rows_of([C, A, B])), expected, rtol=1e-5)
+
+
+SMALL = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A has two texts, B one, C none."""
+    index = {"key": [A, B, A], "prompt": ["plain"] * 3, "describer": ["one"] * 3, "sample": [0, 0, 1], "row": [0, 2, 1]}
+    EmbeddingSet.write(tmp_path / "E", SMALL, SMALL.mean(0), index, {"encoder": "test"})
+    return tmp_path / "E"
+
+
+def test_text_vectors_of_one_image_are_the_mean_of_its_descriptions(folder):
+    texts = TextVectors(str(folder), [B, A, C])
+    vector, weight = texts[1]
+    np.testing.assert_array_equal(vector, [0.5, 0.5, 0])
+    assert (vector.dtype, weight.dtype, weight.shape, float(weight)) == (np.float32, np.float32, (), 1)
+    np.testing.assert_array_equal(texts[-3][0], SMALL[2])
+    vector, weight = texts[2]
+    assert (vector.tolist(), float(weight)) == ([0, 0, 0], 0)
+    assert (len(texts), texts.num_described, texts.dimension) == (3, 2, 3)
+    with pytest.raises(IndexError):
+        texts[3]
+    with pytest.raises(ArtifactError, match="None of the 1 images has a description"):
+        TextVectors(folder, [C])
+
+
+@pytest.mark.parametrize("positions", [[2, 0, 2], np.array([2, 0, 2]), slice(None)])
+def test_text_vectors_of_many_images_at_once(folder, positions):
+    texts = TextVectors(folder, [A, C, B])
+    vectors, weights = texts[positions]
+    for row, i in enumerate([0, 1, 2] if isinstance(positions, slice) else [2, 0, 2]):
+        np.testing.assert_array_equal(vectors[row], texts[i][0])
+        assert weights[row] == texts[i][1]
+    assert (vectors.shape, weights.shape) == ((3, 3), (3,))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(texts))[positions][0], vectors)
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    made = np.random.default_rng(0).standard_normal((501, 16)).astype(np.float16)
+    made[100] = made[400] = made[7]  # ties
+    np.save(tmp_path / "vectors.npy", made)
+    return np.load(tmp_path / "vectors.npy", mmap_mode="r")
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100, 501, 9999])
+def test_the_nearest_rows_are_those_of_the_whole_product_in_any_blocks(vectors, rows, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_BYTES", rows * 16 * 4)
+    queries = np.asarray(vectors[[7, 30]], np.float32)
+    products = queries @ np.asarray(vectors, np.float32).T
+    expected = np.argsort(-products, axis=1, kind="stable")[:, :10]
+    scores, found = nearest_rows(vectors, queries, 10)
+    assert found.tolist() == expected.tolist()
+    assert found[0, :3].tolist() == [7, 100, 400]  # equal ones in the order of their rows
+    np.testing.assert_allclose(scores, np.take_along_axis(products, expected, 1), rtol=1e-5)
+    np.testing.assert_allclose(all_products(vectors, queries[1]), products[1], rtol=1e-5, atol=1e-5)
+
+
+def test_only_wanted_rows_come_and_blocks_are_transformed_first(vectors):
+    wanted = np.zeros(len(vectors), bool)
+    wanted[[3, 100, 400]] = True
+    _, rows = nearest_rows(vectors, np.asarray(vectors[[7]], np.float32), 10, wanted)
+    assert rows.tolist()[0][:2] == [100, 400]
+    assert sorted(rows[0].tolist()) == [3, 100, 400]
+    flipped = nearest_rows(vectors, np.asarray(-vectors[[30]], np.float32), 1, transform=torch.neg)
+    assert flipped[1].tolist() == [[30]]

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from sightwords.errors import ConfigError
-from sightwords.text.embedding_set import EmbeddingSet
+from sightwords.text.embedding_set import EmbeddingSet, all_products
 from sightwords.text.encoders import Encoder, open_encoder
-from sightwords.text.nearest import all_products
 
 _MADE_OF_TEXTS = "builtin:words"
 

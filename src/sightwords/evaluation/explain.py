@@ -20,8 +20,7 @@ from sightwords.images.keys import image_keys
 from sightwords.images.references import ImageReference
 from sightwords.models.inference import Guess, Projection, Seen, TrainedNetwork, guesses, open_projection
 from sightwords.models.run_folder import NetworkInfo, RunFolder
-from sightwords.text.embedding_set import EmbeddingSet
-from sightwords.text.nearest import nearest_rows
+from sightwords.text.embedding_set import EmbeddingSet, nearest_rows
 
 _Place = tuple[str, str, str, int]  # key, prompt, describer, sample
 

@@ -22,7 +22,7 @@ from sightwords.images.references import ImageReference
 from sightwords.models.inference import Projection, TrainedNetwork, open_projection
 from sightwords.models.run_folder import RunFolder
 from sightwords.progress import duration, stopwatch
-from sightwords.text.nearest import nearest_rows
+from sightwords.text.embedding_set import nearest_rows
 
 SPLITS = ("train", "val")
 

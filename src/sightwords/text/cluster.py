@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,10 +19,9 @@ from sightwords.cluster import Cluster, Dispatch, Lost, WorkerPool
 from sightwords.cluster.placement import gpu_of
 from sightwords.errors import ModelError
 from sightwords.text.config import EmbedConfig
-from sightwords.text.encode import LocalEngine
+from sightwords.text.encode import Trial, encode_here, sample, try_bf16
 from sightwords.text.encoders import Encoder, EncoderInfo, TokenEncoder, open_encoder
 from sightwords.text.plan import Batch
-from sightwords.text.precision import Precision, choose, sample
 
 _CHUNK_TOKENS = 32_768  # that travel together, more where a batch has more: half a second of a small encoder's work
 _SAMPLE = 2048  # texts for the trial of a precision
@@ -65,8 +64,8 @@ class RayEncoders:
         self._pool.close()
         self._cluster.close()
 
-    def choose(self, texts: Sequence[str]) -> tuple[Encoder, Precision]:
-        """Return the encoder in bf16 where that is exact enough and faster on a worker, else as it is.
+    def try_bf16(self, texts: Sequence[str]) -> Trial | None:
+        """Return how exact and how fast bf16 is on a worker; None where there is nothing to try.
 
         Raises:
             ModelError: no worker could try it.
@@ -75,7 +74,7 @@ class RayEncoders:
         ((_, found),) = Dispatch(self._pool, 1, lambda item: 0).run([trial])
         if isinstance(found, Lost):
             raise ModelError(f"The trial of bf16 failed: {found.reason}. Choose with --precision.")
-        return self.encoder.cast(found.name), found
+        return cast("Trial | None", found)
 
     def engine(self, precision: str) -> RayEngine:
         """Return who encodes with this arithmetic: `fp32`, `bf16` or `fp16`."""
@@ -170,7 +169,7 @@ class EncodeJob:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self._engines: dict[str, LocalEngine] = {}
+        self._encoders: dict[str, Encoder] = {encoder.info.precision: encoder}
         self._lock = Lock()
         # one whose threads take tokens works on two chunks at once without waiting at the end of the first
         self._turn: AbstractContextManager[Any] = nullcontext() if isinstance(encoder, TokenEncoder) else Lock()
@@ -180,22 +179,19 @@ class EncodeJob:
         with self._turn:
             for position, item in enumerate(items):
                 if isinstance(item, _Trial):
-                    _, precision = choose(self._encoder, item.texts, self._encoder.info.device)
-                    yield position, precision
+                    yield position, try_bf16(self._encoder, item.texts)
             places = [position for position, item in enumerate(items) if isinstance(item, _Work)]
             for precision in sorted({items[place].precision for place in places}):
                 mine = [place for place in places if items[place].precision == precision]
-                found = self._engine(precision).encode(items[place].batch for place in mine)
+                found = encode_here(self._encoder_of(precision), (items[place].batch for place in mine))
                 for place, (_, vectors) in zip(mine, found, strict=True):
                     yield place, vectors
 
-    def _engine(self, precision: str) -> LocalEngine:
+    def _encoder_of(self, precision: str) -> Encoder:
         with self._lock:
-            if precision not in self._engines:
-                same = self._encoder.info.precision == precision
-                encoder = self._encoder if same else self._encoder.cast(precision)
-                self._engines[precision] = LocalEngine(encoder).__enter__()  # left with the process
-            return self._engines[precision]
+            if precision not in self._encoders:
+                self._encoders[precision] = self._encoder.cast(precision)
+            return self._encoders[precision]
 
 
 class RemoteEncoder:

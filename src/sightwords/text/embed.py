@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import json
 import shlex
 import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError
 from sightwords.files import lock
 from sightwords.licenses import text_parts, warn_of_use
 from sightwords.progress import Progress, duration, stopwatch
 from sightwords.text.config import EmbedConfig
-from sightwords.text.embedding_set import EmbeddingSet, check_replaceable
-from sightwords.text.encode import default_rule, encode_texts, mean_vector
-from sightwords.text.encoders import Encoder, EncoderInfo, open_encoder
-from sightwords.text.journal import WorkFolder, told
-from sightwords.text.plan import Counts
-from sightwords.text.precision import Precision, Trial, choose
-from sightwords.text.selection import Texts, read_texts
+from sightwords.text.embedding_set import INDEX_SCHEMA, EmbeddingSet, check_replaceable
+from sightwords.text.encode import Engine, default_rule, encode_here, plan_blocks, try_bf16
+from sightwords.text.encoders import Encoder, open_encoder
+from sightwords.text.journal import Journal, disk_errors_explained
+from sightwords.text.plan import BatchRule
 
 if TYPE_CHECKING:
     from sightwords.text.cluster import RayEncoders
+
+_ROWS_AT_ONCE = 65_536  # of the index that are Python objects at one time
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class EmbedResult:
 
     def summary(self) -> str:
         """Return what the set holds and how it came about, as lines of text."""
-        meta = self.meta
+        meta, trial = self.meta, self.meta["trial"]
         what = (
             f"{meta['num_vectors']} distinct texts of {meta['num_descriptions']} descriptions "
             f"({meta['num_images']} images) by {meta['encoder']}, {meta['dimension']} numbers each"
@@ -67,29 +78,40 @@ class EmbedResult:
                 f"  {meta['num_split_texts']} texts are longer than {meta['max_tokens']} tokens: "
                 "encoded in pieces and pooled, nothing cut"
             )
-        return "\n".join(
-            [*lines, f"  {meta['num_tokens_total']} tokens in {duration(self.seconds)}, {_arithmetic(meta)}"]
-        )
+        lines.append(f"  {meta['num_tokens_total']} tokens in {duration(self.seconds)}, {meta['precision']}")
+        if trial:
+            lines[-1] += (
+                f" (a trial of bf16 on {trial['num_texts']} texts: {trial['speedup']:g} times as fast, smallest cosine "
+                f"to fp32 {trial['smallest_cosine']:.4f})"
+            )
+        return "\n".join(lines)
 
 
-def _arithmetic(meta: dict[str, Any]) -> str:
-    """Return the precision and why it is that one."""
-    trial = meta["trial"]
-    if meta["precision_asked"] != "auto":
-        return str(meta["precision"])
-    if trial is None:
-        return f"{meta['precision']} (the device has no bf16 instructions, or the encoder no use for them)"
-    return (
-        f"{meta['precision']} (a trial of bf16 on {trial['num_texts']} texts: {trial['speedup']:g} times as fast, "
-        f"smallest cosine to fp32 {trial['smallest_cosine']:.4f})"
-    )
+@dataclass(frozen=True)
+class Texts:
+    """The wanted descriptions.
+
+    Attributes:
+        distinct: each text once, as it first appears.
+        index: the index of the embedding set, as `INDEX_SCHEMA` says.
+        provenance: what they depend on: fingerprint, condition, prompts, describers; JSON values.
+    """
+
+    distinct: list[str]
+    index: pa.Table
+    provenance: dict[str, Any]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Position of each description's text among the distinct ones, int64, shape (N,)."""
+        return np.asarray(self.index["row"].to_numpy())
 
 
 def embed(config: EmbedConfig) -> EmbedResult:
     """Encode every distinct text once and write the embedding set in one step.
 
     Where `config.out` holds the vectors of the same texts by the same encoder already, nothing is done. A run that
-    was interrupted goes on where it was: finished vectors wait in a work folder beside `config.out`.
+    was interrupted goes on where it was: finished batches wait in a file beside `config.out`.
 
     Raises:
         ArtifactError: the description set is missing or has no usable text, `config.out` is something else, or the
@@ -103,30 +125,24 @@ def embed(config: EmbedConfig) -> EmbedResult:
     check_replaceable(config.out)  # before hours of work
     name = f"embedding set {config.out.resolve()}"
     with lock(name, f"Another process writes {config.out}. Wait for it, or stop it first."):
-        return _run(config)
-
-
-def _run(config: EmbedConfig) -> EmbedResult:
-    texts = read_texts(config)
-    on_ray = config.engine == "ray"
-    device = "cpu" if on_ray else config.device  # where others encode, this machine only tokenizes
-    precision = "fp32" if config.precision == "auto" else config.precision
-    # no worker of a cluster has all the texts, which some encoders are made of
-    encoder = open_encoder(config.encoder, device, precision, None if on_ray else texts.distinct)
-    described_by = {"describers": texts.describers, "encoder": encoder.info.identifier, "license": encoder.info.license}
-    warn_of_use(text_parts(described_by), config.use, config.licenses)
-    existing = _existing(config.out)
-    if existing is not None and _is_up_to_date(
-        existing.meta, _provenance(config, texts, encoder.info), config.precision
-    ):
-        WorkFolder(config.out).remove()  # of a run that was killed just before its end
-        return EmbedResult(config.out, existing.meta, skipped=True)
-    if on_ray:
+        texts = read_texts(config)
+        on_ray = config.engine == "ray"
+        device = "cpu" if on_ray else config.device  # where others encode, this machine only tokenizes
+        precision = "fp32" if config.precision == "auto" else config.precision
+        # no worker of a cluster has all the texts, which some encoders are made of
+        encoder = open_encoder(config.encoder, device, precision, None if on_ray else texts.distinct)
+        wanted = _provenance(texts, encoder)
+        warn_of_use(text_parts(wanted), config.use, config.licenses)
+        existing = _existing_meta(config.out)
+        if _is_same(existing, wanted, config.precision):
+            Journal(config.out).remove()  # of a run that was killed just before its end
+            return EmbedResult(config.out, existing, skipped=True)
+        if not on_ray:
+            return make_set(config, texts, encoder)
         from sightwords.text.cluster import RayEncoders
 
         with RayEncoders(config, encoder) as cluster:
             return make_set(config, texts, cluster.encoder, cluster)
-    return make_set(config, texts, encoder)
 
 
 def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEncoders | None = None) -> EmbedResult:
@@ -140,100 +156,156 @@ def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEn
 
     Raises:
         ArtifactError: the disk is full.
-        ModelError: the encoder returns a vector without a direction.
+        ModelError: the encoder returns a vector that is not finite, or zero.
     """
-    work = WorkFolder(config.out)
-    encoder, precision = _precise(encoder, config, texts, work, cluster)
-    engine = cluster.engine(precision.name) if cluster else None
-    plan = _plan(texts, encoder.info) | precision.meta()
-    work.open(plan, (len(texts.distinct), encoder.info.dimension), default_rule(encoder, config.batch_size))
-    if work.note:
-        Progress("Embedding", None, "texts").message(work.note)
-    with stopwatch() as seconds, closing(work):
-        counts = encode_texts(encoder, texts.distinct, config.batch_size, store=work, engine=engine).counts
-    meta = _provenance(config, texts, encoder.info) | precision.meta() | _counts(texts, counts)
-    meta["descriptions"] = str(config.descriptions)  # where to find the words again
-    written = _write(config.out, work, texts, meta)
+    journal, rule = Journal(config.out), default_rule(encoder, config.batch_size)
+    wanted = _provenance(texts, encoder) | {"rule": asdict(rule)}
+    with closing(journal), stopwatch() as seconds:
+        resume = _is_same(journal.plan, wanted, config.precision)
+        if resume:
+            chosen = {name: journal.plan[name] for name in ("precision", "precision_asked", "trial")}  # decided once
+        else:
+            chosen = _choose_precision(config, texts, encoder, cluster)
+        if chosen["precision"] != encoder.info.precision:
+            encoder = encoder.cast(chosen["precision"])
+        journal.begin(wanted | chosen, resume)
+        engine = cluster.engine(chosen["precision"]).encode if cluster else partial(encode_here, encoder)
+        _encode(encoder, texts.distinct, rule, journal, engine)
+        meta = _provenance(texts, encoder) | chosen | journal.counts()
+        meta["num_images"] = int(pc.count_distinct(texts.index["key"]).as_py())
+        meta["descriptions"] = str(config.descriptions)  # where to find the words again
+        meta["sightwords_version"] = version("sightwords")
+        meta["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+        vectors = journal.write_vectors((len(texts.distinct), encoder.info.dimension), rule.block)
+        mean = mean_vector(np.load(vectors, mmap_mode="r"), texts.rows)
+        with disk_errors_explained(config.out):
+            written = EmbeddingSet.write(config.out, vectors, mean, texts.index, meta)
+    journal.remove()
+    for ending in ("partial", "old"):  # of runs that were killed while they wrote
+        for left in config.out.parent.glob(f".{glob.escape(config.out.name)}.????????.{ending}"):
+            shutil.rmtree(left, ignore_errors=True)
     return EmbedResult(config.out, written.meta, seconds[0])
 
 
-def _precise(
-    encoder: Encoder, config: EmbedConfig, texts: Texts, work: WorkFolder, cluster: RayEncoders | None
-) -> tuple[Encoder, Precision]:
-    """Return the encoder in the precision to use; an interrupted run keeps the one that it had chosen."""
-    if config.precision != "auto":
-        return encoder, Precision(config.precision, config.precision)
-    begun = work.plan()
-    if _plan(texts, encoder.info).items() <= begun.items() and begun.get("precision_asked") == "auto":
-        name, trial = begun.get("precision"), begun.get("trial")
-        if name in ("fp32", "bf16"):
-            chosen = encoder if name == "fp32" else encoder.cast(name)
-            return chosen, Precision(name, "auto", Trial(**trial) if trial else None)
-    return cluster.choose(texts.distinct) if cluster else choose(encoder, texts.distinct, config.device)
+def mean_vector(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the mean over descriptions, float32, shape (D,).
+
+    Args:
+        vectors: shape (R, D).
+        rows: row of each description's vector, shape (N,); a text that occurs twice counts twice.
+    """
+    weights = np.bincount(rows, minlength=len(vectors)) / len(rows)
+    mean = np.zeros(vectors.shape[1])
+    for start in range(0, len(vectors), 4096):
+        mean += weights[start : start + 4096] @ vectors[start : start + 4096].astype(np.float64)
+    return mean.astype(np.float32)
 
 
-def _plan(texts: Texts, info: EncoderInfo) -> dict[str, Any]:
-    """Return everything that the vectors depend on but the precision."""
-    return {
-        "encoder": info.identifier,
-        "model": info.model,
-        "revision": info.revision,
-        "max_tokens": info.max_tokens,
-        "texts": texts.texts_hash,
-    }
+def _choose_precision(
+    config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEncoders | None
+) -> dict[str, Any]:
+    """Return the arithmetic to use, what was asked for, and the trial that decided, if there was one."""
+    trial = None
+    if config.precision == "auto":
+        trial = cluster.try_bf16(texts.distinct) if cluster else try_bf16(encoder, texts.distinct)
+    name = "bf16" if trial and trial.passed else encoder.info.precision
+    return {"precision": name, "precision_asked": config.precision, "trial": asdict(trial) if trial else None}
 
 
-def _provenance(config: EmbedConfig, texts: Texts, info: EncoderInfo) -> dict[str, Any]:
-    """Return everything that the set depends on; the precision may be another one where it is chosen by itself."""
+def _encode(encoder: Encoder, texts: Sequence[str], rule: BatchRule, journal: Journal, engine: Engine) -> None:
+    """Encode the batches that the journal lacks."""
+    num_done = Counter[int]()
+    for (block, _), rows in journal.done.items():
+        num_done[block] += len(rows)
+    starts = range(0, len(texts), rule.block)
+    blocks = [block for block, start in enumerate(starts) if num_done[block] < len(texts[start : start + rule.block])]
+    finished = sum(len(texts[row]) for rows in journal.done.values() for row in rows)
+    total = sum(map(len, texts))  # time goes with the length, and long texts come first
+    planned = plan_blocks(encoder, texts, blocks, rule)
+    with closing(planned), Progress("Embedding", total, "characters", finished) as progress:
+        if journal.note:
+            progress.message(journal.note)
+        for batches in planned:
+            for batch, found in engine([batch for batch in batches if not journal.has(batch)]):
+                journal.put(batch, batch.pooled(found))
+                progress.advance(sum(len(texts[row]) for row in batch.rows), f"{len(texts)} texts")
+
+
+def _provenance(texts: Texts, encoder: Encoder) -> dict[str, Any]:
+    """Return everything that the vectors depend on but the arithmetic."""
+    info = encoder.info
     return {
         "encoder": info.identifier,
         "model": info.model,
         "revision": info.revision,
         "license": info.license,
-        "precision": info.precision,
         "max_tokens": info.max_tokens,
-        "fingerprint": texts.fingerprint,
-        "where": config.where,
-        "prompts": texts.prompts,
-        "describers": texts.describers,
+        **texts.provenance,
         **info.details,
     }
 
 
-def _is_up_to_date(meta: dict[str, Any], wanted: dict[str, Any], asked: str) -> bool:
-    if asked == "auto" and meta.get("precision_asked") == "auto":
-        wanted = {**wanted, "precision": meta.get("precision")}
-    return wanted.items() <= {"where": None, **meta}.items()
+def _is_same(meta: Mapping[str, Any], wanted: Mapping[str, Any], precision: str) -> bool:
+    """Return whether vectors that are there are those that are wanted, in the precision that is asked for."""
+    found = meta.get("precision_asked" if precision == "auto" else "precision")
+    return found == precision and json.loads(json.dumps(wanted)).items() <= meta.items()
 
 
-def _existing(out: Path) -> EmbeddingSet | None:
-    """Return the embedding set at `out`, None where it is damaged or there is none."""
+def _existing_meta(out: Path) -> dict[str, Any]:
+    """Return what the embedding set at `out` says of itself; empty where it is damaged or there is none."""
     try:
-        return EmbeddingSet(out) if out.exists() else None
-    except (ArtifactError, KeyError, TypeError):
-        return None
+        return EmbeddingSet(out).meta if out.exists() else {}
+    except ArtifactError:
+        return {}
 
 
-def _counts(texts: Texts, counts: Counts) -> dict[str, Any]:
-    return {
-        **texts.asked,
-        "num_images": texts.num_images,
-        "num_split_texts": counts.num_split,
-        "num_pieces": counts.num_pieces,
-        "num_tokens_total": counts.num_tokens_total,
-        "num_tokens_cut": counts.num_tokens_cut,
-        "sightwords_version": version("sightwords"),
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+def read_texts(config: EmbedConfig) -> Texts:
+    """Return the usable descriptions that the configuration asks for.
+
+    Texts are held in memory: about 0.5 kB for each distinct one of 250 letters, and 0.1 kB for each description.
+
+    Raises:
+        ArtifactError: the description set is missing, or has no such description.
+        ConfigError: `config.where` is wrong.
+        UnknownNameError: the set has no such prompt.
+    """
+    rows: dict[str, int] = {}
+    chunks: list[pa.Table] = []
+    used: set[tuple[int, int, str]] = set()
+    digest = hashlib.sha256()
+    with DescriptionSet(config.descriptions) as store:
+        prompts, describers = store.prompts(), store.describers()
+        asked = {number: prompt.row() for number, prompt in prompts.items()}
+        asking = {number: describer.row() for number, describer in describers.items()}
+        selected = store.select(config.where, config.prompt)
+        while part := list(islice(selected, _ROWS_AT_ONCE)):
+            for one in part:
+                line = (one.key, asked[one.prompt_id], asking[one.describer_id], one.sample, one.text, one.clip_score)
+                digest.update(repr(line).encode())
+            used |= {(one.prompt_id, one.describer_id, one.edited_by) for one in part}
+            columns = {name: [getattr(one, name) for one in part] for name in INDEX_SCHEMA.names if name != "row"}
+            columns["row"] = [rows.setdefault(one.text, len(rows)) for one in part]
+            chunks.append(pa.table(columns, schema=INDEX_SCHEMA))
+        if not rows:
+            raise _nothing(config, store.counts())
+    used_prompts = [prompts[number] for number in sorted({number for number, _, _ in used})]
+    used_describers = [describers[number] for number in sorted({number for _, number, _ in used})]
+    provenance = {
+        "fingerprint": digest.hexdigest(),
+        "where": config.where,
+        "prompts": sorted({one.name for one in used_prompts}),
+        "describers": sorted({one.identifier for one in used_describers} | {editor for *_, editor in used if editor}),
+        "prompt_texts": [{"name": one.name, "version": one.version, "template": one.template} for one in used_prompts],
+        "describer_models": [
+            {"identifier": one.identifier, "model": one.model, "revision": one.revision} for one in used_describers
+        ],
     }
+    return Texts(list(rows), pa.concat_tables(chunks).unify_dictionaries(), provenance)
 
 
-def _write(out: Path, work: WorkFolder, texts: Texts, meta: dict[str, Any]) -> EmbeddingSet:
-    """Put the set in its place in one step, then clean up, also behind runs that were killed while they wrote."""
-    mean = mean_vector(work.vectors, texts.rows)
-    with told(out, "What was there is unchanged and the vectors are kept: free some space and run the command again."):
-        written = EmbeddingSet.write(out, work.vectors_file, mean, texts.index, meta)
-    work.remove()
-    for ending in ("partial", "old"):
-        for left in out.parent.glob(f".{glob.escape(out.name)}.????????.{ending}"):
-            shutil.rmtree(left, ignore_errors=True)
-    return written
+def _nothing(config: EmbedConfig, counts: dict[str, int]) -> ArtifactError:
+    found = ", ".join(f"{count} {status}" for status, count in counts.items()) or "it is empty"
+    if counts.get("ok"):
+        wanted = f"--where {config.where!r}" if config.where else f"--prompt {' '.join(config.prompt)}"
+        return ArtifactError(f"{config.descriptions} has no usable description for {wanted} ({found}). Ask for others.")
+    return ArtifactError(f"{config.descriptions} has no usable description ({found}). Describe or import first.")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +18,13 @@ import pyarrow.parquet as pq
 from sightwords.errors import ArtifactError
 from sightwords.files import atomic_path, write_text
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FORMAT_VERSION = 1
 _MIN_ROWS = 65_536  # of the index, read at once
 _IMAGES_AT_ONCE = 8192
+BLOCK_BYTES = 64 * 2**20  # of float32 in a search: with a quarter of it, waiting for threads took a third of the time
 ENTRIES = {"vectors.npy", "mean.npy", "index.parquet", "meta.json"}
 INDEX_SCHEMA = pa.schema(
     [
@@ -121,10 +126,7 @@ class EmbeddingSet:
 
     def index(self) -> pa.Table:
         """Return the index: key, prompt, describer, sample, row, clip_score; many rows to one vector."""
-        table = pq.read_table(self.folder / "index.parquet")
-        if "clip_score" not in table.column_names:
-            table = table.append_column(INDEX_SCHEMA.field("clip_score"), pa.nulls(table.num_rows, pa.float32()))
-        return table
+        return pq.read_table(self.folder / "index.parquet")
 
     def rows_of(self, keys: Sequence[str]) -> TextRows:
         """Return the vectors of each image in the order of `keys`, none where an image has no description."""
@@ -149,17 +151,19 @@ class EmbeddingSet:
 
     def _found(self, keys: pa.Array) -> TextRows:
         """Return the vectors of each of different keys; the index is read in parts of about as many rows as keys."""
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in ("position", "sample", "row", "clip_score")}
+        columns = ["key", "sample", "row", "clip_score"]
+        parts = []
         with pq.ParquetFile(self.folder / "index.parquet") as file:
-            columns = [name for name in ("key", *parts) if name in file.schema_arrow.names]
             for batch in file.iter_batches(max(_MIN_ROWS, len(keys)), columns=columns, use_threads=False):
                 place = pc.index_in(batch["key"], keys)
                 known = batch.filter(place.is_valid())
-                parts["position"].append(place.drop_null().to_numpy())
-                parts["sample"].append(known["sample"].to_numpy())
-                parts["row"].append(known["row"].to_numpy())
-                parts["clip_score"].append(_clip_scores(known))
-        return _sorted_rows(parts, len(keys), len(self.vectors))
+                found = (known[name].to_numpy(zero_copy_only=False) for name in columns[1:])
+                parts.append((place.drop_null().to_numpy(), *found))
+        position, sample, row, clip_score = (np.concatenate(part) for part in zip(*parts, strict=True))
+        order = np.lexsort((row, sample, position))
+        starts = np.concatenate(([0], np.cumsum(np.bincount(position, minlength=len(keys)))))
+        kind = np.int32 if len(self.vectors) <= np.iinfo(np.int32).max else np.int64
+        return TextRows(starts, row[order].astype(kind), clip_score[order].astype(np.float32))
 
     @staticmethod
     def write(
@@ -174,58 +178,29 @@ class EmbeddingSet:
         Args:
             folder: where; an embedding set that is there is replaced.
             vectors: normalized vectors, shape (R, D), stored as float16; or a file of NumPy that holds them as float16,
-                which becomes part of the set without being copied where the file system allows it.
+                which is moved into the set.
             mean: shape (D,).
             index: columns key, prompt, describer, sample, row, and clip_score where it was scored, equally long.
             meta: what made the vectors; counts and the format version are added.
         """
         folder = Path(folder)
         check_replaceable(folder)
-        table = index if isinstance(index, pa.Table) else _index_table(index)
+        if not isinstance(index, pa.Table):
+            index = {"clip_score": pa.nulls(len(list(index["key"])), pa.float32()), **index}
+        table = pa.table(index, schema=INDEX_SCHEMA)
         rows, dimension = (np.load(vectors, mmap_mode="r") if isinstance(vectors, Path) else vectors).shape
         shape = {"num_vectors": int(rows), "dimension": int(dimension)}
         counts = {"format_version": FORMAT_VERSION, **shape, "num_descriptions": table.num_rows}
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            _place_vectors(vectors, temporary / "vectors.npy")
+            if isinstance(vectors, Path):
+                shutil.move(vectors, temporary / "vectors.npy")
+            else:
+                np.save(temporary / "vectors.npy", vectors.astype(np.float16, copy=False))
             np.save(temporary / "mean.npy", mean.astype(np.float32))
             pq.write_table(table, temporary / "index.parquet")
             write_text(temporary / "meta.json", json.dumps({**meta, **counts}, indent=2, ensure_ascii=False) + "\n")
         return EmbeddingSet(folder)
-
-
-def _clip_scores(batch: pa.RecordBatch) -> np.ndarray:
-    """Return the CLIP score of each row, float32, NaN where it is null, or where the set is older than the column."""
-    if "clip_score" not in batch.schema.names:
-        return np.full(batch.num_rows, np.nan, np.float32)
-    return np.asarray(batch["clip_score"].to_numpy(zero_copy_only=False), np.float32)
-
-
-def _sorted_rows(parts: dict[str, list[np.ndarray]], num_keys: int, num_vectors: int) -> TextRows:
-    """Return what was found in the index, in the order of key, sample and row."""
-    none = np.zeros(0, np.int64)
-    position, sample, row, clip_score = (np.concatenate([none, *parts[name]]) for name in parts)
-    order = np.lexsort((row, sample, position))
-    starts = np.concatenate(([0], np.cumsum(np.bincount(position, minlength=num_keys))))
-    kind = np.int32 if num_vectors <= np.iinfo(np.int32).max else np.int64
-    return TextRows(starts, row[order].astype(kind), clip_score[order].astype(np.float32))
-
-
-def _index_table(columns: Mapping[str, Iterable[Any]]) -> pa.Table:
-    """Return the index as a table; the CLIP score may be left out."""
-    known = dict(columns)
-    known.setdefault("clip_score", pa.nulls(len(list(known["key"])), pa.float32()))
-    return pa.table(known, schema=INDEX_SCHEMA)
-
-
-def _place_vectors(vectors: np.ndarray | Path, path: Path) -> None:
-    if not isinstance(vectors, Path):
-        np.save(path, vectors.astype(np.float16, copy=False))
-        return
-    try:
-        path.hardlink_to(vectors)
-    except OSError:  # a file system without links, or another one
-        shutil.copyfile(vectors, path)
 
 
 def usable(first_labels: np.ndarray, keys: Sequence[str], embeddings: Sequence[Path]) -> np.ndarray:
@@ -241,9 +216,6 @@ def usable(first_labels: np.ndarray, keys: Sequence[str], embeddings: Sequence[P
     """
     known = first_labels >= 0
     return known | (EmbeddingSet(embeddings[0]).rows_of(keys).num_texts > 0) if embeddings else known
-
-
-Array = np.ndarray
 
 
 class TextVectors:
@@ -287,7 +259,7 @@ class TextVectors:
     def __len__(self) -> int:
         return len(self._rows.starts) - 1
 
-    def __getitem__(self, positions: int | Sequence[int] | slice | Array) -> tuple[Array, Array]:
+    def __getitem__(self, positions: int | Sequence[int] | slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return vectors and weights of the images at these positions.
 
         Args:
@@ -309,3 +281,72 @@ class TextVectors:
                 vectors[place] = self._set.vectors[rows].astype(np.float32).mean(0)
                 weights[place] = 1
         return vectors.reshape(*chosen.shape, self.dimension), weights.reshape(chosen.shape)
+
+
+def nearest_rows(
+    vectors: np.ndarray,
+    queries_QD: np.ndarray,
+    count: int,
+    wanted: np.ndarray | None = None,
+    transform: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return products and rows of the nearest vectors, nearest first; equal ones in the order of their rows.
+
+    The search is exact. Memory is that of a block, however many rows there are: each is read once from where it is
+    mapped.
+
+    Args:
+        vectors: (N, D), any float type; of unit length, so that products are cosines.
+        queries_QD: (Q, D), float32, of unit length.
+        count: rows to return for each query; fewer come where there are fewer.
+        wanted: (N,) boolean, the rows that may be returned; None allows all.
+        transform: what a block of vectors goes through first, float32 in and out.
+
+    Returns:
+        (Q, count) products, float32, and (Q, count) rows, int64.
+    """
+    import torch
+
+    count = min(count, len(vectors) if wanted is None else int(wanted.sum()))
+    best, rows = torch.empty(len(queries_QD), 0), torch.empty(len(queries_QD), 0, dtype=torch.int64)
+    for start, products in _block_products(vectors, queries_QD, transform):
+        if wanted is not None:
+            products[:, torch.from_numpy(~wanted[start : start + products.shape[1]])] = -torch.inf
+        found, places = products.topk(min(count, products.shape[1]), dim=1)
+        best, rows = torch.cat([best, found], 1), torch.cat([rows, places + start], 1)
+        by_row = rows.argsort(dim=1)  # topk leaves equal ones in any order
+        best, rows = best.gather(1, by_row), rows.gather(1, by_row)
+        order = best.argsort(dim=1, descending=True, stable=True)[:, :count]
+        best, rows = best.gather(1, order), rows.gather(1, order)
+    return best.numpy(), rows.numpy()
+
+
+def all_products(vectors: np.ndarray, query_D: np.ndarray) -> np.ndarray:
+    """Return the product of every row with a query, float32, (N,); memory beside it is that of a block.
+
+    Args:
+        vectors: (N, D), any float type.
+        query_D: (D,), float32.
+    """
+    products = np.empty(len(vectors), np.float32)
+    for start, found in _block_products(vectors, query_D[None]):
+        products[start : start + found.shape[1]] = found[0].numpy()
+    return products
+
+
+def _block_products(
+    vectors: np.ndarray, queries_QD: np.ndarray, transform: Callable[[Tensor], Tensor] | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield the first row of each block of B rows, and the products of all queries with them, float32, (Q, B)."""
+    import torch
+
+    queries = torch.from_numpy(np.ascontiguousarray(queries_QD, np.float32))
+    num_rows, width = vectors.shape
+    step = max(1, BLOCK_BYTES // (4 * width))
+    buffer = torch.empty(min(step, num_rows), width)  # used again for each block
+    for start in range(0, num_rows, step):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of memory that it may not write to, and only reads it here
+            part = torch.from_numpy(vectors[start : start + step].view(np.ndarray))
+        block = buffer[: len(part)].copy_(part)
+        yield start, queries @ (transform(block) if transform else block).T

@@ -1,7 +1,7 @@
-"""Which texts are encoded together: blocks that are tokenized at once, and batches of like length within them.
+"""Which texts are encoded together: blocks that are tokenized at once, and batches of similar length within them.
 
 The plan is a function of the texts, the encoder's tokens and a `BatchRule` alone. So a run that was interrupted forms
-the same batches again, and it does not matter who encodes them.
+the same batches again, and it does not matter who encodes them. Shapes: T texts, P pieces, D the vectors' width.
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from sightwords.errors import ModelError
 from sightwords.text.encoders import Encoder, TokenEncoder
 
-CountTokens = Callable[[Sequence[str]], list[int]]
-Span = tuple[int, int]
-
+BLOCK = 16_384  # texts
 _CLOSING = r"\"')\]\u2019\u201d\u00bb"  # quotes and brackets that may close a sentence behind its full stop
 _CLOSING_WIDE = r"\u2019\u201d\u300d\u300f\uff09"
-# each pattern matches what ends a unit, the next unit starts behind it; none of them looks ahead without bounds,
-# since a describer caught in a loop may write a hundred thousand full stops
+# what ends a unit; none looks ahead without bounds, since a describer in a loop may write 100,000 full stops
 _ENDS = (
     # sentences: . ! ? and the ellipsis with white space behind them, their wide forms, line ends
     re.compile(rf"(?:(?<=[.!?\u2026])|(?<=[.!?\u2026][{_CLOSING}]))\s+|[\u3002\uff01\uff1f][{_CLOSING_WIDE}]*|\n\s*"),
@@ -35,7 +33,7 @@ _ENDS = (
 )
 
 
-def split_text(text: str, max_tokens: int, num_tokens: CountTokens) -> list[str]:
+def split_text(text: str, max_tokens: int, num_tokens: Callable[[Sequence[str]], list[int]]) -> list[str]:
     """Return the pieces of a text, in order, each of at most `max_tokens` tokens; one piece where the text fits.
 
     Args:
@@ -48,69 +46,45 @@ def split_text(text: str, max_tokens: int, num_tokens: CountTokens) -> list[str]
     """
     if num_tokens([text])[0] <= max_tokens:
         return [text]
-    empty = num_tokens([""])[0]  # special tokens, which every piece has once
-    units, counts = _units(text, (0, len(text)), max_tokens, num_tokens, 0)
-    if not units:  # nothing but white space, of which some tokenizers make many tokens
-        return [""]
-    packed = _pack([max(count - empty, 0) for count in counts], max_tokens - empty)
-    groups = [units[start:end] for start, end in packed]
-    return [text[group[0][0] : group[-1][1]].strip() for group in _fitting(text, groups, max_tokens, num_tokens)]
-
-
-def _units(text: str, span: Span, max_tokens: int, num_tokens: CountTokens, level: int) -> tuple[list[Span], list[int]]:
-    """Return the parts of a span that each fit, as large as they come, and their numbers of tokens."""
-    if level == len(_ENDS):
-        raise ModelError(
-            f"The encoder takes {max_tokens} tokens, but {text[slice(*span)]!r} alone has more. Use another encoder."
-        )
-    parts = _parts(text, span, _ENDS[level])
-    units: list[Span] = []
-    counts: list[int] = []
-    for part, count in zip(parts, num_tokens([text[slice(*part)].strip() for part in parts]), strict=True):
-        if count <= max_tokens:
-            units.append(part)
-            counts.append(count)
-        else:
-            finer, finer_counts = _units(text, part, max_tokens, num_tokens, level + 1)
-            units += finer
-            counts += finer_counts
-    return units, counts
-
-
-def _parts(text: str, span: Span, end: re.Pattern[str]) -> list[Span]:
-    """Return a span in parts that are more than white space."""
-    start, stop = span
-    cuts = sorted({start, stop} | {match.end() for match in end.finditer(text, start, stop)})
-    parts = list(itertools.pairwise(cuts))
-    return [part for part in parts if text[slice(*part)].strip()]
-
-
-def _pack(sizes: Sequence[int], limit: int) -> list[Span]:
-    """Return ranges of neighbors whose sizes add up to at most `limit`, each as long as it can be."""
-    ranges: list[Span] = []
-    start, total = 0, 0
-    for position, size in enumerate(sizes):
-        if position > start and total + size > limit:
-            ranges.append((start, position))
-            start, total = position, 0
+    num_special = num_tokens([""])[0]
+    units, sizes = _units(text, max_tokens, num_tokens)
+    groups, total = [[""]], num_special
+    for unit, size in zip(units, (max(size - num_special, 0) for size in sizes), strict=True):
+        if total + size > max_tokens:
+            groups.append([])
+            total = num_special
+        groups[-1].append(unit)
         total += size
-    return [*ranges, (start, len(sizes))]
+    return [piece for piece in _fitting(groups, max_tokens, num_tokens) if piece] or [""]
 
 
-def _fitting(text: str, groups: list[list[Span]], max_tokens: int, num_tokens: CountTokens) -> list[list[Span]]:
-    """Return the groups with those halved that do not fit: words may have more tokens together than one by one."""
-    counts = num_tokens([text[group[0][0] : group[-1][1]].strip() for group in groups])
-    fitting: list[list[Span]] = []
-    for group, count in zip(groups, counts, strict=True):
-        if count <= max_tokens or len(group) == 1:
-            fitting.append(group)
-        else:
-            half = len(group) // 2
-            fitting += _fitting(text, [group[:half], group[half:]], max_tokens, num_tokens)
+def _units(text: str, max_tokens: int, num_tokens: Callable[[Sequence[str]], list[int]]) -> tuple[list[str], list[int]]:
+    """Return neighboring parts of a text that each fit, as large as they come, and their numbers of tokens."""
+    units, sizes = [text], [max_tokens + 1]
+    for end in _ENDS:
+        parts = [_parts(unit, end) if size > max_tokens else [unit] for unit, size in zip(units, sizes, strict=True)]
+        units = list(itertools.chain.from_iterable(parts))
+        sizes = num_tokens([unit.strip() for unit in units])
+        if max(sizes) <= max_tokens:
+            return units, sizes
+    longest = units[int(np.argmax(sizes))]
+    raise ModelError(f"The encoder takes {max_tokens} tokens, but {longest!r} alone has more. Use another encoder.")
+
+
+def _parts(text: str, end: re.Pattern[str]) -> list[str]:
+    cuts = sorted({0, len(text), *(match.end() for match in end.finditer(text))})
+    return [text[start:stop] for start, stop in itertools.pairwise(cuts)]
+
+
+def _fitting(groups: list[list[str]], max_tokens: int, num_tokens: Callable[[Sequence[str]], list[int]]) -> list[str]:
+    """Return the texts of the groups; one that does not fit is halved: words may have more tokens side by side."""
+    texts = ["".join(group).strip() for group in groups]
+    fitting: list[str] = []
+    for group, text, count in zip(groups, texts, num_tokens(texts), strict=True):
+        half = len(group) // 2
+        fits = count <= max_tokens or not half
+        fitting += [text] if fits else _fitting([group[:half], group[half:]], max_tokens, num_tokens)
     return fitting
-
-
-_TOKENIZED = 2048  # texts that the tokenizer is given at once
 
 
 @dataclass(frozen=True)
@@ -133,16 +107,18 @@ class Batch:
     """Texts that are encoded together, each whole or in pieces that follow one another.
 
     Attributes:
+        block: number of its block, from 0.
         number: position in its block, from 0.
-        owners: positions of T texts among all texts, int64, shape (T,).
+        rows: positions of T texts among all texts, int64, shape (T,).
         starts: position of each text's first piece, int64, shape (T,).
         pieces: P pieces of text.
         tokens: the pieces' tokens, int32 arrays, where the encoder takes them; else None.
-        num_tokens: tokens of each piece, int64, shape (P,).
+        num_tokens: tokens of each piece, special ones included, int64, shape (P,).
     """
 
+    block: int
     number: int
-    owners: np.ndarray
+    rows: np.ndarray
     starts: np.ndarray
     pieces: list[str]
     tokens: list[np.ndarray] | None
@@ -152,158 +128,92 @@ class Batch:
         """Return the texts' vectors, normalized, float16, shape (T, D).
 
         The vector of a text in pieces is the mean of the pieces' normalized vectors weighted by their numbers of
-        tokens (special ones included), normalized again.
+        tokens, normalized again.
 
         Args:
             found: the pieces' vectors, shape (P, D), of any length.
 
         Raises:
-            ModelError: a vector has no direction.
+            ModelError: a vector is not finite, or zero.
         """
         vectors = _normalized(found)
-        if len(self.owners) < len(self.pieces):
+        if len(self.rows) < len(self.pieces):
             vectors = _normalized(np.add.reduceat(vectors * self.num_tokens[:, None], self.starts, axis=0))
         return vectors.astype(np.float16)
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What became of texts.
+def plan_block(encoder: Encoder, texts: Sequence[str], block: int, rule: BatchRule) -> list[Batch]:
+    """Tokenize a block of texts, split those beyond the encoder's limit, and return its batches.
 
-    Attributes:
-        num_split: texts that were longer than the encoder's limit.
-        num_pieces: pieces that are encoded; a text within the limit is one.
-        num_tokens_total: tokens of all pieces, special ones included.
-        num_tokens_cut: tokens beyond the encoder's limit.
-    """
+    Those of the longest texts come first: memory runs out at once or never.
 
-    num_split: int = 0
-    num_pieces: int = 0
-    num_tokens_total: int = 0
-    num_tokens_cut: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(*(mine + its for mine, its in zip(vars(self).values(), vars(other).values(), strict=True)))
-
-
-@dataclass(frozen=True)
-class Block:
-    """Neighboring texts, tokenized and in batches.
-
-    Attributes:
-        number: position among the blocks, from 0.
-        batches: the batches, those of the longest texts first: memory runs out at once or never.
-        counts: what became of the texts.
-    """
-
-    number: int
-    batches: list[Batch]
-    counts: Counts
-
-
-def num_blocks(num_texts: int, rule: BatchRule) -> int:
-    """Return how many blocks a number of texts makes."""
-    return -(-num_texts // rule.block)
-
-
-def block_rows(number: int, num_texts: int, rule: BatchRule) -> slice:
-    """Return the positions of a block's texts."""
-    return slice(number * rule.block, min((number + 1) * rule.block, num_texts))
-
-
-def prepare_block(encoder: Encoder, texts: Sequence[str], number: int, rule: BatchRule) -> Block:
-    """Tokenize the texts of a block, part those beyond the encoder's limit, and form batches.
+    Args:
+        encoder: counts and makes the tokens.
+        texts: all texts.
+        block: number of the block, from 0.
+        rule: the limits of batches.
 
     Raises:
         ModelError: a single character has more tokens than the encoder takes.
     """
-    rows = block_rows(number, len(texts), rule)
-    pieces: list[str] = []
-    tokens: list[np.ndarray] = []
-    num_tokens: list[int] = []
-    num_pieces: list[int] = []
-    for start in range(rows.start, rows.stop, _TOKENIZED):
-        found = _pieces(encoder, texts[start : min(start + _TOKENIZED, rows.stop)])
-        pieces += found[0]
-        tokens += found[1]
-        num_tokens += found[2]
-        num_pieces += found[3]
-    counted, sizes = np.array(num_tokens, np.int64), np.array(num_pieces, np.int64)
-    starts = np.cumsum(sizes) - sizes
-    totals = np.add.reduceat(counted, starts)
-    groups = _groups(totals, sizes, rule)
-    batches = [_batch(i, group, rows.start, starts, sizes, (pieces, tokens, counted)) for i, group in enumerate(groups)]
+    first = block * rule.block
+    pieces = _pieces(encoder, texts[first : first + rule.block])
+    batches: list[Batch] = []
+    for group in _groups(pieces, rule):
+        flat = [piece for position in group for piece in pieces[position]]
+        sizes = np.array([len(pieces[position]) for position in group], np.int64)
+        tokens = [piece.tokens for piece in flat if piece.tokens is not None]
+        batches.append(
+            Batch(
+                block=block,
+                number=len(batches),
+                rows=first + np.array(group, np.int64),
+                starts=np.cumsum(sizes) - sizes,
+                pieces=[piece.text for piece in flat],
+                tokens=tokens or None,
+                num_tokens=np.array([piece.num_tokens for piece in flat], np.int64),
+            )
+        )
+    return batches
+
+
+class _Piece(NamedTuple):
+    text: str
+    tokens: np.ndarray | None
+    num_tokens: int
+
+
+def _pieces(encoder: Encoder, texts: Sequence[str]) -> list[list[_Piece]]:
+    """Return the pieces of each text, each within the encoder's limit."""
     limit = encoder.info.max_tokens
-    cut = 0 if limit is None else int(np.maximum(counted - limit, 0).sum())
-    return Block(number, batches, Counts(int((sizes > 1).sum()), len(pieces), int(counted.sum()), cut))
+    return [
+        [whole]
+        if limit is None or whole.num_tokens <= limit
+        else _tokenized(encoder, split_text(whole.text, limit, encoder.num_tokens))
+        for whole in _tokenized(encoder, texts)
+    ]
 
 
-def _pieces(encoder: Encoder, texts: Sequence[str]) -> tuple[list[str], list[np.ndarray], list[int], list[int]]:
-    """Return pieces that fit the encoder, their tokens where it takes them, their sizes, and how many each text has."""
-    limit = encoder.info.max_tokens
-    tokens, counts = _tokenized(encoder, texts)
-    pieces: list[str] = []
-    kept: list[np.ndarray] = []
-    sizes: list[int] = []
-    num_pieces: list[int] = []
-    for position, (text, count) in enumerate(zip(texts, counts, strict=True)):
-        parts = [text] if limit is None or count <= limit else split_text(text, limit, encoder.num_tokens)
-        fitting = parts == [text]
-        found, lengths = (tokens[position : position + 1], [count]) if fitting else _tokenized(encoder, parts)
-        pieces += parts
-        kept += found
-        sizes += lengths
-        num_pieces.append(len(parts))
-    return pieces, kept, sizes, num_pieces
-
-
-def _tokenized(encoder: Encoder, texts: Sequence[str]) -> tuple[list[np.ndarray], list[int]]:
-    """Return the tokens of texts, none where the encoder takes texts, and their numbers."""
+def _tokenized(encoder: Encoder, texts: Sequence[str]) -> list[_Piece]:
     if isinstance(encoder, TokenEncoder):
         tokens = encoder.tokenize(texts)
-        return tokens, [len(one) for one in tokens]
-    return [], encoder.num_tokens(texts)
+        return [_Piece(text, own, len(own)) for text, own in zip(texts, tokens, strict=True)]
+    return [_Piece(text, None, count) for text, count in zip(texts, encoder.num_tokens(texts), strict=True)]
 
 
-def _groups(totals: np.ndarray, sizes: np.ndarray, rule: BatchRule) -> list[np.ndarray]:
-    """Return the texts of each batch, the longest first.
-
-    Args:
-        totals: tokens of each text, shape (T,).
-        sizes: pieces of each text, shape (T,).
-        rule: the limits.
-    """
-    order = np.argsort(-totals, kind="stable")
-    max_tokens = rule.max_tokens or int(totals.sum())
-    max_texts = rule.max_texts or int(sizes.sum())
-    cuts, tokens, texts = [0], 0, 0
-    for position, (total, size) in enumerate(zip(totals[order].tolist(), sizes[order].tolist(), strict=True)):
-        if position > cuts[-1] and (tokens + total > max_tokens or texts + size > max_texts):
-            cuts.append(position)
-            tokens = texts = 0
-        tokens += total
-        texts += size
-    return np.split(order, cuts[1:])
-
-
-def _batch(
-    number: int,
-    group: np.ndarray,
-    offset: int,
-    starts: np.ndarray,
-    sizes: np.ndarray,
-    content: tuple[list[str], list[np.ndarray], np.ndarray],
-) -> Batch:
-    pieces, tokens, num_tokens = content
-    places = np.concatenate([np.arange(starts[i], starts[i] + sizes[i]) for i in group])
-    return Batch(
-        number,
-        offset + group,
-        np.cumsum(sizes[group]) - sizes[group],
-        [pieces[i] for i in places],
-        [tokens[i] for i in places] if tokens else None,
-        num_tokens[places],
-    )
+def _groups(pieces: list[list[_Piece]], rule: BatchRule) -> list[list[int]]:
+    """Return the positions of each batch's texts, the longest texts first."""
+    totals = [sum(piece.num_tokens for piece in own) for own in pieces]
+    groups: list[list[int]] = []
+    num_tokens = num_texts = 0
+    for position in sorted(range(len(pieces)), key=lambda one: -totals[one]):
+        num_tokens, num_texts = num_tokens + totals[position], num_texts + len(pieces[position])
+        full = num_tokens > (rule.max_tokens or num_tokens) or num_texts > (rule.max_texts or num_texts)
+        if full or not groups:
+            groups.append([])
+            num_tokens, num_texts = totals[position], len(pieces[position])
+        groups[-1].append(position)
+    return groups
 
 
 def _normalized(vectors: np.ndarray) -> np.ndarray:

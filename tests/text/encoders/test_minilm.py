@@ -12,8 +12,8 @@ import pytest
 from sightwords.errors import MissingExtraError
 from sightwords.text.encode import encode_texts
 from sightwords.text.encoders import open_encoder
-from sightwords.text.encoders.st import model_folder
-from sightwords.text.plan import Counts, split_text
+from sightwords.text.encoders.st import minilm_folder
+from sightwords.text.plan import split_text
 
 TEXTS = [
     "A small brown bird with a short beak sits on a branch.",
@@ -29,7 +29,7 @@ def minilm():
 
 
 def test_paraphrases_are_nearer_than_strangers(minilm):
-    vectors = encode_texts(minilm, TEXTS, 4, show=False).vectors.astype(np.float32)
+    vectors = encode_texts(minilm, TEXTS, 4).astype(np.float32)
     similar = vectors @ vectors.T
     strangers = similar[:2, 2:].max()
     assert similar[0, 1] > 0.5 > 0.2 > strangers
@@ -39,9 +39,9 @@ def test_paraphrases_are_nearer_than_strangers(minilm):
 def test_vectors_are_those_of_the_library(minilm):
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(model_folder()), device="cpu", local_files_only=True)
+    model = SentenceTransformer(str(minilm_folder()), device="cpu", local_files_only=True)
     expected = model.encode(TEXTS, normalize_embeddings=True)
-    found = encode_texts(minilm, TEXTS, 3, show=False).vectors.astype(np.float32)
+    found = encode_texts(minilm, TEXTS, 3).astype(np.float32)
     assert (1 - (expected * found).sum(1)).max() < 1e-3
 
 
@@ -65,21 +65,19 @@ def test_every_word_of_a_long_text_reaches_the_network(minilm, monkeypatch):
     text = "".join(sentence.format(number) for number in range(40)) + "x" * 30 + " and " * 300
     whole = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     assert len(whole) > 3 * 256
-    found = encode_texts(minilm, [text], 1, show=False)
+    encode_texts(minilm, [text], 1)
     pieces = split_text(text, 256, minilm.num_tokens)
     order = [tokenizer(piece, add_special_tokens=False)["input_ids"] for piece in pieces]
     assert sorted(seen) == sorted(order)
     assert [token for ids in order for token in ids] == whole
-    assert found.counts == Counts(1, len(pieces), len(whole) + 2 * len(pieces), 0)
-    assert len(seen) == len(pieces)
     assert max(len(ids) for ids in seen) <= 254
 
 
 def test_bf16_points_the_same_way(minilm):
     low = open_encoder("builtin:minilm", "cpu", "bf16")
     assert low.info.precision == "bf16"
-    a = encode_texts(low, TEXTS, 4, show=False).vectors.astype(np.float32)
-    b = encode_texts(minilm, TEXTS, 4, show=False).vectors.astype(np.float32)
+    a = encode_texts(low, TEXTS, 4).astype(np.float32)
+    b = encode_texts(minilm, TEXTS, 4).astype(np.float32)
     assert (a * b).sum(1).min() > 0.999
 
 

@@ -36,7 +36,7 @@ def test_vectors_are_those_of_the_library(tiny_clip, monkeypatch, spelling):
     with torch.no_grad():
         expected = model.encode_text(open_clip.get_tokenizer("sightwords-tiny")(TEXTS), normalize=True).numpy()
     encoder = open_encoder(_identifiers(tiny_clip)[spelling], "cpu")
-    found = encode_texts(encoder, TEXTS, 2, show=False).vectors.astype(np.float32)
+    found = encode_texts(encoder, TEXTS, 2).astype(np.float32)
     np.testing.assert_allclose(found, expected, atol=1e-3)
     assert np.abs(expected[0] - expected[1]).max() > 0.05
 
@@ -55,13 +55,12 @@ def test_every_word_of_a_long_text_reaches_the_network(tiny_clip):
     tokenizer, seen = encoder._tokenizer, []
     encode_text = encoder._model.encode_text
     encoder._model.encode_text = lambda tokens: (seen.extend(tokens.tolist()), encode_text(tokens))[1]
-    found = encode_texts(encoder, [LONG, "a bird"], 8, show=False)
+    encode_texts(encoder, [LONG, "a bird"], 8)
     special = {0, tokenizer.sot_token_id, tokenizer.eot_token_id}
     tokens = [token for row in seen for token in row if token not in special]
     assert sorted(tokens) == sorted([*tokenizer.encode(LONG), *tokenizer.encode("a bird")])
     assert all(row[0] == tokenizer.sot_token_id and tokenizer.eot_token_id in row for row in seen)
-    assert (found.counts.num_split, found.counts.num_tokens_cut) == (1, 0)
-    assert found.counts.num_tokens_total == len(tokens) + 2 * len(seen)
+    assert len(seen) > 2
 
 
 def test_tokens_are_counted_as_the_tokenizer_makes_them(tiny_clip, tiny_st):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from sightwords.text.encoders import TokenEncoder, open_encoder, packed
+from sightwords.text.encoders import TokenEncoder, open_encoder
 from sightwords.text.encoders.packed import PackedTransformer
 
 DRAW = np.random.default_rng(0)
@@ -44,16 +44,6 @@ def test_vectors_are_those_of_the_model(kind, pooling, activation):
     np.testing.assert_allclose(found, _expected(model, pooling), atol=2e-5)
 
 
-def test_the_fused_products_are_used_and_can_be_done_without(monkeypatch):
-    model = _model("Bert")
-    fused = PackedTransformer(model, "mean", torch.float32)
-    assert type(fused._layers[0].up) is packed._FusedLinear
-    monkeypatch.setattr(packed, "_FusedLinear", lambda *_: (_ for _ in ()).throw(AttributeError("no such operator")))
-    plain = PackedTransformer(model, "mean", torch.float32)
-    assert type(plain._layers[0].up) is packed._Linear
-    np.testing.assert_allclose(plain(TEXTS).numpy(), fused(TEXTS).numpy(), atol=2e-5)
-
-
 def test_a_text_does_not_see_its_neighbors():
     network = PackedTransformer(_model("Bert"), "mean", torch.float32)
     alone = torch.cat([network([text]) for text in TEXTS])
@@ -77,8 +67,8 @@ def test_other_kinds_are_refused(kind, pooling, changed):
 
 def test_a_model_whose_vectors_would_differ_is_run_by_the_library(tiny_st, monkeypatch):
     assert isinstance(open_encoder(f"st:{tiny_st}", "cpu"), TokenEncoder)
-    attend = PackedTransformer._attend
-    monkeypatch.setattr(PackedTransformer, "_attend", lambda self, x, runs: attend(self, x, runs) + 1)
+    call = PackedTransformer.__call__
+    monkeypatch.setattr(PackedTransformer, "__call__", lambda self, texts: call(self, texts).roll(1, 0))
     assert not isinstance(open_encoder(f"st:{tiny_st}", "cpu"), TokenEncoder)
 
 

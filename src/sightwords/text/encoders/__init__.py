@@ -1,25 +1,26 @@
-"""Text encoders by their ID; each adapter file imports its library only when it is asked for."""
+"""Text encoders by their ID; each file imports its library only when it is asked for."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from sightwords.errors import ModelError, UnknownNameError
-from sightwords.hub import choose_device
 from sightwords.text.encoders.encoder import Encoder, EncoderInfo, TokenEncoder, has_bf16
 
-__all__ = [
-    "KNOWN",
-    "Encoder",
-    "EncoderInfo",
-    "TokenEncoder",
-    "has_bf16",
-    "open_encoder",
-    "reopen_encoder",
-]
+__all__ = ["ENCODERS", "Encoder", "EncoderInfo", "TokenEncoder", "has_bf16", "open_encoder", "reopen_encoder"]
 
-KNOWN = ("builtin:minilm", "st:NAME_OR_FOLDER", "openclip:MODEL/TAG_OR_CHECKPOINT", "builtin:words")
+ENCODERS = {
+    "builtin:minilm": "sightwords.text.encoders.st:open_minilm",
+    "builtin:words[-N]": "sightwords.text.encoders.words:open_words",
+    "st:NAME_OR_FOLDER": "sightwords.text.encoders.st:open_st",
+    "openclip:MODEL/TAG_OR_CHECKPOINT": "sightwords.text.encoders.openclip:open_openclip",
+}
+"""How an ID is written, and the function that opens it: (ID, device, precision, texts) -> encoder, None for another ID.
+
+What is in small letters is the beginning of the ID."""
 
 
 def open_encoder(
@@ -35,30 +36,22 @@ def open_encoder(
         texts: the distinct texts that are to be encoded, for an encoder that is made of them.
 
     Raises:
-        UnknownNameError: there is no encoder of this kind.
+        UnknownNameError: there is no encoder of this ID.
         ConfigError: the encoder cannot be had with these arguments.
         MissingExtraError: the encoder's library is not installed.
         ModelError: the encoder cannot be fetched or loaded.
     """
-    kind, _, name = identifier.partition(":")
-    if identifier == "builtin:minilm":
-        from sightwords.text.encoders.st import open_minilm
+    from sightwords.hub import choose_device
 
-        return open_minilm(choose_device(device), precision)
-    if kind == "st" and name:
-        from sightwords.text.encoders.st import open_sentence_transformer
-
-        return open_sentence_transformer(name, choose_device(device), precision, identifier)
-    if kind == "openclip" and name:
-        from sightwords.text.encoders.openclip import OpenClipEncoder
-
-        return OpenClipEncoder(name, choose_device(device), precision, identifier)
-    if kind == "builtin":
-        from sightwords.text.encoders.words import open_words
-
-        if (words := open_words(identifier, precision, texts)) is not None:
-            return words
-    raise UnknownNameError("encoder", identifier, KNOWN, f"An encoder is one of {', '.join(KNOWN)}.")
+    for usage, target in ENCODERS.items():
+        if identifier.startswith(re.split("[^a-z:]", usage)[0]):
+            module, _, name = target.partition(":")
+            encoder: Encoder | None = getattr(import_module(module), name)(
+                identifier, choose_device(device), precision, texts
+            )
+            if encoder is not None:
+                return encoder
+    raise UnknownNameError("encoder", identifier, list(ENCODERS), f"An encoder is one of {', '.join(ENCODERS)}.")
 
 
 def reopen_encoder(
@@ -86,7 +79,7 @@ def reopen_encoder(
     if encoder.info.revision != revision:
         raise ModelError(
             f"{identifier} has other weights ({encoder.info.revision[:12]}) than those that made the vectors "
-            f"({revision[:12]}), so its vectors cannot be compared with them. Put the former ones back, or embed and "
+            f"({revision[:12]}), so its vectors cannot be compared with them. Put those weights back, or embed and "
             "train again."
         )
     return encoder

@@ -1,4 +1,4 @@
-"""What the stage asks of a text encoder, and what encoders share."""
+"""What embedding asks of a text encoder, and what encoders share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-
-from sightwords.errors import ModelError
-from sightwords.hub import cannot_load as cannot_load_model
 
 if TYPE_CHECKING:
     import torch
@@ -86,18 +83,17 @@ def number_type(precision: str) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Return whether a device computes with bf16 itself; without such instructions bf16 is emulated and slow."""
+def has_bf16(device: str) -> bool:
+    """Return whether a kind of device computes with bf16 itself; without such instructions bf16 is emulated and slow.
+
+    Args:
+        device: `cpu`, `cuda` or `mps`.
+    """
     import torch
 
-    if device.type == "cuda":
+    if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
+    if device != "cpu":
         return False
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
-
-
-def cannot_load(identifier: str, error: Exception) -> ModelError:
-    """Return the error to raise where an encoder cannot be fetched or loaded."""
-    return cannot_load_model(f"the encoder {identifier}", error, OTHER_WAYS)

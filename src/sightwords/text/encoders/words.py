@@ -68,11 +68,12 @@ class Vocabulary:
         }
 
 
-def open_words(identifier: str, precision: str, texts: Sequence[str] | None) -> Encoder | None:
+def open_words(identifier: str, device: object, precision: str, texts: Sequence[str] | None) -> Encoder | None:
     """Return the encoder that is made of some texts, or None where the ID is not `builtin:words` or `builtin:words-N`.
 
     Args:
         identifier: the ID; N is the largest number of words.
+        device: not used.
         precision: must be `fp32`: nothing is computed.
         texts: the distinct texts that are to be encoded.
 
@@ -83,7 +84,7 @@ def open_words(identifier: str, precision: str, texts: Sequence[str] | None) -> 
     if match is None:
         return None
     if texts is None:
-        raise ConfigError(f"{identifier} is made of all texts at once, so --engine must be local.")
+        raise ConfigError(f"{identifier} is made of all texts at once. Use --engine local.")
     if precision != "fp32":
         raise ConfigError(f"--precision is {precision}, but {identifier} computes nothing. Leave --precision out.")
     return WordsEncoder(identifier, count_words(texts, int(match[1] or _NUM_WORDS)))
@@ -137,12 +138,7 @@ class WordsEncoder:
         self._idf = vocabulary.idf()
         meta = vocabulary.meta()
         revision = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
-        self._info = EncoderInfo(identifier, "words", revision, len(self._idf), None, "fp32", details={"words": meta})
-
-    @property
-    def info(self) -> EncoderInfo:
-        """Which encoder this is; the vocabulary is among its details."""
-        return self._info
+        self.info = EncoderInfo(identifier, "words", revision, len(self._idf), None, "fp32", details={"words": meta})
 
     def num_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many different words of the vocabulary each text has, `NO_WORD` included."""
@@ -157,7 +153,7 @@ class WordsEncoder:
         return self.encode_tokens(self.tokenize(texts))
 
     def encode_tokens(self, tokens: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the same of texts whose columns are known."""
+        """Return the weights of texts whose columns are known, float32, shape (N, V)."""
         vectors = np.zeros((len(tokens), len(self._idf)), np.float32)
         for vector, columns in zip(vectors, tokens, strict=True):
             vector[columns] = self._idf[columns]
