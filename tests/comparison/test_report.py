@@ -12,12 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sightwords.comparison.analysis import analyze
+from sightwords.comparison.analysis import Effect, analyze
 from sightwords.comparison.record import Cell, Record
 from sightwords.comparison.report.figures import check_installed, condition_plot, looks_of
 from sightwords.comparison.report.page import write_report, write_tables
 from sightwords.comparison.report.tables import (
-    EffectRow,
     Example,
     Fixed,
     ReportData,
@@ -26,6 +25,7 @@ from sightwords.comparison.report.tables import (
     metric_table,
     severities,
 )
+from sightwords.comparison.statistics import Interval
 
 HOSTILE = '<script>document.title = "taken"</script><img src=x onerror=alert(1)>'
 CHROMIUM = next(
@@ -60,7 +60,7 @@ def data() -> ReportData:
     )
     records = [record(c, m, a, s) for c in conditions for m in models for a in arms for s in range(3)]
     effects = [
-        EffectRow(c, m, a, 0.021, 0.012, 0.03, 0.99, 0.001, 0.002)
+        Effect(c, m, a, Interval(0.021, 0.012, 0.03, 0.99, 0.001), 0.002)
         for c in conditions
         for m in (*models, "all models")
         for a in arms[1:]
@@ -86,7 +86,7 @@ def test_page_is_one_file_that_loads_and_runs_nothing(data, tmp_path):
     assert "&lt;script&gt;" in page  # shown, as text
 
 
-def test_verdict_stands_on_top_and_everything_follows(data, tmp_path):
+def test_the_conclusion_stands_on_top_and_everything_follows(data, tmp_path):
     page = write_report(tmp_path, data).read_text()
     order = ["aligned beats the baseline", "Recommended: aligned", "What each arm gains", "How they learned"]
     order += ["More than top-1", "Which classes gain", "Put right by the text", "What the text says"]
@@ -124,7 +124,8 @@ def test_tables_hold_every_number(data, tmp_path):
     for row, one in zip(results, data.records, strict=True):
         assert {name: row[name] for name in one.metrics} == one.metrics
     effects = pq.read_table(tmp_path / "effects.parquet").to_pylist()
-    assert effects == [effect.__dict__ for effect in data.effects]
+    expected = [{**vars(effect), **vars(effect.interval)} for effect in data.effects]
+    assert effects == [{name: value for name, value in one.items() if name != "interval"} for one in expected]
     history = pq.read_table(tmp_path / "history.parquet").to_pylist()
     assert len(history) == sum(len(line) - 1 for one in data.records for line in one.history)
 
@@ -145,11 +146,11 @@ def test_figures_by_hand(data):
     assert rows[0][2][1:] == ["10.0", "40.0", "30.0"]
 
 
-def test_what_verdicts_leave_open_is_said_once_behind_them(data):
+def test_what_conclusions_leave_open_is_said_once_behind_them(data):
     arms = ["baseline", "aligned", "other"]
-    found = analyze([record("clean", "resnet18", arm, 0) for arm in arms]).verdicts
+    found = analyze([record("clean", "resnet18", arm, 0) for arm in arms]).conclusions
     assert [text.split(" ")[0] for text in found[2:]] == ["Without", "With"]
-    assert not any("Without a control" in text for text in analyze(data.records).verdicts)
+    assert not any("Without a control" in text for text in analyze(data.records).conclusions)
 
 
 def test_an_arm_has_one_look_and_the_baseline_is_gray():

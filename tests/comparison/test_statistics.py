@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from sightwords.comparison.statistics import (
+    Counts,
     Interval,
     caveats,
+    conclusion,
     holm,
     mcnemar,
     paired_interval,
     student_interval,
     summarize,
-    verdict,
 )
 
 
@@ -31,7 +32,7 @@ def test_interval_of_two_baselines_covers_zero_about_95_times_in_100(num_seeds, 
     for trial in range(400):
         ease = draw.normal(0.3, 2, num_images)
         a, b = (arm(draw, ease, num_seeds, spread) for _ in range(2))
-        interval = paired_interval(a, b, num_samples=300, seed=trial)
+        interval = paired_interval(a, b)
         covered += interval.low <= 0 <= interval.high
     assert 0.92 <= covered / 400 <= 0.99
 
@@ -54,7 +55,7 @@ def test_interval_over_images_alone_is_the_known_one():
     # of 100 images 10 are won and 2 lost: variance of the differences 0.12 - 0.08^2
     a, b = np.zeros((1, 100), bool), np.zeros((1, 100), bool)
     b[0, :10] = a[0, 10:12] = True
-    found = paired_interval(a, b, num_samples=40000)
+    found = paired_interval(a, b)
     assert found.mean == pytest.approx(0.08)
     assert found.error == pytest.approx(np.sqrt((0.12 - 0.0064) / 100), rel=0.02)
 
@@ -63,7 +64,7 @@ def test_seeds_that_disagree_make_the_interval_wide():
     a = np.zeros((3, 1000), bool)
     b = a.copy()
     b[0, :60] = b[1, :20] = b[2, :100] = True  # gains of 6, 2 and 10 points: standard error 4 / sqrt(3)
-    found = paired_interval(a, b, num_samples=20000)
+    found = paired_interval(a, b)
     assert found.mean == pytest.approx(0.06)
     assert found.error == pytest.approx(0.04 / np.sqrt(3), rel=0.15)
     assert found.low < 0  # t of two degrees of freedom is 4.3
@@ -126,10 +127,10 @@ LOSS = student_interval(-0.03, 0.005, 1e6)
 
 
 def say(effect: Interval, controls: dict[str, Interval], against: dict[str, Interval]) -> str:
-    return verdict("aligned", effect, effect.p_value, controls, against, 3, 5, 1049)
+    return conclusion("aligned", effect, effect.p_value, controls, against, Counts(3, 5, 1049))
 
 
-def test_verdict_of_a_gain_beyond_class_names():
+def test_conclusion_of_a_gain_beyond_class_names():
     text = say(WIN, {"class_name": NOTHING}, {"class_name": student_interval(0.018, 0.004, 1e6)})
     assert text.startswith(
         "aligned beats the baseline by 2.1 points [1.3, 2.9] over 3 networks, 5 seeds and 1,049 images"
@@ -138,24 +139,24 @@ def test_verdict_of_a_gain_beyond_class_names():
     assert "so the descriptions say more than the label's name" in text
 
 
-def test_verdict_says_where_class_names_do_as_well():
+def test_conclusion_says_where_class_names_do_as_well():
     text = say(WIN, {"class_name": WIN}, {"class_name": NOTHING})
     assert "the difference to aligned, +0.3 points [-0.9, +1.5], is within chance" in text
     assert "more than" not in text
 
 
-def test_verdict_does_not_call_chance_a_gain():
+def test_conclusion_does_not_call_chance_a_gain():
     text = say(NOTHING, {"shuffled": LOSS}, {"shuffled": WIN})
     assert text.startswith("No difference between aligned and the baseline is shown: +0.3 points")
     assert "beats" not in text
 
 
-def test_verdict_of_a_loss():
+def test_conclusion_of_a_loss():
     assert say(LOSS, {}, {}).startswith("aligned is below the baseline by 3.0 points [2.0, 4.0]")
 
 
 def test_significance_is_judged_after_correction():
-    text = verdict("aligned", WIN, 0.2, {}, {}, 3, 5, 100)
+    text = conclusion("aligned", WIN, 0.2, {}, {}, Counts(3, 5, 100))
     assert text.startswith("No difference")
     assert text.endswith("of several arms one may look so by chance (adjusted p = 0.2).")
     assert "by chance" not in say(NOTHING, {}, {})

@@ -46,7 +46,7 @@ def advise(
 ) -> Advice:
     """Return what follows from the figures of the first condition.
 
-    An arm is recommended where the verdict says that it beats the baseline: its interval over all networks lies above
+    An arm is recommended where it is shown to beat the baseline: its interval over all networks lies above
     zero, also after correction for the number of arms; among several, the one of the largest mean. Class names count
     like an arm of their own: they cost nothing. Otherwise it is the baseline.
 

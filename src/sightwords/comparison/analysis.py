@@ -9,17 +9,19 @@ import numpy as np
 
 from sightwords.comparison.arms import CONTROLS
 from sightwords.comparison.record import BASELINE, Record, right_answers
-from sightwords.comparison.report.tables import ALL_MODELS
 from sightwords.comparison.statistics import (
     SIGNIFICANT,
+    Counts,
     Interval,
     caveats,
+    conclusion,
     holm,
     mcnemar,
     paired_interval,
     summarize,
-    verdict,
 )
+
+ALL_MODELS = "all models"
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,12 @@ class Analysis:
     Attributes:
         records: the trainings; in each beside a baseline, `mcnemar_p` is among the metrics.
         effects: of every condition, network and arm, the summary over networks last.
-        verdicts: sentences for each condition and arm that is no control, and what they leave open.
+        conclusions: sentences for each condition and arm that is no control, and what they leave open.
     """
 
     records: list[Record]
     effects: list[Effect]
-    verdicts: list[str]
+    conclusions: list[str]
 
     def effect(self, condition: str, arm: str, model: str = ALL_MODELS) -> Effect:
         """Return one effect."""
@@ -100,7 +102,7 @@ class Analysis:
             for model in [*self.models, ALL_MODELS]:
                 known = self.models if model == ALL_MODELS else [model]
                 base = np.mean([self.mean_top1(condition, one, BASELINE) for one in known])
-                gains = (_points(self.effect(condition, arm, model).interval) for arm in self.arms[1:])
+                gains = (self.effect(condition, arm, model).interval.points(unit="") for arm in self.arms[1:])
                 lines.append(f"{model:<{width}}{base:>9.1%}" + "".join(f"{gain:>24}" for gain in gains))
         return "\n".join(lines)
 
@@ -111,17 +113,17 @@ def analyze(records: Sequence[Record]) -> Analysis:
     bare = Analysis([cells.tested(record) for record in records], [], [])
     arms = bare.arms[1:]
     effects: list[Effect] = []
-    verdicts: list[str] = []
+    conclusions: list[str] = []
     for condition in bare.conditions:
         by_arm = {arm: [cells.difference(condition, model, BASELINE, arm) for model in bare.models] for arm in arms}
         for number, model in enumerate(bare.models):
             effects += _effects(condition, model, {arm: found[number] for arm, found in by_arm.items()})
         summaries = _effects(condition, ALL_MODELS, {arm: summarize(found) for arm, found in by_arm.items()})
         effects += summaries
-        verdicts += [_verdict(cells, bare, one, summaries) for one in summaries if one.arm not in CONTROLS]
-    if verdicts:
-        verdicts += caveats(len(CONTROLS.keys() & set(arms)), bare.num_seeds)
-    return Analysis(bare.records, effects, verdicts)
+        conclusions += [_conclusion(cells, bare, one, summaries) for one in summaries if one.arm not in CONTROLS]
+    if conclusions:
+        conclusions += caveats(len(CONTROLS.keys() & set(arms)), bare.num_seeds)
+    return Analysis(bare.records, effects, conclusions)
 
 
 class _Cells:
@@ -152,19 +154,15 @@ def _effects(condition: str, model: str, intervals: dict[str, Interval]) -> list
     return [Effect(condition, model, arm, interval, p) for (arm, interval), p in pairs]
 
 
-def _verdict(cells: _Cells, found: Analysis, effect: Effect, summaries: Sequence[Effect]) -> str:
+def _conclusion(cells: _Cells, found: Analysis, effect: Effect, summaries: Sequence[Effect]) -> str:
     controls = {one.arm: one.interval for one in summaries if one.arm in CONTROLS}
     against = {
         control: summarize([cells.difference(effect.condition, m, control, effect.arm) for m in found.models])
         for control in controls
     }
-    sizes = (len(found.models), found.num_seeds, len(found.records[0].keys))
-    text = verdict(effect.arm, effect.interval, effect.adjusted_p, controls, against, *sizes)
+    counts = Counts(len(found.models), found.num_seeds, len(found.records[0].keys))
+    text = conclusion(effect.arm, effect.interval, effect.adjusted_p, controls, against, counts)
     return text if len(found.conditions) == 1 else f"{effect.condition}: {text}"
-
-
-def _points(interval: Interval) -> str:
-    return f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

@@ -17,9 +17,9 @@ from sightwords.comparison.cells import check_models, conditions_of, jobs_of, mo
 from sightwords.comparison.config import CompareConfig
 from sightwords.comparison.plan import Cost, Plan, fit
 from sightwords.comparison.record import Cell, read_record
+from sightwords.comparison.report.contents import report_data
 from sightwords.comparison.report.figures import check_installed
 from sightwords.comparison.report.page import write_report, write_tables
-from sightwords.comparison.report.story import tell
 from sightwords.comparison.schedule import Job, devices, do_all
 from sightwords.errors import ConfigError
 from sightwords.files import changes, lock, write_text
@@ -58,8 +58,8 @@ class CompareResult:
     seconds: float
 
     def summary(self) -> str:
-        """Return table, verdict and advice."""
-        lines = [self.analysis.table(), "", *self.analysis.verdicts, "", self.advice.text, *self.notes]
+        """Return table, conclusions and advice."""
+        lines = [self.analysis.table(), "", *self.analysis.conclusions, "", self.advice.text, *self.notes]
         lines.append(f"Wrote {self.recipe}.")
         return "\n".join([*lines, f"Took {duration(self.seconds)}; wrote {self.out}. Look at {self.report}"])
 
@@ -91,7 +91,7 @@ def compare(config: CompareConfig) -> CompareResult:
         analysis = analyze(records)
         advice = advise(analysis, config, _finished(jobs))
         recipe = write_recipe(recipe_path(config), advice)
-        data = tell(config, dataset, analysis, advice, plan.notes)
+        data = report_data(config, dataset, analysis, advice, plan.notes)
         report = write_report(config.out, data)
         write_tables(config.out, data)
     return CompareResult(config.out, report, analysis, advice, plan.notes, recipe, seconds[0])

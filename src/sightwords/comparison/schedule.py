@@ -27,8 +27,9 @@ from sightwords.progress import Progress
 if TYPE_CHECKING:
     from multiprocessing import Queue
 
-
 FINISHED = "finished.json"
+POLL_S = 1.0
+PRELOADED = ["sightwords.training.run", "sightwords.evaluation.evaluate"]  # what a worker needs
 IMAGE_OPTIONS = ("images", "train", "val", "classes", "image_column", "label_column", "limit")
 _place: dict[str, str] = {}
 
@@ -99,10 +100,6 @@ def _output_to(path: Path) -> Iterator[None]:
     with path.open("a", encoding="utf-8", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         yield
     sys.stdout.flush()
-
-
-POLL_S = 1.0
-PRELOADED = ["sightwords.training.run", "sightwords.evaluation.evaluate"]  # what a worker needs
 
 
 def devices(asked: str, parallel: int) -> list[str]:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 LEVEL = 0.95
 SIGNIFICANT = 1 - LEVEL
-NUM_SAMPLES = 2000
-_BLOCK = 256  # bootstrap samples at a time: memory is _BLOCK x N
 
 
 @dataclass(frozen=True)
@@ -39,40 +37,35 @@ class Interval:
     error: float = 0.0
     freedom: float = math.inf
 
-    def points(self) -> str:
+    def points(self, sign: str = "+", unit: str = " points") -> str:
         """Return `+2.1 points [+1.2, +3.0]`."""
-        return f"{100 * self.mean:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+        mean, low, high = (f"{100 * value:{sign}.1f}" for value in (self.mean, self.low, self.high))
+        return f"{mean}{unit} [{low}, {high}]"
+
+    def __neg__(self) -> Interval:
+        return replace(self, mean=-self.mean, low=-self.high, high=-self.low, probability=1 - self.probability)
 
 
-def paired_interval(
-    a_SN: np.ndarray, b_SN: np.ndarray, level: float = LEVEL, num_samples: int = NUM_SAMPLES, seed: int = 0
-) -> Interval:
-    """Return the interval of b less a, paired by seed and image, by a bootstrap over images and over seeds.
+def paired_interval(a_SN: np.ndarray, b_SN: np.ndarray, level: float = LEVEL) -> Interval:
+    """Return the interval of b less a, paired by seed and image.
 
-    Images are drawn with replacement, each with its mean difference over seeds; seeds likewise, each with what its
-    difference has beyond the chance of its images, and by sqrt(S / (S - 1)) more, since the spread of S draws from S
-    values is too small by that. The sum's spread is the standard error; with few seeds it is itself uncertain, so the
-    interval takes Student's t with Satterthwaite's degrees of freedom. Drawing seeds and images at once would count
-    what differs from run to run on a single image three times (Owen, The pigeonhole bootstrap, 2007). With one seed the
-    interval is over images alone: how much another seed would change is then unknown.
+    The error has two parts: images differ (each with its mean difference over seeds), and seeds differ by more than the
+    chance of single answers. With few seeds the second part is itself uncertain, so the interval takes Student's t with
+    Satterthwaite's degrees of freedom. With one seed the interval is over images alone: how much another seed would
+    change is then unknown. Source: two-way random effects, Owen, The pigeonhole bootstrap, 2007.
 
     Args:
         a_SN: right answers of the first arm, bool, shape (S, N).
         b_SN: of the second, same seeds and images.
         level: share of such intervals that hold the true difference.
-        num_samples: bootstrap samples.
-        seed: of the samples.
     """
     assert a_SN.shape == b_SN.shape, "the same seeds and images"
     difference_SN = b_SN.astype(np.float64) - a_SN
     num_seeds, num_images = difference_SN.shape
-    draw = np.random.default_rng(seed)
-    images_variance = _bootstrap_variance(difference_SN.mean(0), num_samples, draw)
+    images_variance = float(difference_SN.mean(0).var()) / num_images
     seeds_variance = counted = 0.0
     if num_seeds > 1:
-        seed_means_S = difference_SN.mean(1)
-        spread = num_seeds / (num_seeds - 1)
-        seeds_variance = spread * _bootstrap_variance(seed_means_S, num_samples, draw)
+        seeds_variance = float(difference_SN.mean(1).var(ddof=1)) / num_seeds
         counted = _residual_variance(difference_SN) / (num_seeds * num_images)  # is in the images' part already
     variance = images_variance + max(0.0, seeds_variance - counted)
     uncertainty = images_variance**2 / max(1, num_images - 1) + seeds_variance**2 / max(1, num_seeds - 1)
@@ -146,16 +139,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _bootstrap_variance(values: np.ndarray, num_samples: int, draw: np.random.Generator) -> float:
-    """Return the variance of the mean over bootstrap samples of the values, shape (M,)."""
-    means: list[np.ndarray] = []
-    count = len(values)
-    for start in range(0, num_samples, _BLOCK):
-        size = min(_BLOCK, num_samples - start)
-        means.append(values[draw.integers(0, count, (size, count))].mean(1))
-    return float(np.concatenate(means).var())
-
-
 def _residual_variance(difference_SN: np.ndarray) -> float:
     """Return the variance of what neither the seed nor the image explains."""
     rows, columns = difference_SN.mean(1, keepdims=True), difference_SN.mean(0, keepdims=True)
@@ -173,7 +156,7 @@ def _between_variance(means: np.ndarray, variances: np.ndarray) -> float:
     return float(max(0.0, (heterogeneity - (len(means) - 1)) / scale))
 
 
-_TOLD = {
+_CONTROL_TEXT = {
     "class_name": "class names alone",
     "shuffled": "descriptions shuffled among the images",
     "shuffled_within_class": "descriptions shuffled within each class",
@@ -187,15 +170,26 @@ _MEANING = {
 }
 
 
-def verdict(
+@dataclass(frozen=True)
+class Counts:
+    """How much a conclusion rests on: networks, seeds of each, validation images."""
+
+    num_models: int
+    num_seeds: int
+    num_images: int
+
+    def __str__(self) -> str:
+        models, seeds = _count(self.num_models, "network"), _count(self.num_seeds, "seed")
+        return f"{models}, {seeds} and {self.num_images:,} images"
+
+
+def conclusion(
     arm: str,
     effect: Interval,
     adjusted_p: float,
     controls: Mapping[str, Interval],
     against_controls: Mapping[str, Interval],
-    num_models: int,
-    num_seeds: int,
-    num_images: int,
+    counts: Counts,
 ) -> str:
     """Return what an arm's trainings show, with its controls.
 
@@ -205,59 +199,44 @@ def verdict(
         adjusted_p: p value after correction for the number of arms.
         controls: by name, the control's difference to the baseline.
         against_controls: by name, the arm's difference to the control.
-        num_models: networks.
-        num_seeds: seeds of each.
-        num_images: validation images.
+        counts: what it rests on.
     """
-    counts = f"{_count(num_models, 'network')}, {_count(num_seeds, 'seed')} and {num_images:,} images"
     if adjusted_p < SIGNIFICANT and effect.low > 0:
-        first = f"{arm} beats the baseline by {_of(effect)} over {counts} (adjusted p {_p(adjusted_p)})."
+        first = f"{arm} beats the baseline by {effect.points('')} over {counts} (adjusted p {_p(adjusted_p)})."
     elif adjusted_p < SIGNIFICANT and effect.high < 0:
-        first = f"{arm} is below the baseline by {_of(_negated(effect))} over {counts} (adjusted p {_p(adjusted_p)})."
+        first = f"{arm} is below the baseline by {(-effect).points('')} over {counts} (adjusted p {_p(adjusted_p)})."
     else:
-        first = f"No difference between {arm} and the baseline is shown: {_signed(effect)} over {counts}"
+        first = f"No difference between {arm} and the baseline is shown: {effect.points()} over {counts}"
         apart = effect.low > 0 or effect.high < 0
         first += f"; of several arms one may look so by chance (adjusted p {_p(adjusted_p)})." if apart else "."
-    told = [_control(name, arm, controls[name], against) for name, against in against_controls.items()]
-    return " ".join([first, *told])
+    sentences = [_control(name, arm, controls[name], against) for name, against in against_controls.items()]
+    return " ".join([first, *sentences])
 
 
 def caveats(num_controls: int, num_seeds: int) -> list[str]:
-    """Return what all verdicts of a comparison leave open.
+    """Return what all conclusions of a comparison leave open.
 
     Args:
         num_controls: arms that are controls.
         num_seeds: seeds of each network.
     """
-    told = []
+    found = []
     if not num_controls:
-        told.append(
+        found.append(
             "Without a control it is open whether the meaning of the text matters (--arms class_name shuffled)."
         )
     if num_seeds == 1:
-        told.append("With one seed the intervals are over images alone: another seed may differ by more.")
-    return told
+        found.append("With one seed the intervals are over images alone: another seed may differ by more.")
+    return found
 
 
 def _control(name: str, arm: str, control: Interval, against: Interval) -> str:
-    text = f"{_TOLD[name].capitalize()} give {_signed(control)};"
+    text = f"{_CONTROL_TEXT[name].capitalize()} give {control.points()};"
     if against.low > 0:
-        return f"{text} {arm} is better by {_of(against)}, {_MEANING[name]}."
+        return f"{text} {arm} is better by {against.points('')}, {_MEANING[name]}."
     if against.high < 0:
-        return f"{text} {arm} is worse than that by {_of(_negated(against))}."
-    return f"{text} the difference to {arm}, {_signed(against)}, is within chance."
-
-
-def _of(interval: Interval) -> str:
-    return f"{100 * interval.mean:.1f} points [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
-
-
-def _signed(interval: Interval) -> str:
-    return f"{100 * interval.mean:+.1f} points [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
-
-
-def _negated(interval: Interval) -> Interval:
-    return Interval(-interval.mean, -interval.high, -interval.low, 1 - interval.probability, interval.p_value)
+        return f"{text} {arm} is worse than that by {(-against).points('')}."
+    return f"{text} the difference to {arm}, {against.points()}, is within chance."
 
 
 def _p(value: float) -> str:

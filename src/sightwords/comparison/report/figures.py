@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from sightwords.comparison.analysis import ALL_MODELS, Effect
 from sightwords.comparison.record import BASELINE, Record
-from sightwords.comparison.report.tables import ALL_MODELS, EffectRow, class_gains, condition_levels, severities
+from sightwords.comparison.report.tables import class_gains, condition_levels, severities
 from sightwords.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _axes(
     return figure, axes[:num]
 
 
-def interval_plot(effects: Sequence[EffectRow]) -> Figure:
+def interval_plot(effects: Sequence[Effect]) -> Figure:
     """Draw the gain of each arm with its interval, a line for each network, a panel for each condition."""
     conditions, arms = _distinct(e.condition for e in effects), _distinct(e.arm for e in effects)
     models, looks = _distinct(e.model for e in effects), looks_of(arms)
@@ -103,11 +104,12 @@ def interval_plot(effects: Sequence[EffectRow]) -> Figure:
         axis.axvline(0, color=GRAY, linewidth=1)
         for effect in (e for e in effects if e.condition == condition):
             place = models.index(effect.model) + (arms.index(effect.arm) - (len(arms) - 1) / 2) * 0.8 / len(arms)
-            sides = [[100 * (effect.mean - effect.low)], [100 * (effect.high - effect.mean)]]
+            gain = effect.interval
+            sides = [[100 * (gain.mean - gain.low)], [100 * (gain.high - gain.mean)]]
             marker, size = ("D", 6) if effect.model == ALL_MODELS else ("o", 4)
             first = effect.model == models[0]
             drawn = axis.errorbar(
-                [100 * effect.mean], [place], xerr=sides, marker=marker, markersize=size, linewidth=1.6,
+                [100 * gain.mean], [place], xerr=sides, marker=marker, markersize=size, linewidth=1.6,
                 label=effect.arm if first else None, **looks[effect.arm].options(),
             )  # fmt: skip
             drawn.lines[2][0].set_linestyle(looks[effect.arm].line)

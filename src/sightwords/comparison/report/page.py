@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from sightwords.comparison.analysis import ALL_MODELS
 from sightwords.comparison.record import BASELINE, Record
 from sightwords.comparison.report.figures import (
     DPI,
@@ -23,7 +24,7 @@ from sightwords.comparison.report.figures import (
     reliability_plot,
     render,
 )
-from sightwords.comparison.report.tables import ALL_MODELS, ReportData, condition_levels, metric_table, severities
+from sightwords.comparison.report.tables import ReportData, condition_levels, metric_table, severities
 from sightwords.files import atomic_path, write_text
 
 CSS_DPI = 110  # a little larger than an inch of CSS, for reading
@@ -100,8 +101,9 @@ def write_tables(out: Path, data: ReportData) -> None:
     runs = [{**_place(r), "seconds": r.seconds, **r.metrics} for r in data.records]
     columns = list(dict.fromkeys(name for run in runs for name in run))
     _write(out / "results.parquet", {name: [run.get(name) for run in runs] for name in columns})
-    names = list(data.effects[0].__dict__) if data.effects else []
-    _write(out / "effects.parquet", {name: [getattr(e, name) for e in data.effects] for name in names})
+    effects = [{**vars(e), **vars(e.interval)} for e in data.effects]
+    names = [name for name in (effects[0] if effects else []) if name != "interval"]
+    _write(out / "effects.parquet", {name: [effect[name] for effect in effects] for name in names})
     lines = [
         {**_place(r), "epoch": line["epoch"], "name": name, "value": float(value)}
         for r in data.records

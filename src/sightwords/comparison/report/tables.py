@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sightwords.comparison.analysis import Effect
 from sightwords.comparison.record import BASELINE, CLEAN, Record
 from sightwords.images.config import SUBSET_OPTIONS
-
-ALL_MODELS = "all models"
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,14 @@ class Fixed:
         picture: JPEG or PNG bytes.
         name: as a user knows the image.
         label: readable name of its class.
-        baseline_said: class that the baseline gave.
+        baseline: class that the baseline predicts.
         descriptions: of the training images that the aligned network finds it most like.
     """
 
     picture: bytes
     name: str
     label: str
-    baseline_said: str
+    baseline: str
     descriptions: list[str]
 
 
@@ -43,27 +42,12 @@ class Example:
 
 
 @dataclass(frozen=True)
-class EffectRow:
-    """What an arm gains over the baseline: fractions of top-1, of one network or of `ALL_MODELS`."""
-
-    condition: str
-    model: str
-    arm: str
-    mean: float
-    low: float
-    high: float
-    probability: float
-    p_value: float
-    adjusted_p: float
-
-
-@dataclass(frozen=True)
 class ReportData:
     """Everything that the report shows.
 
     Attributes:
         title: heading.
-        verdict: sentences, the first of them on top.
+        conclusions: sentences, the first of them on top.
         recommendation: what to do.
         effects: of every condition, network and arm.
         records: the trainings.
@@ -77,9 +61,9 @@ class ReportData:
     """
 
     title: str
-    verdict: list[str]
+    conclusions: list[str]
     recommendation: str
-    effects: list[EffectRow]
+    effects: list[Effect]
     records: list[Record]
     class_names: dict[str, str]
     fixed: list[Fixed]

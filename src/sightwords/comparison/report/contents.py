@@ -19,7 +19,7 @@ from sightwords.comparison.analysis import Analysis
 from sightwords.comparison.arms import CONTROLS
 from sightwords.comparison.config import CompareConfig
 from sightwords.comparison.record import BASELINE
-from sightwords.comparison.report.tables import EffectRow, Example, Fixed, ReportData
+from sightwords.comparison.report.tables import Example, Fixed, ReportData
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.images.dataset import Dataset, Split
 from sightwords.images.decode import jpeg, thumbnail
@@ -31,19 +31,16 @@ THUMBNAIL_PX = 192
 PACKAGES = ("sightwords", "torch", "torchvision", "timm", "numpy", "scipy", "pillow", "pyarrow")
 
 
-def tell(config: CompareConfig, dataset: Dataset, analysis: Analysis, advice: Advice, notes: list[str]) -> ReportData:
+def report_data(
+    config: CompareConfig, dataset: Dataset, analysis: Analysis, advice: Advice, notes: list[str]
+) -> ReportData:
     """Return everything that the report shows."""
     texts = _texts(config.descriptions)
-    rows = [
-        EffectRow(e.condition, e.model, e.arm, i.mean, i.low, i.high, i.probability, i.p_value, e.adjusted_p)
-        for e in analysis.effects
-        for i in [e.interval]
-    ]
     return ReportData(
         title="Does the text help?",
-        verdict=analysis.verdicts,
+        conclusions=analysis.conclusions,
         recommendation=advice.text,
-        effects=rows,
+        effects=analysis.effects,
         records=analysis.records,
         class_names=dict(zip(dataset.class_ids, dataset.class_names, strict=True)),
         fixed=list(_fixed(analysis, dataset, texts)),
