@@ -142,12 +142,12 @@ class Budget:
         Raises:
             ModelError: tokens are limited, and the describer does not report how many it used.
         """
-        if self._sent_at:
-            # answers come in any order; first sent with first answered is the pairing with the shortest longest wait
-            self._longest_s = max(self._longest_s, self._clock() - self._sent_at.popleft())
         self.spent.seconds = self._clock() - self._start_s
         self.spent.add(answer.num_prompt_tokens, answer.num_text_tokens)
         self._max_text = max(self._max_text, answer.num_text_tokens or 0)  # some servers count tokens they do not show
+        if self._sent_at:  # in flight until it is counted: a round may go on in another thread
+            # answers come in any order; first sent with first answered is the pairing with the shortest longest wait
+            self._longest_s = max(self._longest_s, self._clock() - self._sent_at.popleft())
         unknown = answer.num_prompt_tokens is None or answer.num_text_tokens is None
         if unknown and answer.status == "ok" and self._counts_tokens:
             raise ModelError(
@@ -169,11 +169,8 @@ class Budget:
         limits, spent, price = self.limits, self.spent, self.price
         if limits.max_requests is not None and spent.num_requests + num_open > limits.max_requests:
             return f"--max-requests {limits.max_requests:,} is reached: {spent.num_requests:,} asked."
-        seconds, count, largest = (
-            self._clock() - self._start_s,
-            spent.num_unknown + num_open,
-            spent.max_prompt_tokens or 0,
-        )
+        seconds, largest = self._clock() - self._start_s, spent.max_prompt_tokens or 0
+        count = spent.num_unknown + num_open
         prompt, text = spent.num_prompt_tokens + count * largest, spent.num_text_tokens + count * self._max_text
         if limits.max_tokens is not None and prompt + text > limits.max_tokens:
             used = f"{spent.num_prompt_tokens + spent.num_text_tokens:,} used"

@@ -16,7 +16,7 @@ from PIL import Image
 from sightwords.descriptions.questions import Target, Targets
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ConfigError, UnreadableImageError
-from sightwords.hub import weights_hash
+from sightwords.hub import choose_device, weights_hash
 from sightwords.images.decode import decode_image
 from sightwords.openclip import load_clip
 from sightwords.progress import Progress
@@ -52,8 +52,7 @@ class ClipScorer:
         clip = load_clip(name, f"--clip-score {identifier}", other_ways)
         self._model, self._tokenizer, self._preprocess = clip.model, clip.tokenizer, clip.preprocess
         self.name = f"{identifier}@{weights_hash(self._model)[:16]}"
-        best = "cuda" if torch.cuda.is_available() else "cpu"
-        self._device = torch.device(best if device == "auto" else device)
+        self._device = choose_device(device)
         self._model.to(self._device).eval()
 
     @torch.inference_mode()

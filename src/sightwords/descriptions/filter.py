@@ -1,8 +1,8 @@
 """The filter between a describer's answer and the description set: the answer is cleaned, then kept or rejected.
 
 Cleaning takes off reasoning, tokens of the chat format, markdown, and stock phrases such as `The image shows`. No model
-is asked but a small one for the language. Whether a description fits its label is not judged here: `audit` finds that
-from vectors, in any language.
+is asked but a small one for the language. Whether a description contradicts its label is no question of the filter:
+`audit` finds that from vectors, in any language.
 """
 
 # ruff: noqa: RUF001
