@@ -5,9 +5,9 @@
 A server on loopback, in a process of its own, answers every request after a fixed 200 ms. With 256 requests at once no
 client can get more than 1280 answers a second from it. Compared, with the same image files (noise, JPEG, about 60 kB):
 
-- bare: an asyncio loop with aiohttp as one writes it: 256 workers, each reads the file, encodes it in base64, posts it
-  with `json=` and reads the JSON of the answer; it keeps nothing
-- spliced: the same, but the JSON is put together as bytes, so that no encoder walks over the picture
+- bare: an asyncio loop with aiohttp as one writes it: as many workers as requests at once, each reads the file, encodes
+  it in base64, posts it with `json=` and reads the JSON of the answer; it keeps nothing
+- sdk: the same loop with the openai SDK over its aiohttp transport (`openai[aiohttp]`)
 - describe: `sightwords.describe`, from the listing of the folder to the committed description set
 
 A repeat runs all of them one after the other, in turned order, so that a machine that slows down slows all of them.
@@ -33,7 +33,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,7 @@ class FixedTimeServer(asyncio.Protocol):
     def answer(self, is_chat: bool) -> None:
         FixedTimeServer.num_requests += is_chat
         # no two texts are the same: what many images share would be rejected
-        text = f"Colored noise with a fine grain all over, the picture number {self.num_requests} of this kind."
+        text = f"Colored noise with a fine grain all over, the image number {self.num_requests} of this kind."
         told = {"num_requests": self.num_requests, "data": [{"id": MODEL}]}
         if is_chat:
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
@@ -128,44 +128,62 @@ def running_server(wait_s: float) -> Iterator[str]:
 # the clients
 
 
-def bare(files: list[Path], url: str, num_requests: int, concurrency: int, spliced: bool) -> Timing:
-    """Time an asyncio loop with nothing around it."""
-    return asyncio.run(bare_loop(files, url, num_requests, concurrency, spliced_body if spliced else plain_body))
+def bare(files: list[Path], url: str, num_requests: int, concurrency: int) -> Timing:
+    """Time aiohttp in an asyncio loop with nothing around it."""
+    return asyncio.run(bare_loop(files, url, num_requests, concurrency))
 
 
-async def bare_loop(
-    files: list[Path], url: str, num_requests: int, concurrency: int, body: Callable[[str], dict[str, Any]]
-) -> Timing:
+async def bare_loop(files: list[Path], url: str, num_requests: int, concurrency: int) -> Timing:
     import aiohttp
 
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def ask(body: dict[str, Any]) -> str:
+            async with session.post(f"{url}/chat/completions", json=body) as response:
+                return str((await response.json())["choices"][0]["message"]["content"])
+
+        return await loop(ask, files, num_requests, concurrency)
+
+
+def sdk(files: list[Path], url: str, num_requests: int, concurrency: int) -> Timing:
+    """Time the openai SDK in an asyncio loop with nothing around it."""
+    return asyncio.run(sdk_loop(files, url, num_requests, concurrency))
+
+
+async def sdk_loop(files: list[Path], url: str, num_requests: int, concurrency: int) -> Timing:
+    from openai import AsyncOpenAI, DefaultAioHttpClient
+
+    async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0, http_client=DefaultAioHttpClient()) as client:
+
+        async def ask(body: dict[str, Any]) -> str:
+            return str((await client.chat.completions.create(**body)).choices[0].message.content)
+
+        return await loop(ask, files, num_requests, concurrency)
+
+
+async def loop(
+    ask: Callable[[dict[str, Any]], Awaitable[str]], files: list[Path], num_requests: int, concurrency: int
+) -> Timing:
+    """Time so many workers that ask about one file after the other."""
     waiting = itertools.islice(itertools.cycle(files), num_requests)
     ends_s: list[float] = []
 
-    async def work(session: aiohttp.ClientSession) -> None:
+    async def work() -> None:
         for file in waiting:
-            picture = base64.b64encode(file.read_bytes()).decode("ascii")
-            async with session.post(f"{url}/chat/completions", **body(picture)) as response:
-                told = await response.json()
-            assert told["choices"][0]["message"]["content"]
+            assert await ask(request_body(base64.b64encode(file.read_bytes()).decode("ascii")))
             ends_s.append(time.time())
 
     start_s, start_cpu_s = time.time(), time.process_time()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        await asyncio.gather(*(work(session) for _ in range(concurrency)))
+    await asyncio.gather(*(work() for _ in range(concurrency)))
     return timing(start_s, ends_s, time.time() - start_s, time.process_time() - start_cpu_s)
 
 
-def plain_body(picture: str) -> dict[str, Any]:
+def request_body(image: str) -> dict[str, Any]:
     content = [
-        {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{picture}"}},
+        {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{image}"}},
         {"type": "text", "text": QUESTION},
     ]
-    return {"json": {"model": MODEL, "max_tokens": 256, "messages": [{"role": "user", "content": content}]}}
-
-
-def spliced_body(picture: str) -> dict[str, Any]:
-    head, tail = json.dumps(plain_body("PICTURE")["json"]).split("PICTURE")
-    return {"data": f"{head}{picture}{tail}".encode(), "headers": {"Content-Type": "application/json"}}
+    return {"model": MODEL, "max_tokens": 256, "messages": [{"role": "user", "content": content}]}
 
 
 def describe(folder: Path, url: str, num_samples: int, concurrency: int) -> Timing:
@@ -202,8 +220,8 @@ def compare(options: argparse.Namespace, folder: Path, url: str) -> dict[str, li
     num_samples = max(1, options.requests // len(files))
     num, width = num_samples * len(files), options.concurrency
     clients: dict[str, Callable[[], Timing]] = {
-        "bare": lambda: bare(files, url, num, width, spliced=False),
-        "spliced": lambda: bare(files, url, num, width, spliced=True),
+        "bare": lambda: bare(files, url, num, width),
+        "sdk": lambda: sdk(files, url, num, width),
         "describe": lambda: describe(folder, url, num_samples, width),
     }
     found: dict[str, list[Timing]] = {name: [] for name in clients}
@@ -218,7 +236,7 @@ def compare(options: argparse.Namespace, folder: Path, url: str) -> dict[str, li
             statistics.median(getattr(run, part) for run in runs) for part in ("steady", "whole", "cpu_us")
         )
         print(f"{name:10}{steady:10.0f}{whole:10.0f}{cpu:10.0f}")
-    for name in ("bare", "spliced"):
+    for name in ("bare", "sdk"):
         pairs = [(ours.steady / theirs.steady, ours.whole / theirs.whole)
                  for ours, theirs in zip(found["describe"], found[name], strict=True)]  # fmt: skip
         steady, whole = (statistics.median(ratios) for ratios in zip(*pairs, strict=True))

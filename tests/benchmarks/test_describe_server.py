@@ -24,6 +24,7 @@ def test_it_compares_and_shows_memory(capsys):
     printed = capsys.readouterr().out
     assert "200 requests, 16 at once; at best 800 answers/s" in printed
     assert "describe / bare: " in printed
+    assert "describe / sdk: " in printed
     assert "growth from " in printed
     assert "memory over 2000 requests" in printed
 
@@ -34,8 +35,8 @@ def test_the_server_waits_as_long_as_it_says(tmp_path):
     assert len({file.read_bytes() for file in files}) == 2
     assert all(8_000 < file.stat().st_size < 12_000 for file in files)
     with benchmark.running_server(0.1) as url:
-        for spliced in (False, True):
-            timing = benchmark.bare(files, url, 40, 4, spliced)
+        for client in (benchmark.bare, benchmark.sdk):
+            timing = client(files, url, 40, 4)
             assert 25 < timing.whole < 40  # 40 at best: four at once, 100 ms each
         assert benchmark.count(url) == 80
 

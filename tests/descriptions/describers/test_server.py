@@ -504,7 +504,7 @@ print(len(given), {answer.status for answer in given.values()})
         command = [sys.executable, "-c", code, served.url]
         done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS, timeout=60)
     assert done.stdout == "300 {'ok'}\n", done.stderr
-    assert 16 < served.most_open < 40
+    assert served.most_open < 40
 
 
 # a server's death

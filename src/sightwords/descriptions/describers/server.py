@@ -37,8 +37,7 @@ from sightwords.descriptions.describers.server_pool import WITHOUT, Server, Serv
 from sightwords.descriptions.schema import DescriberInfo
 from sightwords.errors import UnavailableError
 
-# So many refusals without a single answer are about the server or its model (one that sees no images), not the images.
-MAX_REFUSALS = 16
+MAX_REFUSALS = 16  # without a single answer: these are about the server or its model and not about the images
 MAX_TRIES = 5  # of one request, those alone counted that failed with the server alive
 POLL_S = 0.05  # how often both threads look at what time brings
 LOOK_TIMEOUT_S = 30.0  # some answer no GET while they work
@@ -105,16 +104,15 @@ class ServerDescriber:
 
 
 class _Traffic:
-    """What goes on between a describer and its servers; leaving the `with` block ends it."""
+    """What goes on between a describer and its servers: up to `answers` in the caller's thread, below it in the loop's."""
 
     def __init__(self, describer: ServerDescriber, stopping: Callable[[], bool]) -> None:
         self.describer, self.pool, self.stopping = describer, describer.pool, stopping
         self._arrived: SimpleQueue[Answer | None] = SimpleQueue()  # of each request, None where it was dropped
         self._error: BaseException | None = None  # the end of everything
+        self._added: deque[Request] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a free server, first come first served
         self._tasks: set[asyncio.Task[None]] = set()
-
-    # in the caller's thread
 
     def __enter__(self) -> _Traffic:
         self._loop = asyncio.new_event_loop()
@@ -138,7 +136,9 @@ class _Traffic:
             request = next(source, None) if is_more and has_room else None
             is_more = is_more and (request is not None or not has_room)
             if request is not None:
-                self._loop.call_soon_threadsafe(self._start, self._deliver(request))
+                self._added.append(request)
+                if len(self._added) == 1:  # one call for many requests
+                    self._loop.call_soon_threadsafe(self._begin)
                 num_open += 1
             try:
                 answer = self._arrived.get(timeout=0.0 if request is not None else POLL_S)
@@ -151,8 +151,6 @@ class _Traffic:
                 yield answer
         if self._error is not None:
             raise self._error
-
-    # in the thread of the event loop
 
     def _run(self) -> None:
         with suppress(asyncio.CancelledError):
@@ -170,6 +168,10 @@ class _Traffic:
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self) -> None:
+        while self._added:
+            self._start(self._deliver(self._added.popleft()))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -296,8 +298,7 @@ def read_answer(reply: Reply, request: Request, decoding: Decoding, endpoint: En
         raise endpoint.error(reply, reply.status)
     try:
         completion = json.loads(reply.text)
-        error = completion.get("error")
-        if error and not completion.get("choices"):  # some send errors with status 200
+        if (error := completion.get("error")) and not completion.get("choices"):  # some send errors with status 200
             code = error.get("code") if isinstance(error, dict) else None
             raise endpoint.error(reply, code if isinstance(code, int) else 500)
         choice, usage = completion["choices"][0], completion.get("usage") or {}

@@ -27,10 +27,7 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
 
 
 def backoff_s(num_times: int) -> float:
-    """Return a random pause in seconds after so many failures in a row, which keeps those who failed together apart.
-
-    Exponential backoff with full jitter (Brooker 2015, "Exponential Backoff And Jitter").
-    """
+    """Return seconds to pause after so many failures: full jitter (Brooker 2015, "Exponential Backoff And Jitter")."""
     return random.uniform(0, min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (num_times - 1)))
 
 
