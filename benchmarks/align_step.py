@@ -23,10 +23,9 @@ import torch
 import sightwords
 from pairs import machine, table
 from photos import write_photos
-from sightwords.images.dataset import open_dataset
-from sightwords.training.data import training_batches
-from sightwords.training.distributed import processes
-from sightwords.training.run import prepare
+from sightwords.training.data import load_data, training_batches
+from sightwords.training.distributed import process_group
+from sightwords.training.run import build_loop
 
 CASES = [("resnet50", 224, 8), ("vit_small_patch16_224", 224, 8), ("resnet18", 64, 64)]
 WAYS = {
@@ -52,10 +51,10 @@ def write_text(folder: Path, photos: Path) -> Path:
 
 def step_of(config: sightwords.TrainConfig) -> Callable[[], None]:
     """Return one optimizer step of a training, on a batch that lies ready."""
-    with processes(config.device) as group:
-        dataset = open_dataset(config, show=False)
-        loop, text, first = prepare(config, dataset, sightwords.RunFolder(config.out), group)
-        batch = next(training_batches(config, dataset, loop, text, first, group))
+    with process_group(config.device) as group:
+        data = load_data(config, group)
+        loop = build_loop(config, data, sightwords.RunFolder(config.out), group)
+        batch = next(training_batches(config, data, loop.order, loop.state.task.backbone.input_spec))
 
     def step() -> None:
         loop.step(iter([batch]))

@@ -101,15 +101,18 @@ def text_of(arm: str, folder: Path, images: Any) -> Any:
     """Return what the loader calls for the text of a batch, None without text."""
     import torch
 
-    from sightwords.training.batches import TextJoin, TextJoins
+    from sightwords.text.embedding_set import EmbeddingSet
+    from sightwords.training.alignment import TextJoin
     from sightwords.training.config import AlignConfig
 
     if arm == "without":
         return None
     if arm == "ours":
-        return TextJoins([TextJoin(folder / "set", images, 0, AlignConfig())])
+        embeddings = EmbeddingSet(folder / "set")
+        text = TextJoin(embeddings, embeddings.rows_of(images.keys()), images, 0, AlignConfig())
+        return lambda indices, epoch: [text(indices, epoch)]
     matrix = torch.load(folder / "peer.pt")
-    return lambda indices, epoch: {"text0": matrix[torch.from_numpy(indices) % len(matrix)]}
+    return lambda indices, epoch: [matrix[torch.from_numpy(indices) % len(matrix)]]
 
 
 def watch(arm: str, folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -30,11 +30,23 @@ def test_help_lists_every_command():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_explained(command):
-    text = call(command, "--help")
+    text = call(command, "--help-all")
     assert "--out" in text or command == "browse"  # it writes nothing but decisions
     for line in text.splitlines():
         if line.startswith("│") and "--" in line and "--help" not in line:
             assert len(line.strip("│ ").split("  ")) >= 2, f"no help: {line}"
+
+
+def test_the_help_of_train_shows_the_usual_options_in_groups_and_help_all_the_rest():
+    def options(text):
+        return {line.split("--")[1].split()[0] for line in text.splitlines() if line.startswith("│") and " --" in line}
+
+    usual, every = call("train", "--help"), call("train", "--help-all")
+    assert len(options(usual)) <= 40
+    assert all(f"─ {group} ─" in usual for group in "Data Network Recipe Text Labels Run".split())  # noqa: SIM905
+    assert options(usual) < options(every)
+    assert {"align.layers", "momentum"} <= options(every)
+    assert "--help-all shows" in usual
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""The command line: options become a configuration, the stage runs, its result is told.
+"""The command line: options become a configuration, the command's function runs, its result is printed.
 
-`--help` must answer at once: a command's configuration is imported when that command is called, its stage when it runs.
+`--help` must answer at once: a command's configuration is imported when the command is called, its function when it
+runs. `--help` leaves out the group "Advanced", `--help-all` shows every option.
 """
 
 from __future__ import annotations
@@ -15,15 +16,31 @@ from types import FrameType, TracebackType
 from typing import Annotated, Any, NamedTuple, Protocol
 
 from cyclopts import App, Parameter
+from cyclopts.help import DefaultFormatter, HelpPanel
+from rich.console import Console, ConsoleOptions
 
 import sightwords
 from sightwords.errors import SightwordsError
+
+HELP_ALL = "--help-all"
+ADVANCED = "Advanced"  # title of the group that `--help` leaves out
+
+
+def _print_panel(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+    """Print a group of options; the library calls this for each of them."""
+    if panel.title == ADVANCED and HELP_ALL not in sys.argv:
+        console.print(f"{HELP_ALL} shows {len(panel.entries)} more options.")
+    else:
+        DefaultFormatter()(console, options, panel)
+
 
 app = App(
     name="sightwords",
     help="Teach a vision network with words; deploy it without them.",
     version=sightwords.__version__,
+    help_flags=["--help", "-h", HELP_ALL],
     help_format="plaintext",
+    help_formatter=_print_panel,
     help_epilogue="The usual order: describe (or import), embed, train, evaluate, export. Try it now: sightwords demo",
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # `main` says what Ctrl-C means
@@ -31,7 +48,7 @@ app = App(
 
 
 class Result(Protocol):
-    """What every stage returns."""
+    """What the function of every command returns."""
 
     def summary(self) -> str:
         """Return what was done and written."""
@@ -53,55 +70,55 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "describe": Command(
-        "describe", "DescribeConfig", "Let a multimodal model describe every image.", interruptible=True
+        "describe", "DescribeConfig", "Describe every image with a multimodal model.", interruptible=True
     ),
     "import": Command(
         "import_descriptions",
         "ImportConfig",
-        "Take over descriptions that exist already: CSV, JSONL, Parquet, or a published torch list.",
+        "Import existing descriptions: CSV, JSONL, Parquet, or a published torch list.",
     ),
-    "merge": Command("merge", "MergeConfig", "Bring description sets together, also damaged ones."),
+    "merge": Command("merge", "MergeConfig", "Merge description sets, even damaged ones."),
     "embed": Command("embed", "EmbedConfig", "Turn descriptions into text vectors."),
     "train": Command(
         "train", "TrainConfig", "Train a plain network, taught by text (--embeddings) or not (the baseline)."
     ),
-    "evaluate": Command("evaluate", "EvaluateConfig", "Measure a trained network on validation images."),
+    "evaluate": Command("evaluate", "EvaluateConfig", "Measure a trained network on the validation images."),
     "compare": Command(
         "compare",
         "CompareConfig",
-        "Prove what the text gains: arms x networks x seeds, with controls, intervals and a report.",
+        "Measure what the text gains: arms x networks x seeds, with controls, intervals and a report.",
     ),
-    "search": Command("search", "SearchConfig", "Rank images by a sentence, with an aligned run."),
+    "search": Command("search", "SearchConfig", "Rank images by how well they fit a sentence, with an aligned run."),
     "explain": Command(
-        "explain", "ExplainConfig", "Show predictions for images, and the training descriptions nearest to them."
+        "explain",
+        "ExplainConfig",
+        "Show what a run predicts for images, and the training descriptions nearest to them.",
     ),
-    "audit": Command("audit", "AuditConfig", "Find the images whose description contradicts their label."),
+    "audit": Command("audit", "AuditConfig", "Find images whose description contradicts their label."),
     "export": Command(
-        "export", "ExportConfig", "Write the plain network for others: timm, torchvision, ONNX, torch.export, the hub."
+        "export", "ExportConfig", "Export the plain network: timm, torchvision, ONNX, torch.export, the hub."
     ),
-    "predict": Command("predict", "PredictConfig", "Let a run's network or an exported one name what images show."),
-    "browse": Command(
-        "browse", "BrowseConfig", "Look at descriptions in the browser: search, edit, reject, ask again."
-    ),
+    "predict": Command("predict", "PredictConfig", "Predict the classes of images with a run or an exported network."),
+    "browse": Command("browse", "BrowseConfig", "Browse descriptions: search, edit, reject, ask again."),
     "demo": Command("demo", "DemoConfig", "Run the whole pipeline, offline, on photographs.", needs_options=False),
 }
 for _name, _command in COMMANDS.items():
-    app.command(f"{__name__}:{_name}", name=_name, help=_command.help)  # imported when it is called for
+    app.command(f"{__name__}:{_name}", name=_name, help=_command.help)  # imported when it is called
 
 
 def __getattr__(name: str) -> Callable[..., Result]:
-    """Return the function behind a command; the library that parses the command line asks for it by name."""
+    """Return the function of a command; cyclopts asks for it by name."""
     if name not in COMMANDS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     command = COMMANDS[name]
     kind = getattr(sightwords, command.config)
 
     def run(config: Any = None) -> Result:
-        stage: Callable[..., Result] = getattr(sightwords, command.function)
+        function: Callable[..., Result] = getattr(sightwords, command.function)
         if not command.interruptible:
-            return stage(config or kind())
+            return function(config or kind())
         with Interruption(config.grace_s, show=int(os.environ.get("RANK", 0)) == 0) as interruption:
-            return stage(config, interruption.requested)
+            return function(config, interruption.requested)
 
     if command.needs_options:
         run.__defaults__ = None
@@ -160,7 +177,7 @@ app.meta.suppress_keyboard_interrupt = False
 @app.meta.default
 def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    config: Annotated[Path | None, Parameter(help="YAML file with options of the command; flags go before it.")] = None,
+    config: Annotated[Path | None, Parameter(help="YAML file with options of the command; flags override it.")] = None,
 ) -> None:
     if config is not None:
         from cyclopts.config import Yaml
@@ -168,17 +185,13 @@ def _launch(
         app.config = Yaml(config, must_exist=True, use_commands_as_keys=False)
     result = app(tokens)
     if result is not None and int(os.environ.get("RANK", 0)) == 0:
-        _tell(result)
-
-
-def _tell(result: Result) -> None:
-    print(result.summary())
-    if result.next_command:
-        print(f"Next: {result.next_command}")
+        print(result.summary())
+        if result.next_command:
+            print(f"Next: {result.next_command}")
 
 
 def main() -> None:
-    """Run the command line; errors of ours are told in one message, without a traceback."""
+    """Run the command line; our own errors are printed as one message, without a traceback."""
     # before torch is loaded: threads that spin while they wait take the cores away from the loader's processes
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
@@ -188,7 +201,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         print(
-            "sightwords: interrupted; the same command goes on where it stopped (train: with --resume).",
+            "sightwords: interrupted. Run the same command to continue (train: with --resume).",
             file=sys.stderr,
         )
         sys.exit(130)

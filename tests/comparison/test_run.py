@@ -244,7 +244,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(config, tmp_path):
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=240)[1]
     assert process.returncode == 130
-    assert "interrupted; the same command goes on where it stopped" in told
+    assert "interrupted. Run the same command to continue" in told
     assert "Traceback" not in told
     size = log.stat().st_size
     time.sleep(2)

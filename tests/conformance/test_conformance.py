@@ -19,7 +19,7 @@ from sightwords.images.config import AugmentConfig
 from sightwords.images.loader import ImageBatch
 from sightwords.models import Backbone, build_backbone
 from sightwords.training.alignment import POOLED, Alignment
-from sightwords.training.batches import BatchMaker, TrainBatch
+from sightwords.training.mixing import BatchMaker, TextTargets, TrainBatch
 from sightwords.training.task import Task, Weighting
 
 NUM_IMAGES, NUM_CLASSES, DIM = 6, 3, 8
@@ -62,7 +62,9 @@ def build_task(backbone: Backbone, loss: str) -> Task:
     means = torch.randn(NUM_CLASSES, DIM) if OBJECTIVES[loss].needs_class_text else None
     norm = "none" if backbone.is_transformer else "batch"
     head = AlignmentHead(backbone.num_features, DIM, loss, 0.2, norm=norm, class_text_KD=means)
-    return Task(deepcopy(backbone), Alignment([{POOLED: head}], [1.0], 1.0), 0.1, False, NUM_IMAGES).train()
+    return Task(
+        deepcopy(backbone), Alignment([{POOLED: head}], [1.0], 1.0), label_smoothing=0.1, pad_to=NUM_IMAGES
+    ).train()
 
 
 def make_batch(backbone: Backbone, augment: AugmentConfig, size: int) -> TrainBatch:
@@ -78,7 +80,7 @@ def make_batch(backbone: Backbone, augment: AugmentConfig, size: int) -> TrainBa
         0,
         3,  # a step whose mix takes much of both images
         [],
-        {"text0": text, "weight0": weight},
+        [TextTargets(text, weight)],
     )
     return BatchMaker(backbone, augment, 0, torch.device("cpu"), False)(loaded)
 
@@ -103,7 +105,7 @@ def descends(task: Task, batch: TrainBatch, balanced: bool) -> bool:
     parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(result["loss"], parameters, materialize_grads=True)
     assert torch.isfinite(result["loss"])
-    assert torch.isfinite(result["sums"]).all()
+    assert all(torch.isfinite(value) for value in result["sums"].values())
     square = sum(norm**2 for norm in torch._foreach_norm(gradients))
     assert torch.isfinite(square)
     if not balanced:  # balanced with a classification that has no gradient yet, the alignment waits

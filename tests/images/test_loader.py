@@ -75,12 +75,12 @@ def test_targets_and_join(train_set):
 
     def join(indices, epoch):
         seen.append((indices.tolist(), epoch))
-        return {"text": torch.from_numpy(indices.astype(np.float32))}
+        return [torch.from_numpy(indices)]
 
     for batch in train_loader(train_set, 3, TrainTransform(AugmentConfig(), SIZE, 0), order, 0, 5, join=join):
         assert torch.equal(batch.targets.argmax(1), torch.tensor([int(train_set.labels(i)[0]) for i in batch.indices]))
         assert torch.equal(batch.targets.sum(1), torch.ones(6))
-        assert batch.extra["text"].tolist() == batch.indices.tolist()
+        assert torch.equal(batch.extra[0], batch.indices)
     assert [epoch for _, epoch in seen] == [0, 0, 0, 0, 1]
 
 

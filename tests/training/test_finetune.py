@@ -11,16 +11,16 @@ from safetensors.torch import load_file
 
 from sightwords.errors import ConfigError, UnknownNameError
 from sightwords.images.config import ImagesConfig
-from sightwords.images.dataset import Dataset, Split, open_dataset
+from sightwords.images.dataset import Split, open_dataset
 from sightwords.images.loader import TrainOrder
 from sightwords.images.seeds import torch_seeded
 from sightwords.models import build_backbone
 from sightwords.models.run_folder import RunFolder
-from sightwords.training.batches import TrainBatch
+from sightwords.training.checkpoint import Best
 from sightwords.training.config import AlignConfig, TrainConfig
 from sightwords.training.data import draw_probabilities
-from sightwords.training.early_stopping import Best
 from sightwords.training.loop import Loop
+from sightwords.training.mixing import TrainBatch
 from sightwords.training.optim import BODY, build_optimizer, build_schedule, freeze, set_rates
 from sightwords.training.run import train as run
 from sightwords.training.task import Task, class_weights
@@ -73,7 +73,7 @@ def test_all_but_the_classifier(config):
     baseline = replace(config, embeddings=[], freeze=["all"])
     run(baseline)
     assert changed(baseline) == {"fc.weight", "fc.bias"}
-    with pytest.raises(ConfigError, match="by these features: what the classifier reads. All that makes them is fro"):
+    with pytest.raises(ConfigError, match="what the classifier reads.*frozen"):
         run(replace(config, out=config.out.parent / "other", freeze=["all"]))
 
 
@@ -81,7 +81,7 @@ def test_all_but_the_classifier(config):
 def test_text_that_reaches_frozen_parts_alone_is_refused(config, where, stuck):
     features, align = where.get("features"), AlignConfig(layers=where.get("layers", []))
     below = replace(config, freeze=["conv1", "bn1", "layer1", "layer2"], features=features, align=align)
-    with pytest.raises(ConfigError, match=f"by these features: {stuck}. All"):
+    with pytest.raises(ConfigError, match=f"features: {stuck}\\."):
         run(below)
     run(replace(below, freeze=["conv1", "bn1"], epochs=1))
 
@@ -118,7 +118,7 @@ def test_in_the_heads_warm_up_the_network_stays_as_it_was(config, part, monkeypa
 @pytest.mark.parametrize(("model", "kwargs"), [("vit_tiny_patch16_224", VIT), ("test_resnet", {})])
 def test_the_rate_falls_from_layer_to_layer(model, kwargs):
     config = TrainConfig("x", out="y", model=model, layer_decay=0.5, lr=1.0, warmup_epochs=0, epochs=2)
-    task = Task(build_backbone(model, 3, 32, **kwargs), None, 0.0, False, 4)
+    task = Task(build_backbone(model, 3, 32, **kwargs), pad_to=4)
     optimizer = build_optimizer(task, config)
     schedule = build_schedule(optimizer, config, 10)
     set_rates(schedule, config, 0, 10)
@@ -140,10 +140,10 @@ def test_the_rate_falls_from_layer_to_layer(model, kwargs):
 
 def test_layers_that_are_not_known_are_told():
     config = TrainConfig("x", out="y", model="torchvision:resnet18", layer_decay=0.5)
-    task = Task(build_backbone(config.model, 3, 32), None, 0.0, False, 4)
-    with pytest.raises(ConfigError, match="--layer-decay cannot be used with torchvision:resnet18"):
+    task = Task(build_backbone(config.model, 3, 32), pad_to=4)
+    with pytest.raises(ConfigError, match="--layer-decay does not work with torchvision:resnet18"):
         build_optimizer(task, config)
-    known = Task(build_backbone("test_resnet", 3, 32), None, 0.0, False, 4)
+    known = Task(build_backbone("test_resnet", 3, 32), pad_to=4)
     freeze(known.backbone, ["all"])
     assert {group["lr_scale"] for group in build_optimizer(known, config).param_groups} == {1.0}
 
@@ -152,7 +152,7 @@ def test_the_schedule_may_stand_still_within_an_epoch():
     config = TrainConfig(
         "x", out="y", schedule_per="epoch", epochs=10, warmup_epochs=2, lr=1.0, warmup_lr=0.1, min_lr=0
     )
-    task = Task(build_backbone("test_resnet", 3, 32), None, 0.0, False, 4)
+    task = Task(build_backbone("test_resnet", 3, 32), pad_to=4)
     schedule = build_schedule(build_optimizer(task, config), config, 5)
     rates = []
     for step in range(50):
@@ -190,7 +190,7 @@ def test_class_weights_reach_the_loss(config):
     backbone = build_backbone("test_resnet", 3, 32).eval()
     batch = TrainBatch(torch.rand(3, 3, 32, 32), torch.eye(3))
     weight = torch.tensor([2.0, 0.5, 0.0])
-    plain, weighted = (Task(backbone, None, 0.0, False, 3, w) for w in (None, weight))
+    plain, weighted = (Task(backbone, pad_to=3, class_weight_K=w) for w in (None, weight))
     logits = backbone(batch.images)[1]
     losses = torch.nn.functional.cross_entropy(logits, torch.arange(3), reduction="none")
     assert plain.classification(logits, batch)[0].item() == pytest.approx(losses.mean().item())
@@ -201,9 +201,9 @@ def test_class_weights_reach_the_loss(config):
 def test_images_of_no_class_count_with_a_weight_of_one():
     backbone = build_backbone("test_resnet", 3, 32).eval()
     batch = TrainBatch(torch.rand(2, 3, 32, 32), torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 1.0]]))
-    task = Task(backbone, None, 0.0, True, 2, torch.tensor([2.0, 0.5, 1.0]))
+    task = Task(backbone, multi_label=True, pad_to=2, class_weight_K=torch.tensor([2.0, 0.5, 1.0]))
     loss, _ = task.classification(backbone(batch.images)[1], batch)
-    plain, _ = Task(backbone, None, 0.0, True, 2).classification(backbone(batch.images)[1], batch)
+    plain, _ = Task(backbone, multi_label=True, pad_to=2).classification(backbone(batch.images)[1], batch)
     entropy = torch.nn.functional.binary_cross_entropy_with_logits(
         backbone(batch.images)[1], batch.targets, reduction="none"
     ).mean(1)
@@ -211,10 +211,10 @@ def test_images_of_no_class_count_with_a_weight_of_one():
     assert plain.item() == pytest.approx(entropy.mean().item())
 
 
-def test_images_without_a_label_are_drawn_as_a_class_of_their_own(train_set, config):
+def test_images_without_a_label_are_drawn_as_a_class_of_their_own(train_set):
     labels = [[0]] * 4 + [[1]] + [[]] * 5
     images = Split.of([train_set.reference(i) for i in range(10)], [f"{i:064d}" for i in range(10)], labels)
-    drawn = draw_probabilities(replace(config, balanced=1.0), Dataset({"train": images}, ["a", "b"], ["a", "b"], True))
+    drawn = draw_probabilities(1.0, images)
     assert drawn == pytest.approx([1 / 12] * 4 + [1 / 3] + [1 / 15] * 5)
 
 
@@ -242,8 +242,6 @@ def test_best():
     other.load_state_dict(best.state_dict())
     assert other.is_over
     assert (other.weights["a"].item(), other.projectors["0.mean"].item()) == (2, 2)
-    other.load_state_dict({name: value for name, value in best.state_dict().items() if name != "projectors"})
-    assert other.projectors == {}  # a checkpoint of earlier days
     assert not never.is_over
     assert never.weights == {}
 
@@ -258,7 +256,7 @@ def test_it_stops_early_and_keeps_the_best_weights(config, holdout, monkeypatch)
         found = original(self, loader)
         if loader is self.eval_loader:
             weights.append({name: t.clone() for name, t in self.evaluated().network.state_dict().items()})
-            found["val_top1"] = next(values)
+            found["top1"] = next(values)
         return found
 
     monkeypatch.setattr(Loop, "validate", validate)
@@ -285,7 +283,7 @@ def test_the_best_weights_are_those_of_the_run_that_goes_on(config, monkeypatch)
 
     def told(self, loader):
         weights.append({name: t.clone() for name, t in self.evaluated().network.state_dict().items()})
-        return validate(self, loader) | {"val_top1": values[len(weights) - 1]}
+        return validate(self, loader) | {"top1": values[len(weights) - 1]}
 
     def dying(self, batches):
         if self.state.step == 10:

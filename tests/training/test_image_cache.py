@@ -10,7 +10,7 @@ from sightwords.images.loader import eval_loader
 from sightwords.images.transforms import EvalTransform, InputSize
 from sightwords.models import InputSpec
 from sightwords.training.config import TrainConfig
-from sightwords.training.data import kept_pictures
+from sightwords.training.data import image_cache
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def config_of(noise, cache_gb):
 
 def evaluated(noise, spec, cache_gb):
     dataset = open_dataset(config_of(noise, cache_gb), show=False)
-    cache = kept_pictures(config_of(noise, cache_gb), dataset, spec, "val")
+    cache = image_cache(config_of(noise, cache_gb), dataset, spec, "val")
     transform = EvalTransform(InputSize(spec.image_size, spec.interpolation, spec.crop_pct))
     return torch.cat([batch.images for batch in eval_loader(dataset.split("val"), 1, transform, 2, cache=cache)])
 
@@ -49,7 +49,7 @@ def test_the_files_of_all_splits_have_the_gigabytes_together(noise):
     config = config_of(noise, 0.01)
     dataset = open_dataset(config, show=False)
     spec = InputSpec(16)
-    train, val = (kept_pictures(config, dataset, spec, split) for split in ("train", "val"))
+    train, val = (image_cache(config, dataset, spec, split) for split in ("train", "val"))
     assert (train.shorter, val.shorter) == (24, 18)
     assert train.path != val.path
     assert train.limit_bytes + val.limit_bytes == pytest.approx(1e7, abs=2)
@@ -60,6 +60,6 @@ def test_splits_of_one_size_share_a_file(noise):
     config = config_of(noise, 0.01)
     dataset = open_dataset(config, show=False)
     spec = InputSpec(16, crop_pct=0.5)
-    train, val = (kept_pictures(config, dataset, spec, split) for split in ("train", "val"))
+    train, val = (image_cache(config, dataset, spec, split) for split in ("train", "val"))
     assert train == val
     assert train.limit_bytes == 10_000_000

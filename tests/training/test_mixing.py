@@ -25,17 +25,17 @@ def test_mixup_is_the_weighted_sum():
     assert torch.equal(mix_labels(torch.eye(4), torch.tensor([1, 0, 3, 2]), 0.5)[2], torch.tensor([0, 0, 0.5, 0.5]))
 
 
-def test_cutmix_share_is_the_share_of_pixels_that_stay():
+def test_cutmix_lam_is_the_fraction_of_pixels_that_stay():
     images = torch.stack([torch.zeros(3, 24, 24), torch.ones(3, 24, 24)])
     config = AugmentConfig(cutmix=1.0)
-    shares = []
+    lams = []
     for step in range(50):
         mix = draw_mix(config, 0, step, 24)
         mixed = mix_images(images, torch.tensor([1, 0]), mix)
-        assert mixed[0].mean().item() == pytest.approx(1 - mix.share, abs=1e-6)
-        shares.append(mix.share)
-    assert min(shares) < 0.3
-    assert max(shares) > 0.9
+        assert mixed[0].mean().item() == pytest.approx(1 - mix.lam, abs=1e-6)
+        lams.append(mix.lam)
+    assert min(lams) < 0.3
+    assert max(lams) > 0.9
 
 
 def test_a_mix_is_a_function_of_seed_and_step():

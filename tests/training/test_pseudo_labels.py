@@ -19,8 +19,9 @@ from sightwords.images.subset import make_subset, with_label_fraction, with_labe
 from sightwords.models.run_folder import RunFolder
 from sightwords.text.embedding_set import EmbeddingSet
 from sightwords.training import pseudo_labels
-from sightwords.training.config import TrainConfig
-from sightwords.training.pseudo_labels import NAME, LabelShares, check_labels, load_labels, save_labels
+from sightwords.training.alignment import TextJoin
+from sightwords.training.config import AlignConfig, TrainConfig
+from sightwords.training.pseudo_labels import FILE, LabelTargets, label_targets
 from sightwords.training.run import train as run
 from support.images import write_class_folders
 from support.texts import write_vectors
@@ -43,25 +44,29 @@ def texts(right, tmp_path):
     return EmbeddingSet(write_vectors(tmp_path / "E", right, leave_out=20, per_image=2))
 
 
-def checked(images, texts, share=None):
-    shares = check_labels(images, NUM_CLASSES, texts, share, CPU, show=False)
-    return shares, shares(np.arange(len(images))).numpy()
+def join_of(texts, images):
+    return TextJoin(texts, texts.rows_of(images.keys()), images, 0, AlignConfig())
+
+
+def corrected(images, texts, share=None, num_classes=NUM_CLASSES):
+    found = label_targets(images, num_classes, join_of(texts, images), share, CPU, show=False)
+    return found, found(np.arange(len(images))).numpy()
 
 
 @pytest.mark.parametrize("share", [None, 0.4])
 def test_wrong_labels_are_outweighed(share, right, texts):
     wrong = with_label_noise(right, NUM_CLASSES, 0.4)
     true, given = right.first_labels(), wrong.first_labels()
-    shares, targets = checked(wrong, texts, share)
-    assert shares.wrong == pytest.approx((true != given).mean(), abs=0.05)
+    found, targets = corrected(wrong, texts, share)
+    assert found.label_noise == pytest.approx((true != given).mean(), abs=0.05)
     np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
     assert (targets.argmax(1) == true)[20:].mean() > 0.97
     assert (targets[:20] == np.eye(NUM_CLASSES)[given[:20]]).all()  # without a description
 
 
 def test_right_labels_stay_exactly(right, texts):
-    shares, targets = checked(right, texts)
-    assert shares.wrong == 0
+    found, targets = corrected(right, texts)
+    assert found.label_noise == 0
     assert (targets == np.eye(NUM_CLASSES)[right.first_labels()]).all()
 
 
@@ -74,8 +79,8 @@ def test_texts_that_cannot_know_change_nothing(kind, right, tmp_path):
     vectors = random.normal(size=(NUM_CLASSES if by_name else len(right), 8))
     rows = labels if by_name else np.arange(len(right))
     index = {"key": right.keys(), "prompt": ["p"] * 400, "describer": ["d"] * 400, "sample": [0] * 400, "row": rows}
-    shares, targets = checked(wrong, EmbeddingSet.write(tmp_path / "E", vectors, vectors.mean(0), index, {}))
-    assert shares.wrong == 0
+    found, targets = corrected(wrong, EmbeddingSet.write(tmp_path / "E", vectors, vectors.mean(0), index, {}))
+    assert found.label_noise == 0
     assert (targets == np.eye(NUM_CLASSES)[labels]).all()
 
 
@@ -85,21 +90,21 @@ def test_a_class_of_one_image_keeps_its_label(right, tmp_path):
     images = with_label_noise(right, NUM_CLASSES, 0.4).first_labels()
     images[100] = NUM_CLASSES
     texts = EmbeddingSet(write_vectors(tmp_path / "E", right.relabeled(labels)))
-    shares = check_labels(right.relabeled(images), NUM_CLASSES + 1, texts, 0.4, CPU, show=False)
-    assert (shares.shares[:100].max(1) < 1).all()
-    assert shares(np.array([100]))[0, NUM_CLASSES] == 1
+    _, targets = corrected(right.relabeled(images), texts, 0.4, NUM_CLASSES + 1)
+    assert (targets[:100].max(1) < 1).all()
+    assert targets[100, NUM_CLASSES] == 1
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.4])
 def test_missing_labels_are_told_by_the_texts(noise, right, texts):
     given = make_subset(right.subset(range(20, 400)), NUM_CLASSES, label_noise=noise, label_fraction=0.25)
     true, known = right.first_labels()[20:], given.first_labels() >= 0
-    shares, targets = checked(given, texts, share=None if noise else 0.0)
+    found, targets = corrected(given, texts, share=None if noise else 0.0)
     np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
     assert (targets.argmax(1) == true)[~known].mean() > (0.75 if noise else 0.97)
     if not noise:
         assert (targets[known] == np.eye(NUM_CLASSES)[true[known]]).all()  # labels that are there are trusted
-        assert shares.wrong == 0
+        assert found.label_noise == 0
 
 
 def test_texts_that_know_nothing_tell_no_class(right, tmp_path):
@@ -108,28 +113,28 @@ def test_texts_that_know_nothing_tell_no_class(right, tmp_path):
     index = {"key": right.keys(), "prompt": ["p"] * 400, "describer": ["d"] * 400, "sample": [0] * 400}
     texts = EmbeddingSet.write(tmp_path / "E", vectors, vectors.mean(0), {**index, "row": range(400)}, {})
     given = with_label_fraction(right, 0.25)
-    _, targets = checked(given, texts, share=0.0)
+    _, targets = corrected(given, texts, share=0.0)
     assert targets[given.first_labels() < 0].max(1).mean() < 0.4  # of five classes: hardly more than chance
 
 
 def test_without_a_label_that_has_a_text_nothing_can_be_told(right, texts):
     only_undescribed = right.relabeled(np.where(np.arange(400) < 20, 0, -1))
     with pytest.raises(DataError, match="both a label and a description"):
-        checked(only_undescribed, texts, share=0.0)
+        corrected(only_undescribed, texts, share=0.0)
 
 
 def test_the_file_gives_back_what_was_saved_for_the_same_data_alone(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    assert load_labels(folder, "a") is None
-    written = LabelShares(np.array([[1, 0]], np.int32), np.array([[0.75, 0.25]], np.float32), 3, 0.5)
-    save_labels(folder, written, "a")
-    found = load_labels(folder, "a")
+    assert LabelTargets.load(folder, "a") is None
+    written = LabelTargets(np.array([[1, 0]], np.int32), np.array([[0.75, 0.25]], np.float32), 3, 0.5)
+    written.save(folder, "a")
+    found = LabelTargets.load(folder, "a")
     assert found(np.array([0, 0])).tolist() == [[0.25, 0.75, 0.0]] * 2
-    assert (found.num_classes, found.wrong) == (3, 0.5)
-    assert load_labels(folder, "b") is None
-    (folder.folder / NAME).write_bytes(b"PK\3\4")
+    assert (found.num_classes, found.label_noise) == (3, 0.5)
+    assert LabelTargets.load(folder, "b") is None
+    (folder.folder / FILE).write_bytes(b"PK\3\4")
     with pytest.raises(ArtifactError, match="is damaged .* Delete it"):
-        load_labels(folder, "a")
+        LabelTargets.load(folder, "a")
 
 
 @pytest.fixture
@@ -154,10 +159,10 @@ def config(tmp_path):
 
 def test_a_training_says_what_was_found_and_learns_from_it(config):
     result = run(config)
-    assert "About 40.0% of the labels are wrong: the descriptions counted" in result.summary()
+    assert "About 40.0% of the labels are wrong" in result.summary()
     plain = run(replace(config, label_noise_correction=0, out=config.out.parent / "plain"))
-    assert plain.wrong_labels is None
-    assert not (plain.out / NAME).exists()
+    assert plain.label_noise is None
+    assert not (plain.out / FILE).exists()
     # both learn little in two epochs; what they are told is nearer to what the images show
     assert result.metrics["train_classification_loss"] != plain.metrics["train_classification_loss"]
 
@@ -172,7 +177,7 @@ def test_right_labels_train_as_without_the_check(config):
 
 def test_a_resumed_run_reads_what_the_first_found(config, monkeypatch):
     run(config)
-    monkeypatch.setattr(pseudo_labels, "check_labels", lambda *args: pytest.fail("the labels were checked again"))
+    monkeypatch.setattr(pseudo_labels, "label_targets", lambda *args: pytest.fail("the labels were corrected again"))
     (config.out / "model.safetensors").unlink()
     run(replace(config, resume=True))
 
@@ -181,7 +186,7 @@ def test_several_labels_are_refused(config, tmp_path):
     table = tmp_path / "train.csv"
     names = sorted(path.relative_to(tmp_path) for path in (tmp_path / "images" / "train").rglob("*.png"))
     table.write_text("image,label\n" + "".join(f"{name},{'a|b' if i % 2 else 'c'}\n" for i, name in enumerate(names)))
-    with pytest.raises(ConfigError, match="--label-noise-correction needs one label an image"):
+    with pytest.raises(ConfigError, match="--label-noise-correction needs one label per image"):
         run(replace(config, images=None, train=str(table), val=str(table), label_noise=0.0))
 
 
@@ -192,7 +197,7 @@ def test_a_prompt_that_tells_the_label_is_warned_of(template, is_told, config):
     texts = EmbeddingSet(config.embeddings[0])
     meta = {**texts.meta, "prompt_texts": [{"name": "own", "version": 1, "template": template}]}
     EmbeddingSet.write(config.embeddings[0], np.array(texts.vectors), texts.mean, texts.index(), meta)
-    assert ("The prompt own tells the describer the label" in run(config).summary()) == is_told
+    assert ("The prompt own gives the describer the label" in run(config).summary()) == is_told
 
 
 def test_images_without_labels_are_used_where_that_is_wanted(config, tmp_path):
@@ -212,13 +217,13 @@ def test_images_without_labels_are_used_where_that_is_wanted(config, tmp_path):
     with pytest.raises(DataError, match="60 train images have no label.*--pseudo-labels"):
         run(config)
     result = run(replace(config, pseudo_labels=True))
-    assert "59 of 107 training images have no label: their descriptions told their classes" in result.summary()
-    assert "1 images without a label were left out" in result.summary()
-    assert result.wrong_labels is None
-    assert len(np.load(config.out / NAME)["classes"]) == 107
+    assert "59 of 107 training images have no label" in result.summary()
+    assert "1 images with neither label nor description were left out" in result.summary()
+    assert result.label_noise is None
+    assert len(np.load(config.out / FILE)["classes"]) == 107
     baseline = run(replace(config, pseudo_labels=True, embeddings=[], out=tmp_path / "baseline"))
-    assert "60 images without a label were left out: no text tells their class" in baseline.summary()
-    assert baseline.num_images == 48
+    assert "60 images with neither label nor description were left out" in baseline.summary()
+    assert len(baseline.data.train) == 48
 
 
 def test_validation_needs_labels(config, tmp_path):

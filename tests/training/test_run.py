@@ -127,7 +127,7 @@ def test_a_run_with_kept_pictures_is_resumed_exactly_also_where_they_are_gone(co
 
 @pytest.mark.parametrize(("name", "fused"), [("adamw", True), ("sgd", True), ("lamb", False), ("lion", False)])
 def test_parameters_are_updated_in_one_kernel_where_torch_has_one(config, name, fused):
-    task = Task(build_backbone("resnet10t", 3, 32, None), None, 0.0, False, 8, None)
+    task = Task(build_backbone("resnet10t", 3, 32), pad_to=8)
     groups = build_optimizer(task, replace(config, optimizer=name)).param_groups
     assert all(bool(group.get("fused")) == fused for group in groups)
 
@@ -262,9 +262,9 @@ def test_the_wrong_words_for_the_alignment_are_told(config):
         run(replace(config, align=AlignConfig(loss="tokens")))
     with pytest.raises(ConfigError, match="has 2 numbers for 1 embedding sets"):
         replace(config, align=AlignConfig(encoder_weights=[1, 2]))
-    with pytest.raises(ConfigError, match="--align.weight is 1.5; it must be between 0 and 1 with gradient_balanced"):
+    with pytest.raises(ConfigError, match="--align.weight is 1.5; it must be at least 0 and at most 1"):
         AlignConfig(weight=1.5, weighting="gradient_balanced")
-    with pytest.raises(ConfigError, match="--compile cannot be used with --align.weighting gradient_balanced"):
+    with pytest.raises(ConfigError, match="--compile does not work with --align.weighting gradient_balanced"):
         replace(config, compile=True, align=AlignConfig(weight=0.5, weighting="gradient_balanced"))
     with pytest.raises(UnknownNameError, match="Unknown module 'block.0'. Did you mean: blocks.0"):
         run(replace(config, align=AlignConfig(layers=["block.0"])))
@@ -350,7 +350,7 @@ def test_tensorboard_and_configuration_are_written(config):
 def test_an_existing_run_is_never_overwritten(config):
     run(replace(config, epochs=1))
     before = weights(config)
-    with pytest.raises(ConfigError, match="holds a run already. Continue it with --resume"):
+    with pytest.raises(ConfigError, match="--resume"):
         run(replace(config, epochs=1))
     with pytest.raises(ArtifactError, match="epochs was 1, is 2"):
         run(replace(config, epochs=2, resume=True))
@@ -361,9 +361,9 @@ def test_a_checkpoint_of_another_version_is_refused_and_kept(config):
     run(config)
     folder = RunFolder(config.out)
     state = folder.load_checkpoint()
-    del state["format"], state["best"]["weights"]  # as the version before wrote them
+    state["format"] = "another"
     folder.save_checkpoint(state, state["step"])
-    with pytest.raises(ArtifactError, match="begun by another version of sightwords"):
+    with pytest.raises(ArtifactError, match="another version of sightwords"):
         run(replace(config, resume=True))
     assert folder.load_checkpoint()["step"] == state["step"]
 
@@ -381,7 +381,7 @@ def test_changed_images_are_refused_on_resume(config):
         ({"model": "resnet10x"}, UnknownNameError, "Did you mean: .*resnet10t"),
         ({"optimizer": "adamww"}, UnknownNameError, "Did you mean: .*adamw"),
         ({"model_kwargs": {"deepness": 3}}, ConfigError, "does not take the option 'deepness'"),
-        ({"device": "cuda:77"}, ConfigError, "cannot be used here"),
+        ({"device": "cuda:77"}, ConfigError, "cannot be used"),
         ({"batch_size": 999, "augment": AugmentConfig()}, ConfigError, "only 24 training images"),
         ({"images": None, "train": "nowhere"}, DataError, "nowhere does not exist"),
     ],

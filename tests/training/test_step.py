@@ -14,9 +14,9 @@ from sightwords.images.config import AugmentConfig
 from sightwords.images.loader import ImageBatch
 from sightwords.models import build_backbone
 from sightwords.training.alignment import POOLED, Alignment
-from sightwords.training.batches import BatchMaker
 from sightwords.training.config import AlignConfig, TrainConfig
 from sightwords.training.distributed import Processes
+from sightwords.training.mixing import BatchMaker, TextTargets
 from sightwords.training.step import GradientStep
 from sightwords.training.task import Task
 
@@ -39,7 +39,7 @@ def task():
             name: AlignmentHead(width, DIM, loss, 0.2, norm="none", class_text_KD=means)
             for name, width in widths.items()
         }
-        return Task(deepcopy(backbone), Alignment([heads], [1.0], 0.5), 0.1, False, capacity=NUM_IMAGES)
+        return Task(deepcopy(backbone), Alignment([heads], [1.0], 0.5), label_smoothing=0.1, pad_to=NUM_IMAGES)
 
     return build
 
@@ -54,7 +54,7 @@ def loaded(sizes: list[int], num_texts: int = 1) -> list[ImageBatch]:
     weight[3] = 0
     places = torch.arange(NUM_IMAGES)
     return [
-        ImageBatch(images[rows], targets[rows], rows, rows, 0, 0, [], {"text0": text[rows], "weight0": weight[rows]})
+        ImageBatch(images[rows], targets[rows], rows, rows, 0, 0, [], [TextTargets(text[rows], weight[rows])])
         for rows in places.split(sizes)
     ]
 
@@ -113,7 +113,7 @@ def test_the_first_pass_leaves_the_running_statistics_alone():
     for cache in (False, True):
         own = deepcopy(backbone)
         heads = {POOLED: AlignmentHead(own.num_features, DIM)}
-        gradients(Task(own, Alignment([heads], [1.0], 1.0), 0.1, False, NUM_IMAGES), [6, 6], grad_cache=cache)
+        gradients(Task(own, Alignment([heads], [1.0], 1.0), pad_to=NUM_IMAGES), [6, 6], grad_cache=cache)
         found.append(dict(own.named_buffers()))
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
@@ -121,7 +121,7 @@ def test_the_first_pass_leaves_the_running_statistics_alone():
 def test_what_the_cache_cannot_balance_is_refused():
     backbone = build_backbone("resnet10t", NUM_CLASSES, 32).take("layer4")
     heads = {POOLED: AlignmentHead(backbone.num_features, DIM)}
-    task = Task(backbone, Alignment([heads], [1.0], 1.0), 0.1, False, NUM_IMAGES)
+    task = Task(backbone, Alignment([heads], [1.0], 1.0), pad_to=NUM_IMAGES)
     with pytest.raises(ConfigError, match="Leave out --features"):
         config = TrainConfig(
             "images", out=Path("run"), embeddings=[Path("E")], accumulate=2, features="layer4",

@@ -9,7 +9,7 @@ import torch
 from sightwords.align import AlignmentHead
 from sightwords.models import build_backbone
 from sightwords.training.alignment import POOLED, Alignment
-from sightwords.training.batches import TextTargets, TrainBatch
+from sightwords.training.mixing import TextTargets, TrainBatch
 from sightwords.training.task import Task, Weighting, classification_loss
 
 
@@ -61,13 +61,15 @@ def weighting(weight=1.0, balanced=False):
 
 def test_the_loss_is_the_weighted_sum_and_the_head_learns_only_from_text(backbone):
     heads = alignment(backbone)
-    task = Task(backbone, heads, 0.1, False, capacity=4)
+    task = Task(backbone, heads, label_smoothing=0.1, pad_to=4)
     result = task(batch(), weighting(0.3))
-    classification, _, loss, align, factor, count = result["sums"].tolist()
-    assert count == 4
-    assert factor / 4 == pytest.approx(0.3)
-    assert result["loss"].item() == pytest.approx(classification / 4 + 0.3 * align / 4, rel=1e-5)
-    assert result["loss"].item() == pytest.approx(loss / 4, rel=1e-5)
+    sums = {name: value.item() for name, value in result["sums"].items()}
+    assert sums["images"] == 4
+    assert sums["align_factor"] / 4 == pytest.approx(0.3)
+    assert result["loss"].item() == pytest.approx(
+        sums["classification_loss"] / 4 + 0.3 * sums["align_loss"] / 4, rel=1e-5
+    )
+    assert result["loss"].item() == pytest.approx(sums["loss"] / 4, rel=1e-5)
     result["loss"].backward()
     assert heads.heads[0][0].projector[0].weight.grad.abs().sum() > 0
     assert backbone.network.conv1[0].weight.grad.abs().sum() > 0
@@ -75,7 +77,7 @@ def test_the_loss_is_the_weighted_sum_and_the_head_learns_only_from_text(backbon
 
 def test_balanced_gradients_are_equally_long_at_the_feature(backbone):
     backbone.eval()  # batches are normalized alike in both forward passes
-    task = Task(backbone, alignment(backbone), 0.0, False, capacity=4).eval()
+    task = Task(backbone, alignment(backbone), pad_to=4).eval()
     short = batch()
     features, logits = task.features(short.images)
     classification, _ = task.classification(logits, short)
@@ -84,7 +86,7 @@ def test_balanced_gradients_are_equally_long_at_the_feature(backbone):
     expected = 0.7 * classification + 0.3 * lengths[0] / lengths[1] * align
     result = task(short, weighting(0.3, balanced=True))
     assert result["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
-    assert result["sums"][4].item() / 4 == pytest.approx((0.3 * lengths[0] / lengths[1]).item(), rel=1e-5)
+    assert result["sums"]["align_factor"].item() / 4 == pytest.approx((0.3 * lengths[0] / lengths[1]).item(), rel=1e-5)
 
 
 def test_layers_and_encoders_each_have_a_head_and_a_factor():
@@ -92,7 +94,7 @@ def test_layers_and_encoders_each_have_a_head_and_a_factor():
     backbone = build_backbone("timm:resnet10t", 3, 32).take(layers=["layer1", "layer2"]).eval()
     widths = {POOLED: backbone.num_features, **backbone.layer_widths}
     heads = [{name: AlignmentHead(width, 6, "cosine") for name, width in widths.items()} for _ in range(2)]
-    task = Task(backbone, Alignment(heads, [1.0, 0.5], 0.4), 0.0, False, capacity=4).eval()
+    task = Task(backbone, Alignment(heads, [1.0, 0.5], 0.4), pad_to=4).eval()
     two = batch()
     two.texts = (two.texts[0], TextTargets(torch.randn(4, 6), torch.ones(4)))
     features, _ = task.features(two.images)
@@ -104,7 +106,7 @@ def test_layers_and_encoders_each_have_a_head_and_a_factor():
 
 
 def test_the_projection_stays_out_of_the_plain_network(backbone):
-    task = Task(backbone, alignment(backbone), 0.0, False, capacity=4)
+    task = Task(backbone, alignment(backbone), pad_to=4)
     plain = set(task.backbone.network.state_dict())
     assert not any("projector" in name for name in plain)
     assert {name for name in task.state_dict() if not name.startswith("alignment.")} == {
@@ -113,15 +115,15 @@ def test_the_projection_stays_out_of_the_plain_network(backbone):
 
 
 def test_baseline_has_no_alignment(backbone):
-    result = Task(backbone, None, 0.0, False, capacity=4)(batch(), weighting())
-    assert result["sums"][3] == 0
-    assert result["loss"].item() == pytest.approx(result["sums"][0].item() / 4, rel=1e-5)
+    result = Task(backbone, None, pad_to=4)(batch(), weighting())
+    assert not any(name.startswith("align") for name in result["sums"])
+    assert result["loss"].item() == pytest.approx(result["sums"]["classification_loss"].item() / 4, rel=1e-5)
 
 
 def test_a_batch_that_lost_images_is_padded_with_rows_that_take_no_part(backbone):
     backbone.eval()
     heads = alignment(backbone, projector="linear")
     short = batch(3)
-    exact = Task(backbone, heads, 0.0, False, capacity=3)(short, weighting())
-    padded = Task(backbone, heads, 0.0, False, capacity=8)(short, weighting())
+    exact = Task(backbone, heads, pad_to=3)(short, weighting())
+    padded = Task(backbone, heads, pad_to=8)(short, weighting())
     assert padded["loss"].item() == pytest.approx(exact["loss"].item(), rel=1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -13,10 +13,6 @@ import sightwords
 from sightwords.comparison.arms import check_arm
 from sightwords.errors import ConfigError
 from sightwords.images.config import SUBSET_OPTIONS
-
-# cyclopts reads the inherited options' types by the names that this module knows
-__all__ = ["AlignConfig", "AugmentConfig", "CompareConfig", "Literal"]
-AlignConfig, AugmentConfig = sightwords.AlignConfig, sightwords.AugmentConfig
 
 DEFAULT_ARMS = ("baseline", "aligned", "class_name", "shuffled")
 

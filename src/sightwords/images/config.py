@@ -1,13 +1,21 @@
 """Options about images that several stages share: where they are, how labels are read, how they are varied."""
 
-from __future__ import annotations
-
+# no `from __future__ import annotations`: cyclopts would look up the names of inherited options in the module of the
+# class that inherits them
 import os
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from cyclopts import Group, Parameter
 
 from sightwords.errors import ConfigError
+
+# groups of options in `--help`; those of "Advanced" are shown by `--help-all` alone
+DATA, NETWORK, RECIPE, TEXT, LABELS, RUN, ADVANCED = (
+    Parameter(group=Group(name, sort_key=number))
+    for number, name in enumerate(("Data", "Network", "Recipe", "Text", "Labels", "Run", "Advanced"))
+)
 
 # options that make a training set harder, of the same names in `subset.make_subset`, `train` and `compare`
 SUBSET_OPTIONS = ("train_fraction", "long_tail", "label_noise", "label_fraction")
@@ -16,6 +24,39 @@ SUBSET_OPTIONS = ("train_fraction", "long_tail", "label_noise", "label_fraction"
 def default_workers() -> int:
     """Return the number of loader processes where none is given: one a core, at most 4."""
     return min(4, os.cpu_count() or 1)
+
+
+def check_range(
+    config: object,
+    names: str,
+    prefix: str = "--",
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Raise ConfigError unless each of the options, which may be None, lies in the range.
+
+    Args:
+        config: a configuration.
+        names: of its fields, separated by spaces.
+        prefix: of their flags.
+        least: smallest value that is allowed.
+        most: largest value that is allowed.
+        above: value that each must exceed.
+        below: value that each must stay under.
+    """
+    bounds = {"at least": least, "above": above, "at most": most, "below": below}
+    allowed = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None)
+    for name in names.split():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        too_small = (least is not None and not value >= least) or (above is not None and not value > above)
+        too_large = (most is not None and not value <= most) or (below is not None and not value < below)
+        if too_small or too_large:
+            raise ConfigError(f"{prefix}{name.replace('_', '-')} is {value}; it must be {allowed}.")
 
 
 class ImageSource(Protocol):
@@ -40,31 +81,30 @@ class ImageOptions:
     """
 
     _: KW_ONLY
-    train: str | None = None
+    train: Annotated[str | None, DATA] = None
     """Source of the training images where it is not inside IMAGES."""
-    val: str | None = None
+    val: Annotated[str | None, DATA] = None
     """Source of the validation images where it is not inside IMAGES."""
-    classes: Path | None = None
+    classes: Annotated[Path | None, DATA] = None
     """Table of readable class names (CSV `id,name`, JSON object, or lines `id name`); ImageNet ids are known."""
-    image_column: str | None = None
+    image_column: Annotated[str | None, ADVANCED] = None
     """Column of a table that holds the image's path or bytes. [default: image, img, path or file]"""
-    label_column: str | None = None
+    label_column: Annotated[str | None, ADVANCED] = None
     """Column of a table that holds the label; several labels are separated by `|`. [default: label or the like]"""
-    limit: int | None = None
+    limit: Annotated[int | None, ADVANCED] = None
     """Use only this many images of each split, the same share of every class."""
 
     def __post_init__(self) -> None:
         if getattr(self, "images", None) is None and self.train is None and self.val is None:
             raise ConfigError("No images given. Name a folder, a table or tar shards as IMAGES, or use --train.")
         self.classes = Path(self.classes) if self.classes else None
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"--limit is {self.limit}; it must be at least 1 image.")
+        check_range(self, "limit", least=1)
 
 
 @dataclass
 class _Images:
     # a base of its own: cyclopts takes a field as positional only where no keyword-only field stands before it
-    images: str | None = None
+    images: Annotated[str | None, DATA] = None
     """Folder, CSV or Parquet table, or tar shards that hold the images of all splits."""
 
 
@@ -81,7 +121,7 @@ class AugmentConfig:
     """Smallest share of the image's area that a random crop keeps; 1 keeps all of it."""
     flip: float = 0.5
     """Probability of a horizontal flip."""
-    randaugment: int = 0
+    randaugment: Annotated[int, RECIPE] = 0
     """Number of RandAugment operations on each image; 0 is off."""
     magnitude: int = 9
     """Strength of the RandAugment operations, 0 to 30."""
@@ -93,21 +133,14 @@ class AugmentConfig:
     """Strength of brightness, contrast and saturation jitter; 0.4 changes each by up to 40 %."""
     erase: float = 0.0
     """Probability of erasing a random rectangle."""
-    mixup: float = 0.0
-    """Alpha of mixup's Beta distribution; 0 is off. Text targets are mixed with the same partner and share."""
-    cutmix: float = 0.0
+    mixup: Annotated[float, RECIPE] = 0.0
+    """Alpha of mixup's Beta distribution; 0 is off. Text targets are mixed with the same partner and lambda."""
+    cutmix: Annotated[float, RECIPE] = 0.0
     """Alpha of cutmix's Beta distribution; 0 is off. With mixup too, each step draws one of the two."""
 
     def __post_init__(self) -> None:
-        for name in ("flip", "erase"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"--augment.{name} is {getattr(self, name)}; it must be between 0 and 1.")
-        if not 0 < self.crop_scale <= 1:
-            raise ConfigError(f"--augment.crop-scale is {self.crop_scale}; it must be above 0 and at most 1.")
-        if not 0 <= self.magnitude <= 30:
-            raise ConfigError(f"--augment.magnitude is {self.magnitude}; it must be from 0 to 30.")
-        if self.repeats < 1:
-            raise ConfigError(f"--augment.repeats is {self.repeats}; it must be at least 1.")
-        for name in ("mixup", "cutmix", "color_jitter", "randaugment", "magnitude_std"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"--augment.{name.replace('_', '-')} must not be negative.")
+        check_range(self, "flip erase", "--augment.", least=0, most=1)
+        check_range(self, "crop_scale", "--augment.", above=0, most=1)
+        check_range(self, "magnitude", "--augment.", least=0, most=30)
+        check_range(self, "repeats", "--augment.", least=1)
+        check_range(self, "mixup cutmix color_jitter randaugment magnitude_std", "--augment.", least=0)

@@ -99,7 +99,7 @@ class ImageBatch:
         epoch: epoch, from 0.
         step: optimizer step, from 0.
         unreadable: names and reasons of images that fell out.
-        extra: what the caller's `join` added.
+        extra: what the caller's `join` added, each with a method `pin_memory`.
     """
 
     images: Tensor
@@ -109,16 +109,16 @@ class ImageBatch:
     epoch: int
     step: int
     unreadable: list[str]
-    extra: dict[str, Tensor]
+    extra: list[Any]
 
     def pin_memory(self) -> ImageBatch:
         """Return the batch in page-locked memory (called by the DataLoader)."""
-        extra = {name: tensor.pin_memory() for name, tensor in self.extra.items()}
+        extra = [one.pin_memory() for one in self.extra]
         pinned = {name: getattr(self, name).pin_memory() for name in ("images", "targets", "indices", "positions")}
         return replace(self, extra=extra, **pinned)
 
 
-Join = Callable[[np.ndarray, int], dict[str, Tensor]]
+Join = Callable[[np.ndarray, int], list[Any]]
 Targets = Callable[[np.ndarray], Tensor]
 
 
@@ -160,7 +160,7 @@ class _Images(Dataset[Any]):
             epoch=epoch,
             step=read[0].step,
             unreadable=unreadable,
-            extra=self._join(indices, epoch) if self._join else {},
+            extra=self._join(indices, epoch) if self._join else [],
         )
 
     def _one_hot(self, indices: np.ndarray) -> Tensor:

@@ -1,57 +1,103 @@
-"""What a training needs to go on exactly where it stopped."""
+"""What a training needs to continue exactly where it stopped, and the best evaluation so far."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from timm.utils import ModelEmaV3
-from torch import optim
+from torch import Tensor, optim
 
 from sightwords.errors import ArtifactError
 from sightwords.files import changes
 from sightwords.training.config import TrainConfig
-from sightwords.training.early_stopping import Best
-from sightwords.training.task import NUM_SUMS, Task
+from sightwords.training.task import Task
 
-FORMAT_VERSION = 2  # raised whenever what a checkpoint holds changes
+FORMAT_VERSION = 1  # raised whenever what a checkpoint holds changes
 
 # what may differ between a run and its resumption without changing a single bit of the result
 FREE_FIELDS = {"out", "resume", "workers", "checkpoint_every", "images", "train", "val", "embeddings", "device"}
-FREE_FIELDS |= {"use", "licenses"}  # what the network is for changes nothing in it
+FREE_FIELDS |= {"use", "licenses"}
 
 
+class Best:
+    """The best evaluation so far, with its weights, for early stopping.
+
+    The weights are part of the checkpoint and have no file of their own: a run resumed from before that evaluation, on
+    a machine that rounds differently, may never reach it again.
+
+    Args:
+        patience: evaluations without a better value after which training stops; 0 never stops, and the last evaluation
+            is the one that counts.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience, self.value, self.epoch, self.num_since = patience, -1.0, 0, 0
+        self.weights: dict[str, Tensor] = {}
+        self.projectors: dict[str, Tensor] = {}
+
+    def update(self, value: float, epoch: int, weights: Mapping[str, Tensor], projectors: Mapping[str, Tensor]) -> None:
+        """Take in an evaluation, and copy its weights and projectors to the CPU where it is the best."""
+        if not self.patience:
+            self.value, self.epoch = value, epoch
+        elif value > self.value:
+            self.value, self.epoch, self.num_since = value, epoch, 0
+            self.weights = _copied(weights)
+            self.projectors = _copied(projectors)
+        else:
+            self.num_since += 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to stop."""
+        return bool(self.patience) and self.num_since >= self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return value, epoch, the evaluations since, the weights and the projectors."""
+        numbers = {"value": self.value, "epoch": self.epoch, "num_since": self.num_since}
+        return {**numbers, "weights": self.weights, "projectors": self.projectors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.value, self.epoch, self.num_since = state["value"], state["epoch"], state["num_since"]
+        self.weights = dict(state["weights"])
+        self.projectors = dict(state["projectors"])
+
+
+@dataclass
 class TrainState:
     """Everything of a training that changes from step to step.
 
-    Args:
-        task: network and head.
+    Attributes:
+        task: network and heads.
         optimizer: its optimizer.
         scaler: gradient scaler of fp16.
-        ema: moving average of the network, or None.
-        ema_heads: moving average of the heads, or None; only searching by words reads it.
         best: the best evaluation so far.
         identity: what the run is; it must be the same on resumption.
+        ema: moving average of the network, or None.
+        ema_heads: moving average of the heads, or None; used only to search by words.
+        step: optimizer steps taken.
+        sums: of the current epoch by name, float64 scalars (float32 on mps), see `Task.forward`.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        optimizer: optim.Optimizer,
-        scaler: torch.amp.GradScaler,
-        ema: ModelEmaV3 | None,
-        best: Best,
-        identity: Mapping[str, Any],
-        ema_heads: ModelEmaV3 | None = None,
-    ) -> None:
-        self.task, self.optimizer, self.scaler, self.ema, self.best = task, optimizer, scaler, ema, best
-        self.ema_heads = ema_heads
-        self.identity = dict(identity)
-        self.step = 0
-        self.sums = torch.zeros(NUM_SUMS, dtype=torch.float64)
+    task: Task
+    optimizer: optim.Optimizer
+    scaler: torch.amp.GradScaler
+    best: Best
+    identity: Mapping[str, Any]
+    ema: ModelEmaV3 | None = None
+    ema_heads: ModelEmaV3 | None = None
+    step: int = 0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, sums: Mapping[str, Tensor]) -> None:
+        """Add the sums of a step."""
+        for name, value in sums.items():
+            precise = value.double() if value.device.type != "mps" else value
+            self.sums[name] = self.sums[name] + precise if name in self.sums else precise
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as tensors and plain values."""
@@ -65,7 +111,7 @@ class TrainState:
             "best": self.best.state_dict(),
             "step": self.step,
             "sums": self.sums,
-            "identity": self.identity,
+            "identity": dict(self.identity),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -76,27 +122,32 @@ class TrainState:
         """
         if state.get("format") != FORMAT_VERSION:
             raise ArtifactError(
-                "This run was begun by another version of sightwords, whose checkpoints hold other things. "
-                "Resume it with that version, or begin anew with another --out."
+                "This run was started by another version of sightwords with another checkpoint format. Resume it with "
+                "that version, or start anew with another --out."
             )
-        if changed := changes(state["identity"], self.identity):
-            raise ArtifactError(f"This run was started otherwise: {changed}. Give the same options, or another --out.")
+        if changed := changes(state["identity"], dict(self.identity)):
+            raise ArtifactError(
+                f"This run was started with other settings: {changed}. Give the same options, or another --out."
+            )
         self.task.load_state_dict(state["task"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
-        if self.ema_heads is not None and state.get("ema_heads") is not None:  # older checkpoints have none
-            self.ema_heads.load_state_dict(state["ema_heads"])
+        for average, name in ((self.ema, "ema"), (self.ema_heads, "ema_heads")):
+            if average is not None:
+                average.load_state_dict(state[name])
         self.best.load_state_dict(state["best"])
-        self.step, self.sums = state["step"], state["sums"]
+        self.step, self.sums = state["step"], dict(state["sums"])
 
 
-def identity(config: TrainConfig, keys: list[str], class_ids: list[str]) -> dict[str, Any]:
+def run_identity(config: TrainConfig, keys: list[str], class_ids: list[str]) -> dict[str, Any]:
     """Return what must stay the same between a run and its resumption: options, images by key, vectors by content."""
     values = {name: value for name, value in asdict(config).items() if name not in FREE_FIELDS}
     values["classes"] = str(values["classes"])
-    values["cache_gb"] = bool(values["cache_gb"])  # its size changes nothing, but kept pictures are shrunk
+    values["cache_gb"] = bool(values["cache_gb"])  # its size changes nothing, but cached images are resized
     digest = hashlib.sha256("\n".join([*keys, *class_ids]).encode()).hexdigest()
     vectors = [hashlib.sha256((folder / "meta.json").read_bytes()).hexdigest() for folder in config.embeddings]
     return {**values, "training images": digest, "embedding sets": vectors}
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}

@@ -1,8 +1,7 @@
-"""Options of `sightwords train`."""
+"""Options of `sightwords train`, in the groups of its `--help`."""
 
-from __future__ import annotations
-
-import math
+# no `from __future__ import annotations`: cyclopts would look up the names of inherited options in the module of the
+# class that inherits them
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -10,9 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sightwords.align import OBJECTIVES
+from sightwords.align.registry import OBJECTIVES
 from sightwords.errors import ConfigError
-from sightwords.images.config import AugmentConfig, ImagesConfig, default_workers
+from sightwords.images.config import (
+    ADVANCED,
+    LABELS,
+    NETWORK,
+    RECIPE,
+    RUN,
+    TEXT,
+    AugmentConfig,
+    ImagesConfig,
+    check_range,
+    default_workers,
+)
 from sightwords.licenses import Use, check_use
 
 if TYPE_CHECKING:
@@ -20,63 +30,60 @@ if TYPE_CHECKING:
 else:
     LossName = Literal[*OBJECTIVES]
 
+FLAG, LIST = Parameter(negative=""), Parameter(consume_multiple=True, negative="")
+
 
 @dataclass
 class AlignConfig:
-    """How image features are aligned to the text vectors; it matters only with --embeddings."""
+    """How image features are aligned to the text vectors; used only with --embeddings."""
 
-    loss: LossName = "clip"
-    """Objective; docs/objectives.md says what each asks and when to use it."""
-    weight: float = 1.0
-    """Share of the alignment loss beside the classification loss (lambda), at the start of the schedule."""
-    weighting: Literal["fixed", "gradient_balanced"] = "fixed"
+    loss: Annotated[LossName, TEXT] = "clip"
+    """Objective; docs/objectives.md says what each one does and when to use it."""
+    weight: Annotated[float, TEXT] = 1.0
+    """Weight of the alignment loss (lambda), at the start of the schedule."""
+    weighting: Annotated[Literal["fixed", "gradient_balanced"], TEXT] = "fixed"
     """fixed: classification + weight x alignment. gradient_balanced: (1 - weight) x classification + weight x
-    alignment, the latter scaled so that both have gradients of equal length at the pooled feature."""
+    alignment, scaled so that both gradients have equal length at the pooled feature."""
     schedule: Literal["constant", "linear", "cosine", "jump"] = "constant"
-    """How the weight goes from --align.weight to --align.final-weight over the training."""
+    """How the weight goes from --align.weight to --align.final-weight during training."""
     final_weight: float = 0.0
-    """Weight at the end of the schedule; constant does not read it."""
+    """Weight at the end of the schedule; unused with constant."""
     jump_at: float = 0.5
-    """Part of the training after which `jump` takes the final weight."""
-    temperature: float = 0.1
-    """Temperature of the objectives that have one (tau)."""
-    learn_temperature: Annotated[bool, Parameter(negative="")] = False
-    """Learn the temperature, from --align.temperature on."""
+    """With --align.schedule jump: fraction of the training after which the final weight applies."""
+    temperature: Annotated[float, TEXT] = 0.1
+    """Temperature (tau) of the objectives that have one."""
+    learn_temperature: Annotated[bool, FLAG] = False
+    """Learn the temperature, starting from --align.temperature."""
     projector: Literal["linear", "mlp"] | None = None
-    """Head from the pooled feature to the text's space, dropped after training. [default: what the objective takes]"""
-    targets: Literal["raw", "centered", "whitened"] = "raw"
-    """Text vectors as they are, less their mean, or less their mean and with directions of equal variance."""
-    descriptions: Literal["draw", "mean", "all"] = "draw"
-    """Of several descriptions of an image: one drawn in each epoch, their mean, or several as equal positives."""
+    """Head from the pooled feature to the text space, dropped after training. [default: depends on the objective]"""
+    targets: Annotated[Literal["raw", "centered", "whitened"], TEXT] = "raw"
+    """Text vectors as they are, minus their mean, or whitened (minus their mean, equal variance in all directions)."""
+    descriptions: Annotated[Literal["draw", "mean", "all"], TEXT] = "draw"
+    """If an image has several descriptions: draw one per epoch, take their mean, or use several as equal positives."""
     max_descriptions: int = 4
-    """Descriptions of an image that take part in a step with `all`."""
-    clip_score: Annotated[bool, Parameter(negative="")] = False
-    """Weigh each description by its CLIP score, where describe --clip-score stored one."""
-    encoder_weights: Annotated[list[float], Parameter(consume_multiple=True)] = field(default_factory=list)
-    """Factor of each embedding set, in the order of --embeddings. [default: 1 for each]"""
-    layers: Annotated[list[str], Parameter(consume_multiple=True)] = field(default_factory=list)
-    """Modules of the network whose outputs are aligned too, each with a head of its own: stages.1 stages.2"""
+    """With --align.descriptions all: most descriptions of an image in a step."""
+    clip_score: Annotated[bool, FLAG] = False
+    """Weight each description by its CLIP score, if `describe` stored one."""
+    encoder_weights: Annotated[list[float], LIST] = field(default_factory=list)
+    """Weight of each embedding set, in the order of --embeddings. [default: 1 for each]"""
+    layers: Annotated[list[str], LIST] = field(default_factory=list)
+    """Modules of the network whose outputs are aligned as well, each with its own head: stages.1 stages.2"""
     layer_weight: float = 1.0
-    """Factor of the mean of these layers' losses beside the pooled feature's."""
-    grad_cache: Annotated[bool, Parameter(negative="")] = False
-    """With --accumulate: the objective sees the images of all micro-batches, for one more forward pass of each."""
+    """Weight of the mean loss of these layers."""
+    grad_cache: Annotated[bool, FLAG] = False
+    """With --accumulate: contrast the images of all micro-batches, for one more forward pass of each."""
 
     def __post_init__(self) -> None:
-        limit = 1.0 if self.weighting == "gradient_balanced" else math.inf
-        for name in ("weight", "final_weight"):
-            if not 0 <= getattr(self, name) <= limit:
-                allowed = "between 0 and 1 with gradient_balanced" if limit == 1 else "0 or more"
-                raise ConfigError(f"--align.{name.replace('_', '-')} is {getattr(self, name)}; it must be {allowed}.")
-        if not self.temperature > 0:
-            raise ConfigError(f"--align.temperature is {self.temperature}; it must be above 0.")
-        if not 0 <= self.jump_at <= 1:
-            raise ConfigError(f"--align.jump-at is {self.jump_at}; it must be a part of the training, 0 to 1.")
-        if self.max_descriptions < 1:
-            raise ConfigError(f"--align.max-descriptions is {self.max_descriptions}; it must be at least 1.")
-        if self.layer_weight < 0 or any(weight < 0 for weight in self.encoder_weights):
-            raise ConfigError("--align.layer-weight and --align.encoder-weights must not be negative.")
+        most = 1.0 if self.weighting == "gradient_balanced" else None
+        check_range(self, "weight final_weight", "--align.", least=0, most=most)
+        check_range(self, "temperature", "--align.", above=0)
+        check_range(self, "jump_at", "--align.", least=0, most=1)
+        check_range(self, "max_descriptions", "--align.", least=1)
+        check_range(self, "layer_weight", "--align.", least=0)
+        if any(weight < 0 for weight in self.encoder_weights):
+            raise ConfigError("--align.encoder-weights must not be negative.")
         if self.loss == "tokens" and self.targets != "raw":
-            raise ConfigError("--align.loss tokens reads word counts, so it takes --align.targets raw alone.")
+            raise ConfigError("--align.loss tokens reads word counts, so it works only with --align.targets raw.")
 
 
 @dataclass
@@ -84,168 +91,140 @@ class TrainingOptions(ImagesConfig):
     """What `train` and `compare` share: the images, the text and the recipe."""
 
     _: KW_ONLY
-    embeddings: Annotated[list[Path], Parameter(consume_multiple=True)] = field(default_factory=list)
-    """Embedding sets of the training images' descriptions, each with a head of its own; none trains the baseline."""
-    pseudo_labels: Annotated[bool, Parameter(negative="")] = False
-    """Train on images without a label too: classifiers of the labeled images' descriptions give each one a
-    pseudo-label. An image without label and description is left out."""
-    label_noise_correction: float | Literal["auto"] = 0.0
+    embeddings: Annotated[list[Path], TEXT, LIST] = field(default_factory=list)
+    """Embedding sets of the training images' descriptions, each with its own head; without one, trains the baseline."""
+    align: Annotated[AlignConfig, ADVANCED] = field(default_factory=AlignConfig)
+    label_noise_correction: Annotated[float | Literal["auto"], LABELS] = 0.0
     """Correct wrong labels with the descriptions: the share of labels that are wrong, or `auto` to estimate it.
     0 trusts every label."""
-    model_kwargs: dict[str, str | int | float | bool] = field(default_factory=dict)
-    """Further arguments of the network's factory: --model-kwargs.drop-path-rate 0.1"""
-    weights: str | None = None
-    """Weights to start from: a local file, or `pretrained` for the library's own; none is from scratch."""
-    features: str | None = None
-    """Module of the network whose pooled output is aligned. [default: what the classifier reads]"""
-    image_size: int | None = None
-    """Side of the network's input in pixels; none takes the network's default."""
-    crop_pct: float | None = None
-    """Share of the resized picture's side that evaluation keeps. [default: the network's own]"""
-    epochs: int = 100
-    """Passes over the training images."""
-    batch_size: int = 128
-    """Images in an optimizer step, over all processes and micro-batches."""
-    accumulate: int = 1
-    """Micro-batches in a step; contrastive objectives see one of them at a time without --align.grad-cache."""
-    optimizer: str = "adamw"
-    """Optimizer, by timm's name."""
-    lr: float = 0.001
-    """Highest learning rate."""
-    min_lr: float = 1e-5
-    """Learning rate at the end of the cosine."""
-    warmup_epochs: float = 5.0
-    """Epochs over which the learning rate rises linearly from --warmup-lr."""
-    warmup_lr: float | None = None
-    """Learning rate at the start of the warm-up. [default: a thousandth of --lr]"""
-    schedule_per: Literal["step", "epoch"] = "step"
-    """Whether the learning rate changes with each step or only between epochs."""
-    weight_decay: float = 0.05
-    """Weight decay; biases and norms have none."""
-    momentum: float = 0.9
-    """Momentum of optimizers that have one."""
-    clip_grad: float | None = None
-    """Largest norm of the gradient; none does not clip."""
-    label_smoothing: float = 0.1
-    """Share of the target that is spread over all classes."""
-    layer_decay: float | None = None
-    """Factor of the learning rate from each layer to the one before it, for fine-tuning (0.65 to 0.9); none is 1."""
-    freeze: Annotated[list[str], Parameter(consume_multiple=True)] = field(default_factory=list)
-    """Parts of the network that do not learn: modules, patterns such as `blocks.[0-3]`, or `all` but the classifier."""
-    head_warmup_epochs: float = 0.0
-    """Epochs at the start in which only classifier and alignment heads learn."""
-    class_weights: str = "none"
+    pseudo_labels: Annotated[bool, LABELS, FLAG] = False
+    """Train on images without a label too: classifiers of the labeled images' descriptions give each one a
+    pseudo-label. An image without label and description is left out."""
+    class_weights: Annotated[str, LABELS] = "none"
     """Weight of each class in the classification loss: none, balanced, effective, or a CSV file `id,weight`."""
-    balanced: float = 0.0
-    """Draw images of rare classes more often: 0 takes each image once an epoch, 1 all classes equally often."""
-    holdout: float = 0.0
-    """Share of the training images, of each class alike, kept apart for evaluation during training."""
-    early_stopping: int = 0
-    """Evaluations without a better top-1 after which training ends and the best weights are kept; 0 is off."""
-    ema: float = 0.0
-    """Decay of the exponential moving average of the weights, which is then what is evaluated and kept; 0 is off."""
-    align: AlignConfig = field(default_factory=AlignConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    workers: int = field(default_factory=default_workers)
-    """Loader processes of each training process; they change the speed and nothing else."""
-    cache_gb: float = 0.0
-    """Keep decoded pictures, shrunk to little more than the network's input, on disk for further epochs and runs: at
-    most this many gigabytes; 0 keeps none and decodes each anew."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the forward pass; the weights stay fp32."""
-    device: str = "auto"
+    balanced: Annotated[float, ADVANCED] = 0.0
+    """Draw images of rare classes more often: 0 draws each image once per epoch, 1 all classes equally often."""
+    model_kwargs: Annotated[dict[str, str | int | float | bool], ADVANCED] = field(default_factory=dict)
+    """More arguments for the network's factory: --model-kwargs.drop-path-rate 0.1"""
+    weights: Annotated[str | None, NETWORK] = None
+    """Initial weights: a local file, or `pretrained` for the library's own. [default: random]"""
+    image_size: Annotated[int | None, NETWORK] = None
+    """Side of the network's input in pixels. [default: the network's own]"""
+    freeze: Annotated[list[str], NETWORK, LIST] = field(default_factory=list)
+    """Parts of the network that are not trained: modules, patterns such as `blocks.[0-3]`, or `all` but the
+    classifier."""
+    features: Annotated[str | None, ADVANCED] = None
+    """Module of the network whose pooled output is aligned. [default: the classifier's input]"""
+    crop_pct: Annotated[float | None, ADVANCED] = None
+    """Center crop for evaluation, as a fraction of the resized image's side. [default: the network's own]"""
+    epochs: Annotated[int, RECIPE] = 100
+    """Passes over the training images."""
+    batch_size: Annotated[int, RECIPE] = 128
+    """Images per optimizer step, over all processes and micro-batches."""
+    accumulate: Annotated[int, ADVANCED] = 1
+    """Micro-batches per step; contrastive objectives see one at a time unless --align.grad-cache is given."""
+    optimizer: Annotated[str, RECIPE] = "adamw"
+    """Optimizer, by timm's name."""
+    lr: Annotated[float, RECIPE] = 0.001
+    """Peak learning rate."""
+    min_lr: Annotated[float, ADVANCED] = 1e-5
+    """Learning rate at the end of the cosine."""
+    warmup_epochs: Annotated[float, RECIPE] = 5.0
+    """Epochs of linear warm-up."""
+    warmup_lr: Annotated[float | None, ADVANCED] = None
+    """Learning rate at the start of the warm-up. [default: a thousandth of --lr]"""
+    schedule_per: Annotated[Literal["step", "epoch"], ADVANCED] = "step"
+    """Whether the learning rate changes at each step or only between epochs."""
+    weight_decay: Annotated[float, RECIPE] = 0.05
+    """Weight decay; biases and norms have none."""
+    momentum: Annotated[float, ADVANCED] = 0.9
+    """Momentum of optimizers that have one."""
+    clip_grad: Annotated[float | None, ADVANCED] = None
+    """Clip the gradient to this norm. [default: off]"""
+    label_smoothing: Annotated[float, RECIPE] = 0.1
+    """Label smoothing."""
+    layer_decay: Annotated[float | None, ADVANCED] = None
+    """Factor of the learning rate from each layer to the one before it, for fine-tuning (0.65 to 0.9). [default: 1]"""
+    head_warmup_epochs: Annotated[float, ADVANCED] = 0.0
+    """First epochs, in which only the classifier and the alignment heads learn."""
+    holdout: Annotated[float, RECIPE] = 0.0
+    """Fraction of each class's training images held out, to evaluate on during training."""
+    early_stopping: Annotated[int, RECIPE] = 0
+    """Stop after this many evaluations without a better top-1 and keep the best weights; 0 is off."""
+    ema: Annotated[float, RECIPE] = 0.0
+    """Decay of the exponential moving average of the weights, which is then evaluated and kept; 0 is off."""
+    augment: Annotated[AugmentConfig, ADVANCED] = field(default_factory=AugmentConfig)
+    workers: Annotated[int, RUN] = field(default_factory=default_workers)
+    """Loader processes of each training process; they affect nothing but speed."""
+    cache_gb: Annotated[float, RUN] = 0.0
+    """Image cache: keep decoded images, resized to little more than the network's input, on disk for later epochs and
+    runs, up to this many gigabytes; 0 is off."""
+    precision: Annotated[Literal["fp32", "bf16", "fp16"], RUN] = "fp32"
+    """Precision of the forward pass; the weights stay fp32."""
+    device: Annotated[str, RUN] = "auto"
     """Device: auto, cpu, cuda, cuda:1, mps."""
-    channels_last: Annotated[bool, Parameter(negative="")] = False
+    channels_last: Annotated[bool, ADVANCED, FLAG] = False
     """Use the channels-last memory format, faster for convolutional networks."""
-    compile: Annotated[bool, Parameter(negative="")] = False
+    compile: Annotated[bool, RUN, FLAG] = False
     """Compile the training step with torch.compile."""
-    eval_every: int = 1
-    """Epochs between two evaluations on the validation images; the last epoch is always evaluated."""
-    checkpoint_every: int | None = None
-    """Optimizer steps between two checkpoints; none writes one at the end of every epoch."""
+    eval_every: Annotated[int, ADVANCED] = 1
+    """Epochs between evaluations; the last epoch is always evaluated."""
+    checkpoint_every: Annotated[int | None, ADVANCED] = None
+    """Optimizer steps between checkpoints. [default: one per epoch]"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.embeddings = _paths(self.embeddings)
         self.model_kwargs = _arguments(self.model_kwargs)
-        self._check_align()
-        if self.label_noise_correction != "auto" and not 0 <= float(self.label_noise_correction) < 1:
-            raise ConfigError(
-                f"--label-noise-correction is {self.label_noise_correction}; it must be auto, or a number from 0 to 1."
-            )
-        for name in ("epochs", "batch_size", "accumulate", "eval_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")
-        if self.checkpoint_every is not None and self.checkpoint_every < 1:
-            raise ConfigError(f"--checkpoint-every is {self.checkpoint_every}; it must be at least 1 step.")
-        for name in (
-            "lr",
-            "min_lr",
-            "warmup_epochs",
-            "weight_decay",
-            "workers",
-            "head_warmup_epochs",
-            "early_stopping",
-            "cache_gb",
-        ):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must not be negative.")
-        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
-            raise ConfigError(f"--layer-decay is {self.layer_decay}; it must be above 0 and at most 1.")
-        if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
-            raise ConfigError(f"--crop-pct is {self.crop_pct}; it must be above 0 and at most 1.")
-        if not 0 <= self.balanced <= 1:
-            raise ConfigError(f"--balanced is {self.balanced}; it must be from 0 (off) to 1.")
-        if not 0 <= self.holdout < 1:
-            raise ConfigError(f"--holdout is {self.holdout}; it must be a share of the training images, below 1.")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"--ema is {self.ema}; it must be at least 0 (off) and below 1.")
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f"--label-smoothing is {self.label_smoothing}; it must be at least 0 and below 1.")
-        pieces_mix = (self.augment.mixup > 0 or self.augment.cutmix > 0) and self.batch_size % 2
-        if pieces_mix:
+        check_range(self, "epochs batch_size accumulate eval_every checkpoint_every", least=1)
+        check_range(self, "lr min_lr warmup_epochs weight_decay workers head_warmup_epochs early_stopping", least=0)
+        check_range(self, "cache_gb", least=0)
+        check_range(self, "layer_decay crop_pct", above=0, most=1)
+        check_range(self, "balanced", least=0, most=1)
+        check_range(self, "holdout ema label_smoothing", least=0, below=1)
+        if self.label_noise_correction != "auto":
+            check_range(self, "label_noise_correction", least=0, below=1)
+        if (self.augment.mixup or self.augment.cutmix) and self.batch_size % 2:
             raise ConfigError(f"--batch-size is {self.batch_size}; mixup and cutmix pair images, so it must be even.")
-
-    def _check_align(self) -> None:
-        weights = self.align.encoder_weights
-        if weights and len(weights) != len(self.embeddings):
+        num_weights = len(self.align.encoder_weights)
+        if num_weights and num_weights != len(self.embeddings):
             raise ConfigError(
-                f"--align.encoder-weights has {len(weights)} numbers for {len(self.embeddings)} embedding sets; "
-                "give one for each, or none."
+                f"--align.encoder-weights has {num_weights} numbers for {len(self.embeddings)} embedding sets; give "
+                "one for each, or none."
             )
         if self.compile and self.align.weighting == "gradient_balanced" and self.embeddings:
             raise ConfigError(
-                "--compile cannot be used with --align.weighting gradient_balanced. Leave one of them out."
+                "--compile does not work with --align.weighting gradient_balanced. Leave one of them out."
             )
 
 
 @Parameter(name="*")
 @dataclass
 class TrainConfig(TrainingOptions):
-    """Train a plain network, with text as its teacher (--embeddings) or without (the baseline)."""
+    """Train a plain network, taught by text (--embeddings) or not (the baseline)."""
 
     _: KW_ONLY
-    out: Path
+    out: Annotated[Path, RUN]
     """Folder of the run."""
-    model: str = "resnet50"
+    model: Annotated[str, NETWORK] = "resnet50"
     """Network: timm:NAME, torchvision:NAME, or a bare timm name."""
-    train_fraction: float = 1.0
-    """Share of the training images that is used, of each class alike: how much would fewer images cost?"""
-    long_tail: float = 1.0
-    """Thin the classes out until the first has this many times the images of the last; 1 leaves them."""
-    label_noise: float = 0.0
-    """Share of the training images that get another class's label: how much do wrong labels cost?"""
-    label_fraction: float = 1.0
-    """Share of the training images that keep their label, of each class alike, while descriptions tell the classes of
-    the others: how much would fewer labels cost?"""
-    seed: int = 0
-    """Seed of initial weights, order, augmentation and choice among descriptions."""
-    use: Use | None = None
-    """What the network is for: `commercial` warns where a license of describer, encoder, images or weights forbids
-    that, sets conditions or is not known."""
-    licenses: Path | None = None
-    """Table of licenses of your own, YAML, beside the one of the package."""
-    resume: Annotated[bool, Parameter(negative="")] = False
+    train_fraction: Annotated[float, ADVANCED] = 1.0
+    """Use only this fraction of each class's training images, to see what fewer images would cost."""
+    long_tail: Annotated[float, ADVANCED] = 1.0
+    """Thin out the classes until the first has this many times the images of the last; 1 is off."""
+    label_noise: Annotated[float, ADVANCED] = 0.0
+    """Replace this share of the training labels by another class's, to see what wrong labels would cost."""
+    label_fraction: Annotated[float, ADVANCED] = 1.0
+    """Keep the labels of only this fraction of each class, to see what fewer labels would cost; the other images get
+    pseudo-labels."""
+    seed: Annotated[int, RUN] = 0
+    """Seed of initial weights, order, augmentation and the choice among descriptions."""
+    use: Annotated[Use | None, ADVANCED] = None
+    """What the network is for: `commercial` warns if a license of describer, encoder, images or weights forbids that,
+    sets conditions or is unknown."""
+    licenses: Annotated[Path | None, ADVANCED] = None
+    """Your own table of licenses, YAML, in addition to the package's."""
+    resume: Annotated[bool, RUN, FLAG] = False
     """Continue the run in --out where it stopped, if there is one."""
 
     def __post_init__(self) -> None:
@@ -253,34 +232,28 @@ class TrainConfig(TrainingOptions):
         self.out = Path(self.out)
         self.licenses = Path(self.licenses) if self.licenses else None
         check_use(self.use)
-        if not 0 < self.train_fraction <= 1:
-            raise ConfigError(f"--train-fraction is {self.train_fraction}; it must be above 0 and at most 1.")
-        if not self.long_tail >= 1:
-            raise ConfigError(f"--long-tail is {self.long_tail}; it must be at least 1.")
-        if not 0 <= self.label_noise <= 1:
-            raise ConfigError(f"--label-noise is {self.label_noise}; it must be between 0 and 1.")
-        if not 0 < self.label_fraction <= 1:
-            raise ConfigError(f"--label-fraction is {self.label_fraction}; it must be above 0 and at most 1.")
+        check_range(self, "train_fraction label_fraction", above=0, most=1)
+        check_range(self, "long_tail", least=1)
+        check_range(self, "label_noise", least=0, most=1)
 
 
 def _arguments(given: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
-    """Return arguments of a function: the command line spells names with hyphens and knows texts alone."""
+    """Return arguments of a function: the command line spells names with hyphens and knows only strings."""
     return {name.replace("-", "_"): _value(value) if isinstance(value, str) else value for name, value in given.items()}
 
 
 def _value(text: str) -> str | int | float | bool:
-    """Return what a text of the command line stands for, as YAML reads it; `1e-5`, which YAML takes for a text, too."""
     import yaml
 
     value: str | int | float | bool = yaml.safe_load(text)
     try:
-        return float(value) if isinstance(value, str) else value
+        return float(value) if isinstance(value, str) else value  # YAML takes `1e-5` for a string
     except ValueError:
         return value
 
 
 def _paths(given: object) -> list[Path]:
-    """Return paths, also where a single one came, as Python users and YAML files may give it."""
+    """Return paths, also from a single one, as Python users and YAML files may give it."""
     if given is None:
         return []
     if isinstance(given, str | Path):

@@ -1,40 +1,145 @@
-"""The text vectors of training images, joined by key; called in the loader's workers.
-
-Shapes: N training images, R descriptions of them, B images of a batch, S descriptions of an image in a step, D width of
-the text vectors.
-"""
+"""What a training reads, prepared once: splits, the text of each image, and the batches of both."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader
 
+from sightwords.errors import ConfigError, DataError
 from sightwords.images.cache import CachePlan, plan_cache
-from sightwords.images.dataset import Dataset
-from sightwords.images.loader import ImageBatch, eval_loader, train_loader
+from sightwords.images.config import SUBSET_OPTIONS
+from sightwords.images.dataset import Dataset, Split, open_dataset
+from sightwords.images.loader import ImageBatch, TrainOrder, eval_loader, train_loader
+from sightwords.images.subset import hold_out, make_subset
 from sightwords.images.transforms import EvalTransform, InputSize, TrainTransform
 from sightwords.models import InputSpec
-from sightwords.training.batches import TextJoin, TextJoins
+from sightwords.text.embedding_set import EmbeddingSet
+from sightwords.training.alignment import TextJoin
 from sightwords.training.config import TrainConfig
 from sightwords.training.distributed import Processes
-from sightwords.training.loop import Loop
-from sightwords.training.pseudo_labels import LabelShares
-from sightwords.training.task import Task
+from sightwords.training.mixing import TextTargets
+from sightwords.training.pseudo_labels import LabelTargets
 
-# shorter side in sides of the network's input: the usual random crop still has its pixels
-SHRUNK = 1.5
+# shorter side of cached training images, in sides of the network's input: enough for the usual random crop
+CACHED_SIZE = 1.5
 
 
-def kept_pictures(config: TrainConfig, dataset: Dataset, spec: InputSpec, split: str) -> CachePlan | None:
-    """Return where the pictures of a split are kept, and how small; None where --cache-gb is 0.
+@dataclass(frozen=True)
+class TrainingData:
+    """The images and texts of one training, as they are trained on.
 
-    Those to evaluate are kept at the size to which evaluation resizes, so that the network is given the very pixels
-    that it is given without the cache.
+    Attributes:
+        dataset: its splits are `train`, `val` and, with `--holdout`, `holdout`.
+        texts: the text of each embedding set; none for a baseline.
+        num_left_out: training images left out since they have neither label nor description.
+    """
+
+    dataset: Dataset
+    texts: list[TextJoin]
+    num_left_out: int
+
+    @property
+    def train(self) -> Split:
+        """The training images."""
+        return self.dataset.split("train")
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.dataset.class_ids)
+
+    @property
+    def num_unlabeled(self) -> int:
+        """Training images without a label; 0 in multi-label data, where that is an answer too."""
+        return 0 if self.dataset.multi_label else int((self.train.first_labels() < 0).sum())
+
+    @property
+    def num_described(self) -> int | None:
+        """Training images with a description in every embedding set at least; None for a baseline."""
+        return min((text.num_described for text in self.texts), default=None)
+
+
+def load_data(config: TrainConfig, group: Processes) -> TrainingData:
+    """Return the data of a training: the images, thinned out if asked for, their text, and a holdout.
+
+    Raises:
+        ConfigError: an option does not fit the images.
+        DataError: the images cannot be used.
+        ArtifactError: an embedding set describes none of the images.
+    """
+    with group.main_first():
+        dataset = open_dataset(config, show=group.is_main)
+    _check_labels(dataset, config)
+    options = {name: getattr(config, name) for name in SUBSET_OPTIONS}
+    images = make_subset(dataset.split("train"), len(dataset.class_ids), **options)
+    sets = [EmbeddingSet(folder) for folder in config.embeddings]
+    rows = [one.rows_of(images.keys()) for one in sets]
+    is_usable = np.ones(len(images), bool)
+    if not dataset.multi_label:
+        is_usable = images.first_labels() >= 0
+        is_usable |= rows[0].num_texts > 0 if rows else False
+    train = images if is_usable.all() else images.subset(np.flatnonzero(is_usable).tolist())
+    splits = {**dataset.splits, "train": train}
+    if config.holdout:
+        splits["train"], splits["holdout"] = hold_out(train, config.holdout, config.seed, dataset.multi_label)
+    kept = _positions(images, splits["train"])
+    texts = [
+        TextJoin(one, found.of_images(kept), splits["train"], config.seed, config.align)
+        for one, found in zip(sets, rows, strict=True)
+    ]
+    return TrainingData(replace(dataset, splits=splits), texts, int((~is_usable).sum()))
+
+
+def _positions(images: Split, part: Split) -> np.ndarray:
+    """Return the index in `images` of each image of a part that holds all images of its keys, int64, (N,)."""
+    if len(part) == len(images):
+        return np.arange(len(images))
+    wanted = set(part.keys())
+    return np.flatnonzero([key in wanted for key in images.keys()])  # noqa: SIM118
+
+
+def _check_labels(dataset: Dataset, config: TrainConfig) -> None:
+    if len(dataset.class_ids) < 2:
+        raise DataError(f"Training needs at least two classes; found {dataset.class_ids}.")
+    if dataset.multi_label:
+        if config.embeddings and config.label_noise_correction:
+            raise ConfigError(
+                "--label-noise-correction needs one label per image, and these have several. Leave it out."
+            )
+        return
+    for name in ("train", "val"):
+        missing = int((dataset.split(name).first_labels() < 0).sum())
+        if missing and (name == "val" or not config.pseudo_labels):
+            also = ", or train on them with --pseudo-labels" if name == "train" else ""
+            raise DataError(
+                f"{missing} {name} images have no label. Put them into class folders, or give a table{also}."
+            )
+
+
+def draw_probabilities(balanced: float, images: Split) -> np.ndarray | None:
+    """Return how often each image is drawn, float64, (N,), n^-balanced of its class's n; None without balancing.
+
+    Of several labels the first counts; images without a label are a class of their own.
+    """
+    if not balanced:
+        return None
+    _, inverse, counts = np.unique(images.first_labels(), return_inverse=True, return_counts=True)
+    weights = np.power(counts[inverse], -balanced)
+    return np.asarray(weights / weights.sum())
+
+
+def image_cache(config: TrainConfig, dataset: Dataset, spec: InputSpec, split: str) -> CachePlan | None:
+    """Return where the decoded images of a split are cached, and at which size; None if --cache-gb is 0.
+
+    Images to evaluate are cached at the size to which evaluation resizes them, so the network gets the very same pixels
+    as without the cache.
 
     Args:
         config: says where the images are, and how many gigabytes there are for all splits.
@@ -44,93 +149,75 @@ def kept_pictures(config: TrainConfig, dataset: Dataset, spec: InputSpec, split:
     """
     if not config.cache_gb:
         return None
-    places = [str(Path(place).absolute()) for place in (config.images, config.train, config.val) if place]
+    sources = [str(Path(source).absolute()) for source in (config.images, config.train, config.val) if source]
     size = InputSize(spec.image_size, spec.interpolation, config.crop_pct or spec.crop_pct)
     shorter = dict.fromkeys(dataset.splits, size.resized)
-    shorter["train"] = max(size.resized, math.ceil(SHRUNK * size.image_size))
+    shorter["train"] = max(size.resized, math.ceil(CACHED_SIZE * size.image_size))
     pixels = {name: len(images) * shorter[name] ** 2 for name, images in dataset.splits.items()}
     together = sum(pixels[name] for name in dataset.splits if shorter[name] == shorter[split])  # they share a file
     return plan_cache(
-        "\0".join(places),
+        "\0".join(sources),
         config.cache_gb * together / sum(pixels.values()),
         shorter[split],
         spec.interpolation,
     )
 
 
-def draw_probabilities(config: TrainConfig, dataset: Dataset) -> np.ndarray | None:
-    """Return how often each training image is drawn, where classes are balanced: n^-balanced of its class's n.
-
-    Of several labels the first counts; images without a label are a class of their own.
-    """
-    if not config.balanced:
-        return None
-    _, inverse, counts = np.unique(dataset.split("train").first_labels(), return_inverse=True, return_counts=True)
-    weights = np.power(counts[inverse], -config.balanced)
-    return np.asarray(weights / weights.sum())
-
-
 def evaluation_loader(
-    config: TrainConfig, dataset: Dataset, split: str, task: Task, group: Processes
+    config: TrainConfig, data: TrainingData, split: str, spec: InputSpec, order: TrainOrder, group: Processes
 ) -> DataLoader[ImageBatch]:
-    """Return the batches of a split as evaluation sees them.
-
-    Args:
-        config: the options.
-        dataset: the images.
-        split: `val` or `holdout`.
-        task: what is evaluated.
-        group: the processes; each gets its share.
-    """
-    spec = task.backbone.input_spec
+    """Return this process's batches of `val` or `holdout`, as evaluation sees them."""
     return eval_loader(
-        dataset.split(split),
-        len(dataset.class_ids),
+        data.dataset.split(split),
+        data.num_classes,
         EvalTransform(InputSize(spec.image_size, spec.interpolation, config.crop_pct or spec.crop_pct)),
-        2 * task.capacity,
-        config.workers,
-        group.device.type == "cuda",
-        group.rank,
-        group.world_size,
-        kept_pictures(config, dataset, spec, split),
+        2 * order.piece,
+        workers=config.workers,
+        pin_memory=group.device.type == "cuda",
+        rank=group.rank,
+        world_size=group.world_size,
+        cache=image_cache(config, data.dataset, spec, split),
     )
 
 
 def training_batches(
     config: TrainConfig,
-    dataset: Dataset,
-    loop: Loop,
-    text: list[TextJoin],
-    first_step: int,
-    group: Processes,
-    labels: LabelShares | None = None,
+    data: TrainingData,
+    order: TrainOrder,
+    spec: InputSpec,
+    *,
+    first_step: int = 0,
+    targets: LabelTargets | None = None,
+    pin_memory: bool = False,
 ) -> Iterator[Any]:
-    """Yield the batches of every step from `first_step` on, each with its text.
+    """Yield this process's batches of every step from `first_step` on, each with its text.
 
     Args:
         config: the options.
-        dataset: the images.
-        loop: the training; its order decides what each process gets.
-        text: joins of images and text vectors; none for a baseline.
+        data: images and text.
+        order: which images come when.
+        spec: what the network takes.
         first_step: step to go on from.
-        group: the processes.
-        labels: what to train towards instead of the labels as they are.
+        targets: class probabilities to train on; None takes the labels.
+        pin_memory: put batches into page-locked memory, for a GPU.
     """
-    spec = loop.state.task.backbone.input_spec
     size = InputSize(spec.image_size, spec.interpolation, spec.crop_pct, spec.mean)
-    transform = TrainTransform(config.augment, size, config.seed)
-    pin_memory = group.device.type == "cuda"
-    loader = train_loader(
-        dataset.split("train"),
-        len(dataset.class_ids),
-        transform,
-        loop.order,
-        first_step,
-        loop.num_steps,
-        config.workers,
-        pin_memory,
-        TextJoins(text) if text else None,
-        kept_pictures(config, dataset, spec, "train"),
-        labels,
+    return iter(
+        train_loader(
+            data.train,
+            data.num_classes,
+            TrainTransform(config.augment, size, config.seed),
+            order,
+            first_step,
+            config.epochs * order.steps_per_epoch,
+            workers=config.workers,
+            pin_memory=pin_memory,
+            join=partial(_join, data.texts),
+            cache=image_cache(config, data.dataset, spec, "train"),
+            targets=targets,
+        )
     )
-    return iter(loader)
+
+
+def _join(texts: Sequence[TextJoin], indices: np.ndarray, epoch: int) -> list[TextTargets]:
+    return [text(indices, epoch) for text in texts]

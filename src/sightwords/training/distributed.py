@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from sightwords.hub import choose_device
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's place among all, and its device.
+    """This process's rank among all, and its device.
 
     Attributes:
         rank: this process, from 0.
@@ -29,40 +29,49 @@ class Processes:
     device: torch.device
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes and shows."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """Return the sum of `values` over all processes."""
+        """Return the sum of `values` over all processes, in place."""
         if self.world_size > 1:
             dist.all_reduce(values)
         return values
 
-    def share_buffers(self, module: nn.Module) -> None:
-        """Give every process the first one's buffers: BatchNorm's running statistics drift apart between them."""
+    def sum_by_name(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sums of named scalars over all processes, on the CPU."""
+        if not values:
+            return {}
+        stacked = torch.stack(list(values.values()))
+        if self.world_size > 1:
+            stacked = self.sum(stacked.to(self.device))
+        return dict(zip(values, stacked.cpu(), strict=True))
+
+    def broadcast_buffers(self, module: nn.Module) -> None:
+        """Give every process the main one's buffers: BatchNorm's running statistics differ between processes."""
         if self.world_size > 1:
             for buffer in module.buffers():
                 dist.broadcast(buffer, 0)
 
     @contextmanager
-    def first_goes_ahead(self) -> Iterator[None]:
-        """Let the first process through the block before the others, which then find its work in a cache."""
-        if self.world_size > 1 and not self.first:
-            dist.barrier()
+    def main_first(self) -> Iterator[None]:
+        """Let the main process through the block before the others, which then find its results in a cache."""
+        if not self.is_main:
+            self.barrier()
         yield
-        if self.world_size > 1 and self.first:
-            dist.barrier()
+        if self.is_main:
+            self.barrier()
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait until all processes are here."""
         if self.world_size > 1:
             dist.barrier()
 
 
 @contextmanager
-def processes(device: str) -> Iterator[Processes]:
-    """Join the processes that torchrun started (NCCL on GPUs, gloo elsewhere); one process needs nothing.
+def process_group(device: str) -> Iterator[Processes]:
+    """Join the processes that torchrun started (NCCL on GPUs, gloo elsewhere); a single process needs nothing.
 
     Args:
         device: "auto", or a torch device.

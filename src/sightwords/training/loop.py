@@ -1,15 +1,14 @@
-"""The training loop: steps, epochs, checkpoints and what is shown of them."""
+"""The training loop: steps, epochs, evaluation, checkpoints, and what is logged and shown of them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.scheduler import CosineLRScheduler
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
@@ -19,16 +18,19 @@ from sightwords.models import Backbone
 from sightwords.models.run_folder import RunFolder
 from sightwords.progress import Progress
 from sightwords.training.alignment import Alignment, projector_tensors
-from sightwords.training.batches import BatchMaker
 from sightwords.training.checkpoint import TrainState
 from sightwords.training.config import TrainConfig
 from sightwords.training.distributed import Processes
-from sightwords.training.optim import hold_still, in_head_warmup, set_rates
+from sightwords.training.mixing import BatchMaker
+from sightwords.training.optim import build_schedule, in_head_warmup, set_rates, to_eval_if_frozen
 from sightwords.training.step import GradientStep
 from sightwords.training.task import classification_loss
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+
+SHOW_INTERVAL_S = 0.5
 
 
 @torch.no_grad()
@@ -39,27 +41,24 @@ def validate(
     group: Processes,
     multi_label: bool,
 ) -> dict[str, float]:
-    """Return `val_loss` and `val_top1` (and `val_top5` with more than five classes) over all validation images.
+    """Return `loss` and `top1` (and `top5` with more than five classes) over all images of the loaders.
 
-    In multi-label data an image counts as right where its strongest output is one of its classes.
+    In multi-label data an image counts as correct if its strongest output is one of its classes.
     """
     backbone.eval()
-    group.share_buffers(backbone)
-    sums = torch.zeros(4, dtype=torch.float64)
+    group.broadcast_buffers(backbone)
+    sums = dict.fromkeys(("loss", "top1", "top5", "images"), torch.zeros((), dtype=torch.float64))
     for batch in loader:
         _, logits = backbone(make_batch.images(batch))
         logits, targets = logits.float().cpu(), batch.targets
         ranked = targets.gather(1, logits.topk(min(5, logits.shape[1])).indices) > 0
         losses = classification_loss(logits, targets, 0.0, multi_label)
-        sums += torch.stack(
-            [losses.sum(), ranked[:, 0].sum(), ranked.any(1).sum(), torch.tensor(len(targets))]
-        ).double()
-    loss, top1, top5, count = group.sum(sums.to(group.device)).tolist()
-    metrics = {"val_loss": loss / count, "val_top1": top1 / count}
-    return metrics | ({"val_top5": top5 / count} if backbone.num_classes > 5 else {})
-
-
-SHOW_INTERVAL_S = 0.5
+        found = {"loss": losses.sum(), "top1": ranked[:, 0].sum(), "top5": ranked.any(1).sum()}
+        found["images"] = torch.tensor(len(targets))
+        sums = {name: sums[name] + value.double() for name, value in found.items()}
+    totals = group.sum_by_name(sums)
+    means = {name: float(value / totals["images"]) for name, value in totals.items() if name != "images"}
+    return means if backbone.num_classes > 5 else {"loss": means["loss"], "top1": means["top1"]}
 
 
 class Loop:
@@ -67,30 +66,30 @@ class Loop:
 
     Args:
         config: options.
-        state: network, optimizer and the rest of what changes.
-        schedule: learning rate as a function of the step.
+        state: network, optimizer and everything else that changes.
         order: order of the training images.
-        make_batch: from loaded to ready batches.
+        make_batch: from loaded batches to those of the device.
         eval_loader: this process's images of the evaluation after each epoch.
         run: the run's folder.
-        group: this process's place among all.
+        group: the processes.
     """
 
     def __init__(
         self,
         config: TrainConfig,
         state: TrainState,
-        schedule: CosineLRScheduler,
+        *,
         order: TrainOrder,
         make_batch: BatchMaker,
         eval_loader: DataLoader[ImageBatch],
         run: RunFolder,
         group: Processes,
     ) -> None:
-        self.config, self.state, self.schedule, self.order = config, state, schedule, order
+        self.config, self.state, self.order = config, state, order
         self.make_batch, self.eval_loader, self.run, self.group = make_batch, eval_loader, run, group
         self.num_steps = config.epochs * order.steps_per_epoch
         self.unreadable: set[str] = set()
+        self._schedule = build_schedule(state.optimizer, config, order.steps_per_epoch)
         self._model = self._wrapped()
         self._gradients = GradientStep(config, state.task, self._model, make_batch, state.scaler, group)
         self._writer: SummaryWriter | None = None
@@ -102,7 +101,7 @@ class Loop:
         total, seen = (n * self.order.batch_size for n in (self.num_steps, self.state.step))
         name = "aligned" if self.config.embeddings else "baseline"
         title = f"Training {self.config.model} ({name})"
-        with Progress(title, total, "images", seen, self.group.first) as progress:
+        with Progress(title, total, "images", seen, self.group.is_main) as progress:
             while self.state.step < self.num_steps and not self.state.best.is_over:
                 self._epoch(batches, progress)
         if self._writer is not None:
@@ -131,14 +130,13 @@ class Loop:
             batches: of them the next `accumulate` are the step's micro-batches.
         """
         state, config = self.state, self.config
-        set_rates(self.schedule, config, state.step, self.order.steps_per_epoch)
+        set_rates(self._schedule, config, state.step, self.order.steps_per_epoch)
         self._set_modes()
         state.optimizer.zero_grad(set_to_none=True)
         loaded = list(islice(batches, config.accumulate))
         for batch in loaded:
             self.unreadable.update(batch.unreadable)
-        sums = self._gradients(loaded, state.step, self._align_weight())
-        state.sums += sums.double() if sums.device.type != "mps" else sums
+        state.add(self._gradients(loaded, state.step, self._align_weight()))
         if config.clip_grad is not None:
             state.scaler.unscale_(state.optimizer)
             nn.utils.clip_grad_norm_(state.task.parameters(), config.clip_grad)
@@ -162,7 +160,7 @@ class Loop:
             network.eval()
             classifier.train()
         elif self.config.freeze:
-            hold_still(network.modules())
+            to_eval_if_frozen(network)
 
     def _align_weight(self) -> float:
         part = self.config.align
@@ -175,35 +173,36 @@ class Loop:
         if (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.epochs:
             record |= self._evaluate(epoch + 1)
         record["images_per_second"] = images_per_second
-        self.state.sums.zero_()
-        if self.group.first:
+        self.state.sums.clear()
+        if self.group.is_main:
             self._log(record, progress)
         if self._checkpoint_due() or self._is_end():
             self._save()
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
-        """Evaluate, and keep the weights where they are the best so far."""
+        """Evaluate, and keep the weights if they are the best so far."""
         found = self.validate(self.eval_loader)
         weights = self.evaluated().network.state_dict()
-        self.state.best.update(found["val_top1"], epoch, weights, projector_tensors(self.evaluated_heads()))
+        self.state.best.update(found["top1"], epoch, weights, projector_tensors(self.evaluated_heads()))
         split = "holdout" if self.config.holdout else "val"
-        return {name.replace("val", split, 1): value for name, value in found.items()}
+        return {f"{split}_{name}": value for name, value in found.items()}
 
     def validate(self, loader: DataLoader[ImageBatch]) -> dict[str, float]:
-        """Return the figures of the network that is evaluated, on all processes' images."""
+        """Return the metrics of the network that is evaluated, on all processes' images."""
         return validate(self.evaluated(), loader, self.make_batch, self.group, self.state.task.multi_label)
 
-    def choose(self, val_loader: DataLoader[ImageBatch]) -> None:
-        """At the end, go back to the best weights and log their figures on the validation images."""
-        self.group.wait()
-        if self.state.best.patience:
-            self.evaluated().load_weights(self.state.best.weights)
-        if not (self.state.best.patience or self.config.holdout) or "chosen_epoch" in self.run.metrics()[-1]:
+    def finish(self, val_loader: DataLoader[ImageBatch]) -> None:
+        """Go back to the best weights and log their metrics on the validation images, where these were not logged."""
+        self.group.barrier()
+        best = self.state.best
+        if best.patience:
+            self.evaluated().load_weights(best.weights)
+        if not (best.patience or self.config.holdout) or "chosen_epoch" in self.run.metrics()[-1]:
             return
-        place = {"step": self.state.step, "epoch": self.state.step // self.order.steps_per_epoch}
-        record = {**place, **self.validate(val_loader), "chosen_epoch": self.state.best.epoch}
-        if self.group.first:
-            self.run.log(record)
+        record: dict[str, float] = {"step": self.state.step, "epoch": self.state.step // self.order.steps_per_epoch}
+        record |= {f"val_{name}": value for name, value in self.validate(val_loader).items()}
+        if self.group.is_main:
+            self.run.log(record | {"chosen_epoch": best.epoch})
 
     def evaluated(self) -> Backbone:
         """Return the network that is evaluated and kept: the moving average where there is one."""
@@ -218,19 +217,15 @@ class Loop:
         return heads
 
     def _train_metrics(self) -> dict[str, float]:
-        # each process returns its share times their number, so the mean over processes is the whole batch's loss
-        classification, correct, loss, align, factor, count = self.group.sum(self.state.sums.clone()).tolist()
-        parts = {"train_loss": loss / count, "train_classification_loss": classification / count}
-        if self.state.task.alignment is not None:
-            parts |= {"train_align_loss": align / count, "train_align_factor": factor / count}
-        return {**parts, "train_accuracy": correct / count}
+        return _means(self.group.sum_by_name(self.state.sums))
 
     def _note(self, epoch: int) -> str:
-        classification, correct, loss, align, _, count = self.state.sums.tolist()
-        parts = [f"epoch {epoch + 1}/{self.config.epochs}", f"loss {loss / count:.3f}"]
-        if self.state.task.alignment is not None:
-            parts.append(f"class {classification / count:.3f}, align {align / count:.3f}")
-        return ", ".join([*parts, f"accuracy {correct / count:.1%}"])
+        """Return what the progress bar shows of this process's images."""
+        means = _means(self.state.sums)
+        shown = [f"epoch {epoch + 1}/{self.config.epochs}", f"loss {means['train_loss']:.3f}"]
+        if "train_align_loss" in means:
+            shown += [f"class {means['train_classification_loss']:.3f}", f"align {means['train_align_loss']:.3f}"]
+        return ", ".join([*shown, f"accuracy {means['train_accuracy']:.1%}"])
 
     def _log(self, record: dict[str, Any], progress: Progress) -> None:
         self.run.log(record)
@@ -260,11 +255,10 @@ class Loop:
         return every is not None and self.state.step % every == 0
 
     def _save(self) -> None:
-        sums = self.group.sum(self.state.sums.clone())
-        if self.group.first:
-            state = self.state.state_dict() | {"sums": sums.cpu()}
-            self.run.save_checkpoint(state, self.state.step)
-        self.group.wait()
+        sums = self.group.sum_by_name(self.state.sums)
+        if self.group.is_main:
+            self.run.save_checkpoint(self.state.state_dict() | {"sums": sums}, self.state.step)
+        self.group.barrier()
 
     def _wrapped(self) -> nn.Module:
         model: nn.Module = self.state.task
@@ -274,3 +268,8 @@ class Loop:
             ids = [self.group.device.index] if self.group.device.type == "cuda" else None
             model = DistributedDataParallel(model, device_ids=ids)
         return model
+
+
+def _means(sums: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return `train_NAME`, the mean over images, of each sum."""
+    return {f"train_{name}": float(value / sums["images"]) for name, value in sums.items() if name != "images"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from inspect import signature
 from typing import Any
@@ -36,7 +36,7 @@ def freeze(backbone: Backbone, patterns: Sequence[str]) -> None:
 
     Raises:
         UnknownNameError: a pattern matches nothing.
-        ConfigError: nothing is left to learn.
+        ConfigError: nothing is left to train.
     """
     names = [name for name, _ in backbone.network.named_parameters()]
     head = f"{backbone.classifier_name}."
@@ -51,14 +51,14 @@ def freeze(backbone: Backbone, patterns: Sequence[str]) -> None:
             if name in chosen:
                 parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in backbone.network.parameters()):
-        raise ConfigError(f"--freeze {' '.join(patterns)} leaves nothing of the network to learn. Name fewer parts.")
+        raise ConfigError(f"--freeze {' '.join(patterns)} leaves nothing of the network to train. Freeze fewer parts.")
 
 
-def check_reach(backbone: Backbone) -> None:
-    """Refuse text where a feature that it is aligned with is made by frozen parts alone, from one forward pass.
+def check_trainable(backbone: Backbone) -> None:
+    """Refuse to align a feature that frozen parts alone compute, found by one forward pass.
 
     Raises:
-        ConfigError: text would teach nothing but its own head there.
+        ConfigError: there is such a feature: text would train nothing but its own head.
     """
     modes = {module: module.training for module in backbone.modules()}
     size = backbone.input_spec.image_size
@@ -69,15 +69,15 @@ def check_reach(backbone: Backbone) -> None:
     stuck = [name for name, feature in found.items() if not feature.requires_grad]
     if stuck:
         raise ConfigError(
-            f"Text cannot reach anything that learns by these features: {', '.join(stuck)}. All that makes them is "
+            f"The text cannot train anything through these features: {', '.join(stuck)}. All layers before them are "
             "frozen. Freeze less, align other features, or leave out --embeddings."
         )
 
 
-def hold_still(modules: Iterable[nn.Module]) -> None:
-    """Let normalization and dropout of frozen modules work as in evaluation; called after `train()`."""
-    for module in modules:
-        own = [p for p in module.parameters() if p is not None]
+def to_eval_if_frozen(network: nn.Module) -> None:
+    """Put normalization and dropout of frozen modules into evaluation mode; called after `train()`."""
+    for module in network.modules():
+        own = list(module.parameters())
         if own and not any(parameter.requires_grad for parameter in own):
             module.eval()
 
@@ -104,7 +104,10 @@ def build_optimizer(task: Task, config: TrainConfig) -> optim.Optimizer:
     known = list_optimizers()
     if config.optimizer not in known:
         raise UnknownNameError("optimizer", config.optimizer, known)
-    groups = [*_network_groups(task, config), *_groups(task.alignment, config.weight_decay, body=False)]
+    groups = _network_groups(task, config)
+    if task.alignment is not None:
+        heads = param_groups_weight_decay(task.alignment, config.weight_decay)
+        groups += [{**group, BODY: False} for group in heads if group["params"]]
     optimizer: optim.Optimizer = create_optimizer_v2(
         groups,
         opt=config.optimizer,
@@ -132,8 +135,8 @@ def _network_groups(task: Task, config: TrainConfig) -> list[dict[str, Any]]:
         # what timm needs to tell layers apart; without it all would silently have one rate
         if not (hasattr(network, "group_matcher") or getattr(network, "pretrained_cfg", {}).get("classifier")):
             raise ConfigError(
-                f"--layer-decay cannot be used with {task.backbone.identifier}: its layers are not known. Use a "
-                "network of timm, or leave it out."
+                f"--layer-decay does not work with {task.backbone.identifier}, whose layers are unknown. Use a network "
+                "of timm, or leave it out."
             )
         groups = param_groups_layer_decay(network, config.weight_decay, plain, layer_decay=config.layer_decay)
     last = {id(parameter) for parameter in classifier.parameters()}
@@ -147,13 +150,6 @@ def _split(group: dict[str, Any], last: set[int]) -> list[dict[str, Any]]:
     rest = [parameter for parameter in parameters if id(parameter) in last]
     scale = {"lr_scale": 1.0} if "lr_scale" in group else {}
     return [{**group, "params": body, BODY: True}, {**group, **scale, "params": rest, BODY: False}]
-
-
-def _groups(module: nn.Module | None, weight_decay: float, body: bool) -> list[dict[str, Any]]:
-    if module is None:
-        return []
-    groups = param_groups_weight_decay(module, weight_decay)
-    return [{**group, BODY: body} for group in groups if group["params"]]
 
 
 def build_schedule(optimizer: optim.Optimizer, config: TrainConfig, steps_per_epoch: int) -> CosineLRScheduler:

@@ -1,8 +1,10 @@
-"""`--label-noise-correction` and `--pseudo-labels`: the descriptions check labels and tell those that are missing.
+"""`--label-noise-correction` and `--pseudo-labels`: the class probabilities to train on, from labels and descriptions.
 
-It is done once, before the training starts.
+They are computed once, before training, and stored in the run. Out-of-fold probes (linear classifiers of the text
+vectors, each fitted to the images of other folds) predict the class of each described image; `sightwords.labels.noise`
+combines that with the label, if there is one.
 
-Shapes: N training images, K classes, T classes that are kept of each image.
+Shapes: N training images, K classes, T classes that are kept of each image, B images of a batch.
 """
 
 from __future__ import annotations
@@ -21,225 +23,217 @@ from sightwords.images.dataset import Split
 from sightwords.labels.noise import LabelNoise, Probe, folds_of
 from sightwords.models.run_folder import RunFolder
 from sightwords.progress import Progress
-from sightwords.text.embedding_set import EmbeddingSet, TextRows
+from sightwords.text.embedding_set import EmbeddingSet
+from sightwords.training.alignment import TextJoin
 from sightwords.training.distributed import Processes
 
-NAME = "labels.npz"
-
-
-@dataclass(frozen=True)
-class LabelShares:
-    """How likely it is of each image that it is of a class, in columns that worker processes share.
-
-    Attributes:
-        classes: the likeliest classes of each image, int32, (N, T).
-        shares: their probabilities, float32, (N, T); rows sum to 1.
-        num_classes: K.
-        wrong: share of the labels that are wrong, by estimate.
-    """
-
-    classes: np.ndarray
-    shares: np.ndarray
-    num_classes: int
-    wrong: float
-
-    def __call__(self, indices: np.ndarray) -> Tensor:
-        """Return the shares of the images at `indices`, float32, (B, K)."""
-        targets = torch.zeros(len(indices), self.num_classes)
-        return targets.scatter_(
-            1, torch.from_numpy(self.classes[indices]).long(), torch.from_numpy(self.shares[indices])
-        )
-
-
-def save_labels(folder: RunFolder, labels: LabelShares, data: str) -> None:
-    """Write the file.
-
-    Args:
-        folder: the run.
-        labels: what to write.
-        data: stands for images, labels and texts that it is made of.
-    """
-    folder.folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder.folder / NAME) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file, classes=labels.classes, shares=labels.shares, num_classes=labels.num_classes, wrong=labels.wrong,
-            data=np.array(data),
-        )  # fmt: skip
-
-
-def load_labels(folder: RunFolder, data: str) -> LabelShares | None:
-    """Return what was saved, None where there is nothing, or something that was made of other data.
-
-    Raises:
-        ArtifactError: the file is damaged.
-    """
-    path = folder.folder / NAME
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            if str(found["data"]) != data:
-                return None
-            return LabelShares(found["classes"], found["shares"], int(found["num_classes"]), float(found["wrong"]))
-    except Exception as error:  # NumPy and zipfile raise errors of many kinds for a damaged file
-        raise ArtifactError(f"{path} is damaged ({error}). Delete it: it is made again.") from None
-
-
+FILE = "labels.npz"
 NUM_FOLDS = 5
-MAX_CLASSES = 8  # kept of each image; what the others have goes to these in proportion
-MAX_FITTED = 65_536  # images that the classifiers are fitted to
+MAX_CLASSES = 8  # kept of each image; the probability of the others goes to these in proportion
+MAX_FITTED = 65_536  # images that the probes are fitted to
 MAX_LOGITS = 2**25  # of the images by which the share of wrong labels is estimated
 _BLOCK = 8192
 
 
-def checked_labels(
-    folder: RunFolder,
-    images: Split,
-    num_classes: int,
-    embeddings: EmbeddingSet,
-    share: float | None,
-    group: Processes,
-) -> LabelShares:
-    """Return what to train towards; made by the first process, kept in the run, and read by the others and later.
+@dataclass(frozen=True)
+class LabelTargets:
+    """Class probabilities of each training image, in columns that worker processes share.
+
+    Attributes:
+        classes: the most likely classes of each image, int32, (N, T).
+        probabilities: theirs, float32, (N, T); rows sum to 1.
+        num_classes: K.
+        label_noise: share of the labels that are wrong, by estimate.
+    """
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+    num_classes: int
+    label_noise: float
+
+    def __call__(self, indices: np.ndarray) -> Tensor:
+        """Return the targets of the images at B indices, float32, (B, K)."""
+        targets = torch.zeros(len(indices), self.num_classes)
+        classes, probabilities = self.classes[indices], self.probabilities[indices]
+        return targets.scatter_(1, torch.from_numpy(classes).long(), torch.from_numpy(probabilities))
+
+    def save(self, folder: RunFolder, fingerprint: str) -> None:
+        """Store them in a run; the fingerprint stands for the images, labels and texts that they were made from."""
+        folder.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder.folder / FILE) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                classes=self.classes,
+                probabilities=self.probabilities,
+                num_classes=self.num_classes,
+                label_noise=self.label_noise,
+                fingerprint=np.array(fingerprint),
+            )
+
+    @classmethod
+    def load(cls, folder: RunFolder, fingerprint: str) -> LabelTargets | None:
+        """Return what a run stored, None if that is nothing, or was made from other data.
+
+        Raises:
+            ArtifactError: the file is damaged.
+        """
+        path = folder.folder / FILE
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                if str(found["fingerprint"]) != fingerprint:
+                    return None
+                numbers = int(found["num_classes"]), float(found["label_noise"])
+                return cls(found["classes"], found["probabilities"], *numbers)
+        except Exception as error:  # NumPy and zipfile raise errors of many kinds for a damaged file
+            raise ArtifactError(f"{path} is damaged ({error}). Delete it: it will be made again.") from None
+
+
+def stored_targets(
+    folder: RunFolder, images: Split, num_classes: int, text: TextJoin, label_noise: float | None, group: Processes
+) -> LabelTargets:
+    """Return the targets; the main process computes and stores them, the others and a resumed run read them.
 
     Args:
         folder: the run.
-        images: training images, one label each, or none.
+        images: training images, each with one label or none.
         num_classes: K.
-        embeddings: vectors of their descriptions.
-        share: of the labels that are wrong; None estimates it, 0 trusts them.
+        text: vectors of their descriptions.
+        label_noise: share of the labels that are wrong; None estimates it, 0 trusts them.
         group: the processes.
     """
     data = hashlib.sha256(images.key_bytes.tobytes() + images.first_labels().tobytes())
-    data.update(f"{embeddings.meta} {share}".encode())
-    if group.first and load_labels(folder, data.hexdigest()) is None:
-        save_labels(folder, check_labels(images, num_classes, embeddings, share, group.device), data.hexdigest())
-    group.wait()
-    found = load_labels(folder, data.hexdigest())
+    data.update(f"{text.set.meta} {label_noise}".encode())
+    fingerprint = data.hexdigest()
+    if group.is_main and LabelTargets.load(folder, fingerprint) is None:
+        label_targets(images, num_classes, text, label_noise, group.device).save(folder, fingerprint)
+    group.barrier()
+    found = LabelTargets.load(folder, fingerprint)
     assert found is not None
     return found
 
 
-def warnings_of(embeddings: EmbeddingSet) -> list[str]:
-    """Return what speaks against checking labels by these descriptions."""
+def prompt_warnings(embeddings: EmbeddingSet) -> list[str]:
+    """Return a warning if a prompt told the describer the label."""
     asked = [Prompt(one["name"], one["version"], one["template"]) for one in embeddings.meta.get("prompt_texts", [])]
-    told = sorted({prompt.name for prompt in asked if prompt.names_class})
-    if not told:
+    if not (names := sorted({prompt.name for prompt in asked if prompt.names_class})):
         return []
     return [
-        f"The prompt {', '.join(told)} tells the describer the label, so these descriptions cannot speak against it. "
-        "Describe with --prompt plain to have labels checked."
+        f"The prompt {', '.join(names)} gives the describer the label, so these descriptions cannot contradict it. "
+        "Describe with --prompt plain to correct labels."
     ]
 
 
-def check_labels(
+def label_targets(
     images: Split,
     num_classes: int,
-    embeddings: EmbeddingSet,
-    share: float | None,
+    text: TextJoin,
+    label_noise: float | None,
     device: torch.device,
     show: bool = True,
-) -> LabelShares:
-    """Return the shares of the classes, given the label and what classifiers of the other images' texts say.
+) -> LabelTargets:
+    """Return the class probabilities of each image, given its label and what the probes say of its descriptions.
 
-    An image keeps its label where it has no description, and where no other image of its class is there to compare.
-    Of an image without a label the texts alone decide.
+    An image without a description keeps its label, and so does the only image of a class. Without a label the probes
+    alone decide.
 
     Args:
-        images: training images, one label each, or none where they have a description.
+        images: training images, each with one label, or with a description.
         num_classes: K.
-        embeddings: vectors of their descriptions.
-        share: of the labels that are wrong; None estimates it, 0 trusts them.
+        text: vectors of their descriptions.
+        label_noise: share of the labels that are wrong; None estimates it, 0 trusts them.
         device: where to compute.
         show: whether to show progress.
+
+    Raises:
+        DataError: no image has both a label and a description.
     """
-    witness = _Witness(images, num_classes, embeddings, device)
-    title = "Checking labels" if share != 0 else "Labels from text"
-    with Progress(title, NUM_FOLDS + len(witness.described), "steps", enabled=show) as progress:
-        probes = witness.fit(progress)
-        noise = witness.noise(probes, share)
-        if share != 0:
-            how = "by estimate" if share is None else "as told"
-            progress.message(f"Labels that are wrong, {how}: {noise.share:.1%}")
-        classes, shares = _as_they_are(witness.labels, num_classes)
-        judged = witness.described if noise.share else witness.missing
-        progress.advance(len(witness.described) - len(judged))
-        for start in range(0, len(judged), _BLOCK):
-            places = judged[start : start + _BLOCK]
-            logits, known = witness.logits(probes, places)
-            own = torch.from_numpy(witness.labels[places]).to(device)
+    probes = _OutOfFoldProbes(images.first_labels(), num_classes, text, device)
+    title = "Correcting labels" if label_noise != 0 else "Pseudo-labels"
+    with Progress(title, NUM_FOLDS + len(probes.described), "steps", enabled=show) as progress:
+        probes.fit(progress)
+        noise = probes.noise(label_noise)
+        if label_noise is None:
+            progress.message(f"Wrong labels, by estimate: {noise.share:.1%}")
+        classes, probabilities = _one_hot(probes.labels, num_classes)
+        predicted = probes.described if noise.share else probes.unlabeled
+        progress.advance(len(probes.described) - len(predicted))
+        for start in range(0, len(predicted), _BLOCK):
+            places = predicted[start : start + _BLOCK]
+            logits, is_known = probes.logits(places)
+            own = torch.from_numpy(probes.labels[places]).to(device)
             best = noise.shares(logits, own).topk(classes.shape[1])
-            told = places[known]
-            classes[told] = best.indices.cpu().numpy()[known]
-            shares[told] = (best.values / best.values.sum(1, keepdim=True)).cpu().numpy()[known]
+            changed = places[is_known]
+            classes[changed] = best.indices.cpu().numpy()[is_known]
+            probabilities[changed] = (best.values / best.values.sum(1, keepdim=True)).cpu().numpy()[is_known]
             progress.advance(len(places))
-    return LabelShares(classes, shares, num_classes, noise.share)
+    return LabelTargets(classes, probabilities, num_classes, noise.share)
 
 
-class _Witness:
-    """The texts of images, in parts each of which is judged by a classifier of the others."""
+class _OutOfFoldProbes:
+    """Classifiers of text vectors: each is fitted to all folds but one, and predicts that one."""
 
-    def __init__(self, images: Split, num_classes: int, embeddings: EmbeddingSet, device: torch.device) -> None:
-        self.labels, self.num_classes = images.first_labels(), num_classes
-        self._set, self._device = embeddings, device
-        self._rows: TextRows = embeddings.rows_of(images.keys())
-        self.described = np.flatnonzero(self._rows.num_texts > 0)
-        labeled = self.described[self.labels[self.described] >= 0]
-        self.missing = self.described[self.labels[self.described] < 0]
+    def __init__(self, labels: np.ndarray, num_classes: int, text: TextJoin, device: torch.device) -> None:
+        self.labels, self.num_classes = labels, num_classes
+        self._text, self._device = text, device
+        self.described = np.flatnonzero(text.rows.num_texts > 0)
+        labeled = self.described[labels[self.described] >= 0]
+        self.unlabeled = self.described[labels[self.described] < 0]
         if not len(labeled):
-            raise DataError("No training image has both a label and a description, so no text can tell a class.")
-        self._folds = np.full(len(images), -1)
-        # images that share a text may be in different parts: each has a label of its own, which it does not judge
-        self._folds[labeled] = folds_of(labeled, self.labels[labeled], NUM_FOLDS, seed=0)
+            raise DataError("No training image has both a label and a description, so there is nothing to learn from.")
+        # images that share a text may be in different folds: each has its own label, which its probe has not seen
+        self._folds = np.full(len(labels), -1)
+        self._folds[labeled] = folds_of(labeled, labels[labeled], NUM_FOLDS, seed=0)
         order = np.random.default_rng(0).permutation(labeled)
         self._fitted = np.sort(order[:MAX_FITTED])
         self._counted = np.sort(order[: max(1, MAX_LOGITS // num_classes)])
-        self._seen = np.zeros((NUM_FOLDS, num_classes), bool)
+        self._has_class = np.zeros((NUM_FOLDS, num_classes), bool)
+        self._probes: list[Probe | None] = []
 
-    def fit(self, progress: Progress) -> list[Probe | None]:
-        """Return the classifier that judges each part, None for a part without images."""
+    def fit(self, progress: Progress) -> None:
+        """Fit the probe of each fold; a fold without images has none."""
         vectors, labels = self._vectors(self._fitted), torch.from_numpy(self.labels[self._fitted]).to(self._device)
-        probes: list[Probe | None] = []
         for fold in range(NUM_FOLDS):
             others = np.flatnonzero(self._folds[self._fitted] != fold)
-            self._seen[fold, self.labels[self._fitted[others]]] = True
+            self._has_class[fold, self.labels[self._fitted[others]]] = True
             chosen = torch.from_numpy(others).to(self._device)
-            probes.append(Probe.fit(vectors[chosen], labels[chosen], self.num_classes) if len(others) else None)
+            self._probes.append(Probe.fit(vectors[chosen], labels[chosen], self.num_classes) if len(others) else None)
             progress.advance(1)
-        return probes
 
-    def noise(self, probes: list[Probe | None], share: float | None) -> LabelNoise:
-        """Return how many labels are wrong, by the images that can be judged."""
-        logits, known = self.logits(probes, self._counted)
-        if not known.any():
+    def noise(self, label_noise: float | None) -> LabelNoise:
+        """Return the share of wrong labels and the calibration of the probes."""
+        logits, is_known = self.logits(self._counted)
+        if not is_known.any():
             return LabelNoise(0.0, 1.0)
-        labels = torch.from_numpy(self.labels[self._counted[known]])
+        labels = torch.from_numpy(self.labels[self._counted[is_known]])
         # on the CPU: the likelihood is in float64, which not all devices have
-        return LabelNoise.fit(logits.cpu()[torch.from_numpy(known)], labels, share)
+        return LabelNoise.fit(logits.cpu()[torch.from_numpy(is_known)], labels, label_noise)
 
-    def logits(self, probes: list[Probe | None], places: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        """Return logits (P, K) of the images at P places, and which can be judged: others have their label, (P,).
+    def logits(self, places: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """Return logits (P, K) of the images at P places, and for which the probe knows the label's class, (P,).
 
-        An image without a label is in no part: all classifiers judge it, and the mean of their logits counts.
+        An image without a label is in no fold: it gets the mean of all probes' logits.
         """
         vectors, folds = self._vectors(places), self._folds[places]
         logits = vectors.new_zeros(len(places), self.num_classes)
-        for fold, probe in enumerate(probes):
+        for fold, probe in enumerate(self._probes):
             own = torch.from_numpy(np.flatnonzero(folds == fold)).to(self._device)
             if probe is not None and len(own):
                 logits[own] = probe.logits(vectors[own])
         missing = torch.from_numpy(np.flatnonzero(folds < 0)).to(self._device)
         if len(missing):
-            logits[missing] = torch.stack([one.logits(vectors[missing]) for one in probes if one is not None]).mean(0)
-        return logits, self._seen[folds, self.labels[places]] | (folds < 0)
+            found = [probe.logits(vectors[missing]) for probe in self._probes if probe is not None]
+            logits[missing] = torch.stack(found).mean(0)
+        return logits, self._has_class[folds, self.labels[places]] | (folds < 0)
 
     def _vectors(self, places: np.ndarray) -> Tensor:
-        return torch.from_numpy(self._set.means(self._rows.of_images(places))).to(self._device)
+        return torch.from_numpy(self._text.means(places)).to(self._device)
 
 
-def _as_they_are(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return classes int32 (N, T) and shares float32 (N, T) of images whose labels count as they are."""
+def _one_hot(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return classes int32 (N, T) and probabilities float32 (N, T) of labels as they are."""
     classes = ((labels[:, None] + np.arange(min(MAX_CLASSES, num_classes))) % num_classes).astype(np.int32)
-    shares = np.zeros(classes.shape, np.float32)
-    shares[:, 0] = 1
-    return classes, shares
+    probabilities = np.zeros(classes.shape, np.float32)
+    probabilities[:, 0] = 1
+    return classes, probabilities

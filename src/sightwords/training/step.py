@@ -1,12 +1,18 @@
 """The gradient of one optimizer step, in one or several micro-batches: that of the whole global batch, exactly.
 
+With the gradient cache the objective sees all images of a step at once, the network one micro-batch at a time. First
+the features of all micro-batches are computed without a graph; then the heads and the objective see them together,
+which gives the gradient of each feature; last, each micro-batch goes through the network again, and these gradients go
+back through it. Source: GradCache, arXiv 2101.06983, algorithm 1. The gradient is that of the large batch, for networks
+without BatchNorm (whose statistics are those of a micro-batch either way); the memory is that of a micro-batch.
+
 Shapes: M micro-batches of a step, E embedding sets, B images of a micro-batch, F width of a feature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -19,11 +25,10 @@ from sightwords.images.loader import ImageBatch
 from sightwords.images.seeds import derive_seed
 from sightwords.models import Backbone
 from sightwords.training.alignment import POOLED
-from sightwords.training.batches import BatchMaker, TextTargets, TrainBatch
 from sightwords.training.config import TrainConfig
 from sightwords.training.distributed import Processes
-from sightwords.training.grad_cache import CachedAlignment, frozen_buffers, gradients
-from sightwords.training.task import NUM_SUMS, Task, Weighting
+from sightwords.training.mixing import BatchMaker, TextTargets, TrainBatch
+from sightwords.training.task import CachedAlignment, Task, Weighting
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -37,7 +42,7 @@ class GradientStep:
         model: the task, compiled or spread over processes.
         make_batch: from loaded to ready batches.
         scaler: gradient scaler of fp16.
-        group: this process's place among all.
+        group: the processes.
 
     Raises:
         ConfigError: the gradient cache and balanced gradients are wanted of a network whose classifier is not linear.
@@ -58,8 +63,8 @@ class GradientStep:
         if self._uses_cache and config.align.weighting == "gradient_balanced":
             _check_linear(task.backbone, config.features)
 
-    def __call__(self, loaded: Sequence[ImageBatch], step: int, align_weight: float) -> Tensor:
-        """Add the gradients of a step's micro-batches to the parameters; return the sums of what is to be shown.
+    def __call__(self, loaded: Sequence[ImageBatch], step: int, align_weight: float) -> dict[str, Tensor]:
+        """Add the gradients of a step's micro-batches to the parameters; return the sums to be logged.
 
         Args:
             loaded: the micro-batches of this process.
@@ -67,20 +72,20 @@ class GradientStep:
             align_weight: lambda of this step.
 
         Returns:
-            float32, (NUM_SUMS,), see `Task.forward`.
+            Scalars by name, see `Task.forward`.
         """
         weighting = self._weighting(align_weight)
-        portions = self._portions(loaded)
-        cached = self._cached(loaded, portions, step, weighting) if self._uses_cache else None
-        sums = torch.zeros(NUM_SUMS, device=self.group.device)
+        loss_weights = self._loss_weights(loaded)
+        cached = self._cached(loaded, loss_weights, step, weighting) if self._uses_cache else None
+        sums: dict[str, Tensor] = {}
         for micro in range(len(loaded)):
-            batch = self._batch(loaded, portions, micro)
+            batch = self._batch(loaded, loss_weights, micro)
             self._seed(step, micro)
             with self._no_sync(last=micro == len(loaded) - 1):
                 with self._autocast():
                     result = self.model(batch, weighting, cached[micro] if cached else None)
                 self.scaler.scale(result["loss"]).backward()
-            sums += result["sums"]
+            sums = {name: sums.get(name, 0.0) + value for name, value in result["sums"].items()}
         return sums
 
     def _weighting(self, align_weight: float) -> Weighting:
@@ -92,36 +97,36 @@ class GradientStep:
         # dropout and drop path are functions of (seed, step, process) too: a resumed run needs no generator state
         torch.manual_seed(derive_seed("step", self.config.seed, step, micro, self.group.rank))
 
-    def _portions(self, loaded: Sequence[ImageBatch]) -> Tensor | None:
-        """Return each micro-batch's part of all processes' images and of each set's weights, (M, 1 + E)."""
+    def _loss_weights(self, loaded: Sequence[ImageBatch]) -> Tensor | None:
+        """Return each micro-batch's part of all processes' images and of each set's text weights, (M, 1 + E)."""
         if len(loaded) == 1:
             return None
         sizes = torch.stack([self.make_batch.sizes(batch) for batch in loaded])
         sizes = self.group.sum(sizes.to(self.group.device, non_blocking=True))
         return sizes / sizes.sum(0).clamp(min=1e-12)
 
-    def _batch(self, loaded: Sequence[ImageBatch], portions: Tensor | None, micro: int) -> TrainBatch:
+    def _batch(self, loaded: Sequence[ImageBatch], loss_weights: Tensor | None, micro: int) -> TrainBatch:
         batch = self.make_batch(loaded[micro])
-        if portions is None:
+        if loss_weights is None:
             return batch
-        own = portions[micro]
-        texts = tuple(replace(text, portion=own[1 + number]) for number, text in enumerate(batch.texts))
-        return replace(batch, texts=texts, portion=own[0])
+        own, *of_texts = loss_weights[micro]
+        texts = tuple(replace(text, loss_weight=w) for text, w in zip(batch.texts, of_texts, strict=True))
+        return replace(batch, texts=texts, loss_weight=own)
 
     def _cached(
-        self, loaded: Sequence[ImageBatch], portions: Tensor | None, step: int, weighting: Weighting
+        self, loaded: Sequence[ImageBatch], loss_weights: Tensor | None, step: int, weighting: Weighting
     ) -> list[CachedAlignment]:
         """Return what each micro-batch needs of the alignment of the whole step."""
-        batches, features = self._forward_all(loaded, portions, step)
+        batches, features = self._forward_all(loaded, loss_weights, step)
         whole = _join(batches)
         leaves = {name: torch.cat([part[name] for part in features]).requires_grad_() for name in features[0]}
         task = self.task
         assert task.alignment is not None
         with self._autocast():
-            align = task.align(leaves, whole, task.capacity * len(loaded))
+            align = task.align(leaves, whole, task.pad_to * len(loaded))
             ratio = self._ratio(leaves[POOLED], whole, align, weighting)
         factor = weighting.weight if ratio is None else weighting.weight * ratio
-        by_feature, by_parameter = gradients(factor * align, leaves, task.alignment, weighting.grad_scale)
+        by_feature, by_parameter = _gradients(factor * align, leaves, task.alignment, weighting.grad_scale)
         rest = 1.0 if ratio is None else 1 - weighting.weight
         sizes = [len(batch.targets) for batch in batches]
         pieces = {name: torch.split(gradient, sizes) for name, gradient in by_feature.items()}
@@ -143,13 +148,13 @@ class GradientStep:
         return self.task.ratio(self.task.classification(logits, whole)[0], align, pooled, weighting)
 
     def _forward_all(
-        self, loaded: Sequence[ImageBatch], portions: Tensor | None, step: int
+        self, loaded: Sequence[ImageBatch], loss_weights: Tensor | None, step: int
     ) -> tuple[list[TrainBatch], list[dict[str, Tensor]]]:
         """Return batches without their images, and features, float32, for all micro-batches."""
         batches, features = [], []
-        with torch.no_grad(), frozen_buffers(self.task.backbone):
+        with torch.no_grad(), _frozen_buffers(self.task.backbone):
             for micro in range(len(loaded)):
-                batch = self._batch(loaded, portions, micro)
+                batch = self._batch(loaded, loss_weights, micro)
                 self._seed(step, micro)
                 with self._autocast():
                     found, _ = self.task.features(batch.images)
@@ -178,7 +183,7 @@ def _join(batches: Sequence[TrainBatch]) -> TrainBatch:
         torch.cat([batch.targets for batch in batches]),
         tuple(_join_texts(parts) for parts in zip(*(batch.texts for batch in batches), strict=True)),
         torch.cat(partners) if partners else None,
-        batches[0].share,
+        batches[0].lam,
     )
 
 
@@ -198,3 +203,23 @@ def _linear(classifier: nn.Module, features: Tensor) -> Tensor:
     """Return the logits (B, K) of pooled features (B, F)."""
     assert isinstance(classifier, nn.Linear | nn.Conv2d)
     return F.linear(features, classifier.weight.flatten(1), classifier.bias)
+
+
+@contextmanager
+def _frozen_buffers(module: nn.Module) -> Iterator[None]:
+    """Restore a module's buffers afterwards: the first forward pass must not move BatchNorm's statistics."""
+    saved = [buffer.clone() for buffer in module.buffers()]
+    yield
+    with torch.no_grad():
+        for buffer, value in zip(module.buffers(), saved, strict=True):
+            buffer.copy_(value)
+
+
+def _gradients(
+    loss: Tensor, features: Mapping[str, Tensor], heads: nn.Module, grad_scale: Tensor
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Return the gradients by features and by the heads' parameters, float32, scaled on the way against underflow."""
+    parameters = list(heads.parameters())
+    found = torch.autograd.grad(loss * grad_scale, [*features.values(), *parameters], materialize_grads=True)
+    unscaled = [gradient.float() / grad_scale for gradient in found]
+    return dict(zip(features, unscaled, strict=False)), unscaled[len(features) :]

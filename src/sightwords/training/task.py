@@ -1,4 +1,4 @@
-"""What is learned in a step: a module whose forward returns a dict that holds `loss`; the loop knows only that.
+"""What is learned in a step: a module whose forward returns a dict with `loss` and the sums to be logged.
 
 Shapes: B images of this process, K classes, F width of the pooled feature, D width of the text vectors.
 """
@@ -21,14 +21,13 @@ from sightwords.errors import ConfigError
 from sightwords.images.dataset import Split
 from sightwords.models import Backbone
 from sightwords.training.alignment import POOLED, Alignment
-from sightwords.training.batches import TrainBatch
-from sightwords.training.grad_cache import CachedAlignment
+from sightwords.training.mixing import TrainBatch
 
 EFFECTIVE_BETA = 0.999
 
 
 def class_weights(how: str, images: Split, class_ids: list[str]) -> np.ndarray | None:
-    """Return the weight of each class, float32, (K,), 1 in the mean over the training labels; None = all alike.
+    """Return the weight of each class, float32, (K,), 1 in the mean over the training labels; None = equal.
 
     Args:
         how: `none`; `balanced`, 1 / n of the n images of a class; `effective`, (1 - b) / (1 - b^n) with b = 0.999
@@ -78,16 +77,13 @@ def _read(path: Path, class_ids: list[str]) -> np.ndarray:
     return weights
 
 
-NUM_SUMS = 6
-
-
 def classification_loss(logits_BK: Tensor, targets_BK: Tensor, smoothing: float, multi_label: bool) -> Tensor:
     """Return each image's classification loss, shape (B,).
 
     Args:
         logits_BK: the network's outputs.
-        targets_BK: shares of the classes; in multi-label data 0 or 1 for each class.
-        smoothing: share spread over all classes (softmax), or towards one half (sigmoid).
+        targets_BK: class probabilities; in multi-label data 0 or 1 for each class.
+        smoothing: part of the target spread over all classes (softmax), or moved to one half (sigmoid).
         multi_label: binary cross-entropy averaged over classes, instead of softmax cross-entropy.
     """
     logits = logits_BK.float()
@@ -113,19 +109,55 @@ class Weighting:
     grad_scale: Tensor
 
 
-class Task(nn.Module):
-    """Classification, and beside it the alignment of the features to text where heads are given.
+@dataclass
+class CachedAlignment:
+    """What one micro-batch needs of the alignment of the whole step, with the gradient cache.
 
-    The loss is that of the whole global batch: each process returns its share times the number of processes, so that
-    the average of gradients over processes is the gradient of the whole batch, however uneven the shares are.
+    Attributes:
+        loss: alignment loss of the whole step, detached.
+        factor: of the alignment loss in the whole loss.
+        classification_factor: of the classification loss in the whole loss.
+        features: gradient of the weighted alignment loss by each feature of this micro-batch, float32, (B, F).
+        parameters: gradient by each parameter of the heads, in their order; empty except in the last micro-batch.
+    """
+
+    loss: Tensor
+    factor: Tensor
+    classification_factor: Tensor | float
+    features: Mapping[str, Tensor]
+    parameters: list[Tensor]
+
+    def surrogate(self, features: Mapping[str, Tensor], heads: nn.Module | None) -> Tensor:
+        """Return a scalar whose gradient is that of the alignment, by these features and the heads' parameters.
+
+        It goes through the ordinary backward pass, so that DistributedDataParallel averages it as any other loss.
+
+        Args:
+            features: of this micro-batch, with their graph.
+            heads: the module that holds the parameters.
+        """
+        assert heads is not None
+        total = sum((features[name].float() * gradient).sum() for name, gradient in self.features.items())
+        assert isinstance(total, Tensor)
+        if not self.parameters:
+            return total
+        own = zip(heads.parameters(), self.parameters, strict=True)
+        return total + sum((parameter * gradient).sum() for parameter, gradient in own)
+
+
+class Task(nn.Module):
+    """Classification and, with heads, the alignment of the features to text.
+
+    The loss is that of the whole global batch: each process returns its part times the number of processes, so the
+    average of gradients over processes is the gradient of the whole batch, however uneven the parts are.
 
     Args:
         backbone: the network being trained.
         alignment: the heads, or None for the baseline.
         label_smoothing: see `classification_loss`.
         multi_label: see `classification_loss`.
-        capacity: largest number of images that a process can get in a micro-batch.
-        class_weight_K: weight of each class in the classification loss, float32; None = all alike.
+        pad_to: most images that a process can get in a micro-batch.
+        class_weight_K: weight of each class in the classification loss, float32; None = equal.
     """
 
     class_weight: Tensor | None
@@ -133,21 +165,22 @@ class Task(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        alignment: Alignment | None,
-        label_smoothing: float,
-        multi_label: bool,
-        capacity: int,
+        alignment: Alignment | None = None,
+        *,
+        label_smoothing: float = 0.0,
+        multi_label: bool = False,
+        pad_to: int,
         class_weight_K: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("class_weight", class_weight_K, persistent=False)
         self.backbone, self.alignment = backbone, alignment
-        self.label_smoothing, self.multi_label, self.capacity = label_smoothing, multi_label, capacity
+        self.label_smoothing, self.multi_label, self.pad_to = label_smoothing, multi_label, pad_to
 
     def forward(
         self, batch: TrainBatch, weighting: Weighting, cached: CachedAlignment | None = None
-    ) -> dict[str, Tensor]:
-        """Return `loss` (scalar, to be minimized) and, detached, what is to be shown.
+    ) -> dict[str, Tensor | dict[str, Tensor]]:
+        """Return `loss` (scalar, to be minimized) and, detached, `sums`.
 
         Args:
             batch: images and targets.
@@ -156,32 +189,31 @@ class Task(nn.Module):
 
         Returns:
             loss: this micro-batch's part of classification and weighted alignment.
-            sums: float32, shape (`NUM_SUMS`,): sums over this process's images of classification loss and of right
-                answers; whole loss, alignment loss and the latter's factor, each times this process's images; and
-                the number of images.
+            sums: scalars by name, each the sum over this process's images; `images` is their number.
         """
         features, logits = self.features(batch.images)
         classification, losses = self.classification(logits, batch)
         if cached is None:
-            align = self.align(features, batch, self.capacity)
+            align = self.align(features, batch, self.pad_to)
             ratio = self.ratio(classification, align, features[POOLED], weighting)
             loss = classification
             if self.alignment is not None:
                 loss = combine_losses(classification, align, weighting.weight, ratio)
             factor = weighting.weight if ratio is None else weighting.weight * ratio
-            shown = torch.stack([loss, align]) / batch.portion
+            whole_loss, align_loss = loss / batch.loss_weight, align / batch.loss_weight
         else:
             classification = cached.classification_factor * classification
             loss, factor = classification + cached.surrogate(features, self.alignment), cached.factor
-            shown = torch.stack([classification / batch.portion + factor * cached.loss, cached.loss])
-        return {"loss": loss, "sums": self._sums(losses, logits, batch, shown, factor)}
-
-    def _sums(self, losses: Tensor, logits: Tensor, batch: TrainBatch, shown: Tensor, factor: Tensor) -> Tensor:
-        correct = correct_answers(logits.detach(), batch.targets, self.multi_label)
-        count = torch.full((1,), float(len(losses)), device=losses.device)
-        own = torch.stack([losses.detach().sum(), correct.sum()])
-        whole = torch.cat([shown, factor.reshape(1)]).detach().float()
-        return torch.cat([own, whole * count, count])
+            whole_loss, align_loss = classification / batch.loss_weight + factor * cached.loss, cached.loss
+        # `loss` of a process is its part times the processes: its mean over all images is the whole batch's loss
+        means = {"loss": whole_loss}
+        if self.alignment is not None:
+            means |= {"align_loss": align_loss, "align_factor": factor}
+        sums = {name: value.detach().float() * len(losses) for name, value in means.items()}
+        sums["classification_loss"] = losses.detach().sum()
+        sums["accuracy"] = correct_answers(logits.detach(), batch.targets, self.multi_label).sum()
+        sums["images"] = torch.full((), float(len(losses)), device=losses.device)
+        return {"loss": loss, "sums": sums}
 
     def features(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return what is aligned, by name, each (B, F), and the logits (B, K)."""
@@ -189,21 +221,19 @@ class Task(nn.Module):
         return {POOLED: pooled, **self.backbone.layer_features}, logits
 
     def classification(self, logits: Tensor, batch: TrainBatch) -> tuple[Tensor, Tensor]:
-        """Return this process's share of the classification loss, times the processes, and the losses (B,)."""
+        """Return this process's part of the classification loss, times the processes, and the losses (B,)."""
         losses = classification_loss(logits, batch.targets, self.label_smoothing, self.multi_label)
         if self.class_weight is not None:
-            shares = class_shares(batch.targets)
-            # an image of none of the classes says what they do not look like, with a weight of 1
-            losses = losses * (shares @ self.class_weight + (1 - shares.sum(1)))
-        return losses.sum() / _global_count(losses) * _world_size() * batch.portion, losses
+            probabilities = class_probabilities(batch.targets)
+            # an image of none of the classes shows what they do not look like, with a weight of 1
+            losses = losses * (probabilities @ self.class_weight + (1 - probabilities.sum(1)))
+        return losses.sum() / _global_count(losses) * _world_size() * batch.loss_weight, losses
 
-    def align(self, features: Mapping[str, Tensor], batch: TrainBatch, capacity: int) -> Tensor:
-        """Return the alignment loss of a batch of at most `capacity` images in each process; 0 for the baseline."""
+    def align(self, features: Mapping[str, Tensor], batch: TrainBatch, pad_to: int) -> Tensor:
+        """Return the alignment loss of a batch of at most `pad_to` images in each process; 0 for the baseline."""
         if self.alignment is None:
             return features[POOLED].new_zeros((), dtype=torch.float32)
-        loss: Tensor = self.alignment(
-            features, batch.texts, class_shares(batch.targets), batch.partner, batch.share, capacity
-        )
+        loss: Tensor = self.alignment(features, batch, class_probabilities(batch.targets), pad_to)
         return loss
 
     def ratio(self, classification: Tensor, align: Tensor, feature: Tensor, weighting: Weighting) -> Tensor | None:
@@ -213,8 +243,8 @@ class Task(nn.Module):
         return gradient_ratio(classification, align, feature, weighting.grad_scale)
 
 
-def class_shares(targets_BK: Tensor) -> Tensor:
-    """Return targets whose rows sum to 1; several labels share alike, a row without labels stays zero."""
+def class_probabilities(targets_BK: Tensor) -> Tensor:
+    """Return targets (B, K) whose rows sum to 1; several labels count equally, a row without labels stays zero."""
     return targets_BK / targets_BK.sum(1, keepdim=True).clamp(min=1)
 
 
