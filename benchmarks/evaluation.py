@@ -23,25 +23,32 @@ from torch import Tensor
 
 from pairs import in_turn, machine, ratio, table
 from photos import write_photos
-from sightwords.evaluation.feature_metrics import predict
+from sightwords.evaluation.config import EvaluateConfig
+from sightwords.evaluation.evaluate import outputs
 from sightwords.evaluation.metrics import single_label_metrics
 from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import open_dataset
 from sightwords.images.loader import eval_loader
-from sightwords.images.transforms import EvalTransform, InputSize
-from sightwords.models import build_backbone, normalize_images
+from sightwords.models import Backbone, build_backbone, normalize_images
+from sightwords.models.inference import TrainedNetwork, eval_transform
+from sightwords.models.run_folder import NetworkInfo, RunFolder
 
 BATCH = 64
+NUM_CLASSES = 8
 Ways = dict[str, Callable[[], object]]
 
 
 def ways_of(folder: Path, model: str, image_size: int) -> Ways:
     """Return the passes over the validation images."""
-    backbone = build_backbone(model, 8, image_size, None)
+    backbone = build_backbone(model, NUM_CLASSES, image_size)
     backbone.eval()
-    spec, device = backbone.input_spec, torch.device("cpu")
+    spec = backbone.input_spec
     images = open_dataset(ImagesConfig(str(folder)), show=False).split("val")
-    transform = EvalTransform(InputSize(image_size, "bicubic", 0.875))
+    run = RunFolder(folder.parent / "run")
+    run.start({}, _info(backbone, image_size))
+    run.save_weights(backbone.network.state_dict())
+    network = TrainedNetwork(run, "cpu")
+    config = EvaluateConfig(run.folder, str(folder), batch_size=BATCH, workers=0, device="cpu")
 
     def timm_batches() -> Iterable[tuple[Tensor, Tensor]]:
         loader: Iterable[tuple[Tensor, Tensor]] = create_loader(
@@ -52,7 +59,7 @@ def ways_of(folder: Path, model: str, image_size: int) -> Ways:
             crop_pct=0.875,
             num_workers=0,
             persistent_workers=False,
-            device=device,
+            device=torch.device("cpu"),
         )
         return loader
 
@@ -67,11 +74,11 @@ def ways_of(folder: Path, model: str, image_size: int) -> Ways:
             top5.update(found5.item(), len(batch))
 
     def own_pass() -> None:
-        found = predict(backbone, eval_loader(images, 8, transform, BATCH), device, len(images), "Evaluating")
-        single_label_metrics(found.logits, found.targets.argmax(1))
+        found = outputs(network, images, NUM_CLASSES, config)
+        single_label_metrics(found.logits, found.labels)
 
     def own_loader() -> None:
-        for batch in eval_loader(images, 8, transform, BATCH):
+        for batch in eval_loader(images, NUM_CLASSES, eval_transform(network.info), BATCH):
             normalize_images(batch.images, spec.mean, spec.std)
 
     return {
@@ -80,6 +87,24 @@ def ways_of(folder: Path, model: str, image_size: int) -> Ways:
         "loader, timm": lambda: list(map(len, timm_batches())),
         "loader, sightwords": own_loader,
     }
+
+
+def _info(backbone: Backbone, image_size: int) -> NetworkInfo:
+    classes = [str(i) for i in range(NUM_CLASSES)]
+    return NetworkInfo(
+        model=backbone.identifier,
+        model_kwargs={},
+        factory_kwargs=backbone.kwargs,
+        num_classes=NUM_CLASSES,
+        class_ids=classes,
+        class_names=classes,
+        multi_label=False,
+        image_size=image_size,
+        interpolation="bicubic",
+        crop_pct=0.875,
+        mean=backbone.input_spec.mean,
+        std=backbone.input_spec.std,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:

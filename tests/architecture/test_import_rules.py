@@ -35,7 +35,7 @@ HEAVY = {
     "open_clip": {"openclip.py", "text/encoders/openclip.py"},
     "onnx": {"models/onnx_file.py"},
     "onnxscript": {"models/onnx_file.py"},
-    "onnxruntime": {"models/onnx_file.py"},
+    "onnxruntime": {"evaluation/predict.py"},
     "nicegui": {f"browsing/{name}.py" for name in ("page", "gallery", "parts", "summary_page", "server")},
     "fastapi": {"browsing/page.py"},
     "uvicorn": {"browsing/server.py"},

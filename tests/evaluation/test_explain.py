@@ -6,15 +6,17 @@ import pytest
 
 from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.evaluation.config import ExplainConfig
-from sightwords.evaluation.explain import explain as run
+from sightwords.evaluation.explain import explain
+from sightwords.images.config import ImagesConfig
+from sightwords.images.dataset import open_dataset
 from support.aligned_run import TEXTS, write_descriptions
 from support.texts import write_vectors
 
 
 def test_predictions_and_the_nearest_descriptions(aligned, tmp_path):
-    images = [aligned.images / "val" / name / "001.png" for name in TEXTS]
-    result = run(ExplainConfig(aligned.run, images, top=3, out=tmp_path / "told.jsonl", device="cpu"))
-    assert [one.image for one in result.explanations] == [str(path) for path in images]
+    images = [str(aligned.images / "val" / name / "001.png") for name in TEXTS]
+    result = explain(ExplainConfig(aligned.run, images, top=3, out=tmp_path / "near.jsonl", device="cpu"))
+    assert [one.image for one in result.explanations] == images
     right = 0
     for name, one in zip(TEXTS, result.explanations, strict=True):
         assert sum(p.probability for p in one.predictions) == pytest.approx(1, abs=1e-4)
@@ -22,29 +24,23 @@ def test_predictions_and_the_nearest_descriptions(aligned, tmp_path):
         right += (one.descriptions[0].text, one.descriptions[0].class_name) == (TEXTS[name], name)
         assert one.descriptions[0].name.startswith("train/")
     assert right >= 2
-    lines = [json.loads(line) for line in (tmp_path / "told.jsonl").read_text().splitlines()]
-    assert [line["image"] for line in lines] == [str(path) for path in images]
+    lines = [json.loads(line) for line in (tmp_path / "near.jsonl").read_text().splitlines()]
+    assert [line["image"] for line in lines] == images
     assert TEXTS["disc"] in result.summary()
 
 
 def test_what_is_missing_is_named(aligned, tmp_path):
     image = aligned.images / "val" / "disc" / "001.png"
-    with pytest.raises(DataError, match="There is no image file"):
-        run(ExplainConfig(aligned.run, [tmp_path / "nothing.png"], device="cpu"))
-    with pytest.raises(ConfigError, match="No images given"):
+    with pytest.raises(DataError, match="no image file"):
+        explain(ExplainConfig(aligned.run, [tmp_path / "nothing.png"], device="cpu"))
+    with pytest.raises(ConfigError, match="No images"):
         ExplainConfig(aligned.run, [])
-    with pytest.raises(ArtifactError, match="no description set at .*Name it with --descriptions"):
-        run(ExplainConfig(aligned.run, [image], descriptions=tmp_path / "none.db", device="cpu"))
-    other = write_descriptions(aligned.images, tmp_path / "val.db", ("val",))
-    with pytest.raises(ArtifactError, match="lacks the texts of 3 of 3 vectors"):
-        run(ExplainConfig(aligned.run, [image], descriptions=other, device="cpu"))
-
-
-def test_vectors_of_another_encoder_are_refused(aligned, tmp_path):
-    from sightwords.images.config import ImagesConfig
-    from sightwords.images.dataset import open_dataset
-
+    with pytest.raises(ArtifactError, match="--descriptions"):
+        explain(ExplainConfig(aligned.run, [image], descriptions=tmp_path / "none.db", device="cpu"))
+    of_val = write_descriptions(aligned.images, tmp_path / "val.db", ("val",))
+    with pytest.raises(ArtifactError, match="lacks the texts of 3 of 3"):
+        explain(ExplainConfig(aligned.run, [image], descriptions=of_val, device="cpu"))
     train = open_dataset(ImagesConfig(str(aligned.images)), show=False).split("train")
     other = write_vectors(tmp_path / "other", train, dimension=32)
-    with pytest.raises(ArtifactError, match="holds vectors of test .* taught by st:"):
-        run(ExplainConfig(aligned.run, [aligned.images / "val/disc/001.png"], embeddings=other, device="cpu"))
+    with pytest.raises(ArtifactError, match="vectors of test .* trained with st:"):
+        explain(ExplainConfig(aligned.run, [image], embeddings=other, device="cpu"))

@@ -7,16 +7,13 @@ import json
 import shutil
 
 import pytest
-import torch
 from PIL import Image
 
 from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.evaluation.config import PredictConfig
 from sightwords.evaluation.predict import predict as run
-from sightwords.exporting.checkpoint import open_subject
 from sightwords.images.decode import EncodedImage
-from sightwords.images.transforms import EvalTransform, InputSize
-from sightwords.models import normalize_images
+from sightwords.models.inference import TrainedNetwork, eval_transform
 from sightwords.models.run_folder import RunFolder
 from support.trained_run import trained_run
 
@@ -25,13 +22,9 @@ MODELS = ("run", "n.safetensors", "n.onnx", "n.pt2", "hub")
 
 def expected(folder, image):
     """Return the network's probabilities by class id, computed step by step."""
-    subject = open_subject(RunFolder(folder / "run"))
-    info = subject.info
-    transform = EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
-    pixels = transform(EncodedImage(image.read_bytes()), 0, "")[None]
-    with torch.no_grad():
-        scores = subject.network(normalize_images(pixels, info.mean, info.std)).softmax(1)[0]
-    return dict(zip(info.class_ids, scores.tolist(), strict=True))
+    network = TrainedNetwork(RunFolder(folder / "run"), "cpu")
+    scores = network(eval_transform(network.info)(EncodedImage(image.read_bytes()), 0, "")[None])[1].softmax(1)[0]
+    return dict(zip(network.info.class_ids, scores.tolist(), strict=True))
 
 
 @pytest.mark.slow
@@ -74,20 +67,17 @@ def test_where_no_image_can_be_read_nothing_is_written(exported, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
-def test_classes_of_several_labels_have_probabilities_of_their_own(tmp_path):
-    network = trained_run(tmp_path / "run", multi_label=True)
+def test_of_several_labels_each_class_has_a_probability_of_its_own(tmp_path):
+    trained_run(tmp_path / "run", multi_label=True)
     Image.new("RGB", (32, 32), (200, 10, 10)).save(tmp_path / "a.png")
     result = run(PredictConfig(tmp_path / "run", str(tmp_path / "a.png"), workers=0))
-    scores = [guess.probability for guess in result.predictions[0].guesses]
-    info = RunFolder(tmp_path / "run").network()
-    pixels = EvalTransform(InputSize(32, info.interpolation, info.crop_pct))(
-        EncodedImage((tmp_path / "a.png").read_bytes()), 0, ""
-    )
-    with torch.no_grad():
-        wanted = network(normalize_images(pixels[None], info.mean, info.std)).sigmoid()[0]
+    network = TrainedNetwork(RunFolder(tmp_path / "run"), "cpu")
+    pixels = eval_transform(network.info)(EncodedImage((tmp_path / "a.png").read_bytes()), 0, "")[None]
+    wanted = network(pixels)[1].sigmoid()[0]
+    scores = [one.probability for one in result.predictions[0].classes]
     assert scores == pytest.approx(sorted(wanted.tolist(), reverse=True), abs=1e-6)
     assert abs(sum(scores) - 1) > 0.01
-    assert "each probability stands alone" in result.summary()
+    assert "probability of its own" in result.summary()
 
 
 def test_many_images_are_counted_and_few_are_shown(exported, tmp_path):
@@ -96,7 +86,7 @@ def test_many_images_are_counted_and_few_are_shown(exported, tmp_path):
     result = run(PredictConfig(exported[0] / "run", [str(tmp_path)], top=2, workers=1))
     assert result.num_images == 45
     assert len(result.predictions) == 40
-    assert len(result.predictions[0].guesses) == 2
+    assert len(result.predictions[0].classes) == 2
     assert "and 5 more images, not shown" in result.summary()
 
 
@@ -109,35 +99,33 @@ def test_tables_are_read_too(exported, tmp_path):
     ("make", "message"),
     [
         (lambda folder, to: to / "gone.onnx", "There is no "),
-        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.bin"), "of no known format"),
+        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.bin"), "no known format"),
         (lambda folder, to: shutil.copy(folder / "n.safetensors", to / "m.safetensors"), "m.json is missing"),
         (lambda folder, to: folder / "photos", "neither a run nor a hub folder"),
-        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.onnx"), "is no ONNX file"),
-        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.pt2"), "is no program of torch.export"),
+        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.onnx"), "no ONNX file"),
+        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.pt2"), "no program of torch.export"),
     ],
 )
-def test_what_is_no_model_is_told(exported, tmp_path, make, message):
+def test_what_is_no_model_is_refused(exported, tmp_path, make, message):
     with pytest.raises(ArtifactError, match=message):
         run(PredictConfig(make(exported[0], tmp_path), "a.png", workers=0))
 
 
-def test_a_file_without_its_description_is_told(exported, tmp_path):
+def test_weights_without_their_own_description_are_refused(exported, tmp_path):
     folder, _ = exported
     shutil.copy(folder / "n.safetensors", tmp_path)
-    (tmp_path / "n.json").write_text('{"architecture": "test_resnet"}')
-    with pytest.raises(ArtifactError, match="does not say what network it holds"):
-        run(PredictConfig(tmp_path / "n.safetensors", "a.png", workers=0))
-    (tmp_path / "n.json").write_text((folder / "n.json").read_text().replace("timm:test_resnet", "timm:test_vit"))
-    with pytest.raises(ArtifactError, match="do not fit timm:test_vit"):
-        run(PredictConfig(tmp_path / "n.safetensors", "a.png", workers=0))
+    for text, message in (
+        ('{"architecture": "test_resnet"}', "does not say what network"),
+        ((folder / "n.json").read_text().replace("timm:test_resnet", "timm:test_vit"), "do not fit timm:test_vit"),
+    ):
+        (tmp_path / "n.json").write_text(text)
+        with pytest.raises(ArtifactError, match=message):
+            run(PredictConfig(tmp_path / "n.safetensors", "a.png", workers=0))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"out": "p.txt"}, "must end in .csv or .jsonl"), ({"top": 0}, "--top is 0"), ({"batch_size": 0}, "--batch-size")],
-)
-def test_options_are_checked(options, message):
-    with pytest.raises(ConfigError, match=message):
-        PredictConfig("run", "a.png", **options)
-    with pytest.raises(ConfigError, match="No images given"):
+def test_options_are_checked():
+    for options in ({"out": "p.txt"}, {"top": 0}, {"batch_size": 0}):
+        with pytest.raises(ConfigError, match=f"--{next(iter(options)).replace('_', '-')} is"):
+            PredictConfig("run", "a.png", **options)
+    with pytest.raises(ConfigError, match="No images"):
         PredictConfig("run", [])

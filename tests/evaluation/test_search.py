@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from sightwords.errors import ArtifactError, ConfigError
 from sightwords.evaluation import search as module
 from sightwords.evaluation.config import SearchConfig
+from sightwords.evaluation.search import FeatureIndex
 from sightwords.evaluation.search import search as run
 from support.aligned_run import TEXTS
 from support.images import draw
@@ -110,25 +112,50 @@ def test_unreadable_images_are_named_and_a_plain_folder_will_do(options, tmp_pat
     assert {hit.label for hit in result.hits} == {""}
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [({"top": 0}, "--top is 0"), ({"out": "hits.txt"}, "must end in .csv or .jsonl"), ({"sentence": ""}, "is empty")],
-)
-def test_bad_options(options, changes, message):
-    with pytest.raises(ConfigError, match=message):
-        run(replace(options, **changes))
-
-
-def test_a_folder_of_something_else_is_not_taken_for_an_index(options):
+def test_bad_options_and_a_folder_of_something_else(options):
+    for changes, message in (
+        ({"top": 0}, "--top is 0"), ({"out": "hits.txt"}, "must end in .csv or .jsonl"), ({"sentence": ""}, "empty")
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=message):
+            run(replace(options, **changes))
     options.index.mkdir()
     (options.index / "thesis.txt").write_text("mine")
-    with pytest.raises(ArtifactError, match="is no index of images"):
+    with pytest.raises(ArtifactError, match="no index of images"):
         run(options)
     assert (options.index / "thesis.txt").read_text() == "mine"
 
 
-def test_the_index_opens_with_numpy(options):
-    run(options)
-    vectors = np.load(options.index / "vectors.npy", mmap_mode="r")
-    assert vectors.shape == (66, 32)
-    np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float32), axis=1), 1, atol=1e-2)
+DIMENSION = 8
+
+
+def keys_of(numbers):
+    return np.frombuffer(b"".join(hashlib.sha256(bytes([n])).digest() for n in numbers), np.uint8).reshape(-1, 32)
+
+
+def vectors_of(numbers):
+    return np.repeat(np.array([*numbers], np.float32)[:, None], DIMENSION, axis=1)
+
+
+def holds(index, numbers):
+    places = index.find(keys_of(numbers))
+    return (places >= 0).all() and (index.vectors[places] == vectors_of(numbers)).all()
+
+
+@pytest.mark.parametrize(("vectors_cut", "keys_cut"), [(0, 0), (1, 0), (0, 1), (16, 32), (20, 0), (40, 40)])
+def test_whatever_instant_a_kill_comes_at_the_index_holds_whole_rows(tmp_path, vectors_cut, keys_cut):
+    index = FeatureIndex(tmp_path, DIMENSION, {"weights": "a"})
+    index.append(keys_of([1, 2, 3]), vectors_of([1, 2, 3]))
+    assert index.find(keys_of([2, 7])).tolist() == [1, -1]
+    for name, cut in (("vectors.npy", vectors_cut), ("keys.bin", keys_cut)):
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) - cut])
+    index = FeatureIndex(tmp_path, DIMENSION, {"weights": "a"})
+    kept = 3 - max(-(-vectors_cut // 16), -(-keys_cut // 32))
+    assert len(index) == kept
+    assert holds(index, range(1, kept + 1))
+    index.append(keys_of([9]), vectors_of([9]))
+    again = FeatureIndex(tmp_path, DIMENSION, {"weights": "a"})
+    assert len(again) == kept + 1
+    assert holds(again, [*range(1, kept + 1), 9])
+    assert np.load(tmp_path / "vectors.npy").shape == (kept + 1, DIMENSION)
+    assert len(FeatureIndex(tmp_path, DIMENSION, {"weights": "b"})) == 0

@@ -77,7 +77,7 @@ def test_runs_that_cannot_be_searched_say_why(images, vectors, tmp_path, aligned
     with pytest.raises(ArtifactError, match="objective relational, which does not bring"):
         open_projection(RunFolder(tmp_path / "relational"))
     assert not (tmp_path / "relational" / "projector.safetensors").exists()
-    with pytest.raises(ConfigError, match="--space is 2; .* taught by 1 embedding sets"):
+    with pytest.raises(ConfigError, match="--space is 2"):
         open_projection(RunFolder(aligned.run), 2)
     shutil.copytree(aligned.run, tmp_path / "damaged", ignore=shutil.ignore_patterns("checkpoints"))
     (tmp_path / "damaged" / "projector.safetensors").write_bytes(b"short")

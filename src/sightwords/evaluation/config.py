@@ -1,4 +1,4 @@
-"""Options of `sightwords search`."""
+"""Options of `sightwords evaluate`, `predict`, `search` and `explain`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,29 @@ from typing import Annotated, cast
 from cyclopts import Parameter
 
 from sightwords.errors import ConfigError
-from sightwords.images.config import ImageOptions, default_workers
+from sightwords.images.config import ImageOptions, check_range, default_workers
+
+TABLE_SUFFIXES = (".csv", ".jsonl")
+
+
+@dataclass
+class _InferenceOptions:
+    _: KW_ONLY
+    batch_size: int = 64
+    """Images in a batch."""
+    workers: int = field(default_factory=default_workers)
+    """Loader processes; 0 loads in the main one."""
+    device: str = "auto"
+    """Device: auto, cpu, cuda, cuda:1, mps."""
+
+    def _check_inference(self) -> None:
+        check_range(self, "batch_size", least=1)
+        check_range(self, "workers", least=0)
+
+
+def _check_suffix(out: Path | None, suffixes: tuple[str, ...] = TABLE_SUFFIXES) -> None:
+    if out is not None and out.suffix not in suffixes:
+        raise ConfigError(f"--out is {out}; it must end in {' or '.join(suffixes)}.")
 
 
 @dataclass
@@ -23,12 +45,12 @@ class _RunAndImages:
 
 @Parameter(name="*")
 @dataclass
-class EvaluateConfig(ImageOptions, _RunAndImages):
+class EvaluateConfig(_InferenceOptions, ImageOptions, _RunAndImages):
     """Measure a trained network on validation images."""
 
     _: KW_ONLY
     out: Path | None = None
-    """Folder for the figures. [default: RUN/evaluation]"""
+    """Folder for the results. [default: RUN/evaluation]"""
     knn: int = 0
     """Also classify by this many nearest training images in the pooled features; 0 does not."""
     probe: Annotated[bool, Parameter(negative="")] = False
@@ -36,62 +58,52 @@ class EvaluateConfig(ImageOptions, _RunAndImages):
     corruptions: Annotated[bool, Parameter(negative="")] = False
     """Also measure top-1 under eight corruptions (noise, blur, JPEG ...) at five severities."""
     transfer: str | None = None
-    """Also fit a linear classifier to the features of this second data set's train split; its val is measured."""
-    batch_size: int = 128
-    """Images in a batch."""
-    workers: int = field(default_factory=default_workers)
-    """Loader processes."""
-    device: str = "auto"
-    """Device: auto, cpu, cuda, cuda:1, mps."""
+    """Also fit a linear classifier to the features of this second dataset's train split, and measure it on its val."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_inference()
+        check_range(self, "knn", least=0)
         self.run, self.out = Path(self.run), Path(self.out) if self.out else None
-        for name in ("batch_size", "knn", "workers"):
-            if getattr(self, name) < (name == "batch_size"):
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it is too small.")
 
 
-ENDINGS = (".csv", ".jsonl")
-
-
-@Parameter(name="*")
 @dataclass
-class PredictConfig:
-    """Let a trained or exported network name what images show."""
-
+class _ModelAndImages:
     model: Path
     """A run's folder, or what `sightwords export` wrote: .safetensors (with its .json), .onnx, .pt2 or a hub folder."""
     images: Annotated[list[str], Parameter(negative="")]
     """Image files, folders of them, tables or tar shards."""
+
+
+@Parameter(name="*")
+@dataclass
+class PredictConfig(_InferenceOptions, _ModelAndImages):
+    """Classify images with a trained or exported network."""
+
     _: KW_ONLY
     out: Path | None = None
-    """File for all answers, .csv or .jsonl, one line an image. [default: only shown]"""
+    """File for all predictions, .csv or .jsonl, one line an image. [default: only shown]"""
     top: int = 5
     """Classes to name for each image."""
-    batch_size: int = 32
-    """Images in a batch."""
-    workers: int = field(default_factory=default_workers)
-    """Loader processes."""
-    device: str = "auto"
-    """Device: auto, cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:
+        self._check_inference()
+        check_range(self, "top", least=1)
         self.model, self.out = Path(self.model), Path(self.out) if self.out else None
-        given = cast("object", self.images)
-        self.images = [str(given)] if isinstance(given, str | Path) else [str(image) for image in self.images]
-        if not self.images:
-            raise ConfigError("No images given. Name image files or folders after the model.")
-        for name, least in (("top", 1), ("batch_size", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}.")
-        if self.out is not None and self.out.suffix not in ENDINGS:
-            raise ConfigError(f"--out is {self.out}; the file must end in {' or '.join(ENDINGS)}.")
+        self.images = _listed(self.images)
+        _check_suffix(self.out)
+
+
+def _listed(images: object) -> list[str]:
+    """Return images as a list of names: in Python, one alone need not be in a list."""
+    listed = [images] if isinstance(images, str | Path) else cast("list[object]", images)
+    if not listed:
+        raise ConfigError("No images given. Name image files after the run or model.")
+    return [str(one) for one in listed]
 
 
 @dataclass
 class _RunImagesSentence:
-    # a base of its own: cyclopts takes a field as positional only where no keyword-only field stands before it
     run: Path
     """Folder of an aligned run."""
     images: str | None
@@ -102,8 +114,8 @@ class _RunImagesSentence:
 
 @Parameter(name="*")
 @dataclass
-class SearchConfig(ImageOptions, _RunImagesSentence):
-    """Rank images by a sentence, with the network of a run and the projector that it was taught through."""
+class SearchConfig(_InferenceOptions, ImageOptions, _RunImagesSentence):
+    """Rank images by a sentence, with the network and the projector of a run."""
 
     _: KW_ONLY
     top: int = 20
@@ -115,37 +127,33 @@ class SearchConfig(ImageOptions, _RunImagesSentence):
     index: Path | None = None
     """Folder where the images' vectors are kept for the next search. [default: RUN/search/SPACE]"""
     space: int = 1
-    """Of a run taught by several embedding sets, the one whose space is searched: 1 for the first."""
-    batch_size: int = 128
-    """Images in a batch."""
-    workers: int = field(default_factory=default_workers)
-    """Loader processes."""
-    device: str = "auto"
-    """Device: auto, cpu, cuda, cuda:1, mps."""
+    """Of a run trained with several embedding sets, the one whose space is searched: 1 for the first."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_inference()
+        check_range(self, "top space", least=1)
         self.run = Path(self.run)
         self.out, self.page, self.index = (Path(p) if p else None for p in (self.out, self.page, self.index))
-        if self.out is not None and self.out.suffix not in (".csv", ".jsonl"):
-            raise ConfigError(f"--out is {self.out}; it must end in .csv or .jsonl.")
-        for name, least in (("top", 1), ("batch_size", 1), ("workers", 0), ("space", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}.")
+        _check_suffix(self.out)
+
+
+@dataclass
+class _RunAndImageFiles:
+    run: Path
+    """Folder of an aligned run."""
+    images: list[str]
+    """Image files."""
 
 
 @Parameter(name="*")
 @dataclass
-class ExplainConfig:
-    """Show what a network says of images, and the descriptions of training images that they are nearest to."""
+class ExplainConfig(_InferenceOptions, _RunAndImageFiles):
+    """Show what a network predicts for images, and the training descriptions that lie nearest to them."""
 
-    run: Path
-    """Folder of an aligned run."""
-    images: list[Path]
-    """Image files."""
     _: KW_ONLY
     embeddings: Path | None = None
-    """Embedding set whose descriptions are compared. [default: the one that the run was taught by]"""
+    """Embedding set whose descriptions are compared. [default: the one that the run was trained with]"""
     descriptions: Path | None = None
     """Description set that holds their texts. [default: the one that the embedding set was made of]"""
     top: int = 5
@@ -153,23 +161,13 @@ class ExplainConfig:
     out: Path | None = None
     """File for the result, .jsonl: a line for each image."""
     space: int = 1
-    """Of a run taught by several embedding sets, the one to use: 1 for the first."""
-    batch_size: int = 32
-    """Images in a batch."""
-    device: str = "auto"
-    """Device: auto, cpu, cuda, cuda:1, mps."""
+    """Of a run trained with several embedding sets, the one to use: 1 for the first."""
 
     def __post_init__(self) -> None:
-        given = cast("object", self.images)
-        self.images = [Path(given)] if isinstance(given, str | Path) else [Path(one) for one in self.images]
-        self.run = Path(self.run)
+        self._check_inference()
+        check_range(self, "top space", least=1)
+        self.images, self.run = _listed(self.images), Path(self.run)
         self.embeddings, self.descriptions, self.out = (
             Path(path) if path else None for path in (self.embeddings, self.descriptions, self.out)
         )
-        if not self.images:
-            raise ConfigError("No images given. Name one image file or several after the run.")
-        if self.out is not None and self.out.suffix != ".jsonl":
-            raise ConfigError(f"--out is {self.out}; it must end in .jsonl.")
-        for name in ("top", "batch_size", "space"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")
+        _check_suffix(self.out, (".jsonl",))

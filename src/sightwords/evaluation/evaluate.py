@@ -1,14 +1,14 @@
-"""`sightwords evaluate`: figures of a trained network on validation images."""
+"""`sightwords evaluate`: metrics of a trained network on validation images."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -17,26 +17,23 @@ from torch import Tensor
 from sightwords.errors import ArtifactError, ConfigError
 from sightwords.evaluation.config import EvaluateConfig
 from sightwords.evaluation.corruptions import CorruptionCounter
-from sightwords.evaluation.feature_metrics import Measured, Predictions, feature_metrics, predict
 from sightwords.evaluation.metrics import (
     confusion_matrix,
-    expected_calibration_error,
+    knn_accuracy,
+    linear_probe_accuracy,
     most_confused,
     multi_label_metrics,
+    nearest,
     reliability,
     single_label_metrics,
 )
 from sightwords.files import atomic_path, write_text
-from sightwords.hub import choose_device
 from sightwords.images.dataset import Dataset, Split, open_dataset
-from sightwords.images.loader import ImageBatch, eval_loader
-from sightwords.images.transforms import EvalTransform, InputSize
-from sightwords.models import Backbone, normalize_images
-from sightwords.models.inference import rebuild
+from sightwords.models.inference import TrainedNetwork
 from sightwords.models.run_folder import NetworkInfo, RunFolder
 from sightwords.progress import duration, stopwatch
 
-LABELS = {
+TITLES = {
     "top1": "top-1",
     "top5": "top-5",
     "mean_per_class": "mean per-class",
@@ -47,18 +44,19 @@ LABELS = {
     "corruption_mean": "corrupted top-1",
     "map": "mAP",
 }
+_NUM_NEIGHBORS = 5  # written for each image
 
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """Figures of a network.
+    """Metrics of a network.
 
     Attributes:
         run: the run's folder.
-        out: folder of the figures.
+        out: folder of the results.
         metrics: each in [0, 1].
         num_images: images measured.
-        confused: (true class, predicted class, count), most frequent first; none for multi-label data.
+        confused: names of true and predicted class and their count, most frequent first; none for multi-label data.
         unreadable: names and reasons of images that were left out.
         seconds: duration.
     """
@@ -72,19 +70,43 @@ class EvaluateResult:
     seconds: float
 
     def summary(self) -> str:
-        """Return the figures, in a few lines."""
-        lines = [f"{label:>18}  {self.metrics[name]:7.2%}" for name, label in LABELS.items() if name in self.metrics]
+        """Return the metrics, in a few lines."""
+        lines = [f"{title:>18}  {self.metrics[name]:7.2%}" for name, title in TITLES.items() if name in self.metrics]
         if self.confused:
-            lines.append("Most confused: " + "; ".join(f"{a} taken for {b} ({n})" for a, b, n in self.confused))
+            lines.append("Most confused: " + "; ".join(f"{a} mistaken for {b} ({n})" for a, b, n in self.confused))
         if self.unreadable:
             lines.append(f"{len(self.unreadable)} images could not be read, such as {self.unreadable[0]}")
-        lines.append(f"Measured {self.num_images} images in {duration(self.seconds)}; wrote {self.out}")
+        lines.append(f"Evaluated {self.num_images} images in {duration(self.seconds)}; wrote {self.out}")
         return "\n".join(lines)
 
     @property
     def next_command(self) -> str:
         """What to run next."""
         return f"sightwords export {self.run} --out {self.run.name}.safetensors"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network gives for the N readable images of a split, on the CPU.
+
+    Attributes:
+        images: the N images.
+        features: pooled features, float32, shape (N, F).
+        logits: float32, shape (N, K).
+        targets: 0 or 1 for each class, float32, shape (N, K).
+        unreadable: names and reasons of images that are not among the N.
+    """
+
+    images: Split
+    features: Tensor
+    logits: Tensor
+    targets: Tensor
+    unreadable: list[str]
+
+    @property
+    def labels(self) -> Tensor:
+        """Class indices of single-label images, int64, shape (N,)."""
+        return self.targets.argmax(1)
 
 
 def evaluate(config: EvaluateConfig) -> EvaluateResult:
@@ -94,26 +116,62 @@ def evaluate(config: EvaluateConfig) -> EvaluateResult:
         ArtifactError: the run is unfinished, or its classes are not those of the images.
         DataError: the images cannot be used.
     """
-    folder = RunFolder(config.run)
-    info = folder.network()
-    splits = ("train", "val") if config.knn or config.probe or config.images else ("val",)
     with stopwatch() as seconds:
+        network = TrainedNetwork(RunFolder(config.run), config.device)
+        info, out = network.info, config.out or config.run / "evaluation"
+        splits = ("train", "val") if config.knn or config.probe or config.images else ("val",)
         dataset = open_dataset(config, splits)
         _check(dataset, info, config)
-        device = choose_device(config.device)
-        backbone = rebuild(info, folder.load_weights()).to(device)
-        out = config.out or config.run / "evaluation"
-        predict_all = partial(_predict, backbone, info, config, device)
-        val = dataset.split("val")
-        corrupted = CorruptionCounter(_answer(backbone, device)) if config.corruptions else None
-        also = _counting(corrupted, val) if corrupted else None
-        found = predict_all(val, info.num_classes, "Evaluating", also)
-        metrics = _metrics(found, info) | (corrupted.metrics() if corrupted else {})
-        metrics |= feature_metrics(config, dataset, Measured(val, found), predict_all, out)
-    confused = _write(out, metrics, found, info)
-    _write_predictions(out / "predictions.parquet", found, dataset.split("val"), info)
-    unreadable = [f"{problem.name}: {problem.reason}" for problem in dataset.problems] + found.unreadable
-    return EvaluateResult(config.run, out, metrics, len(found.logits), confused, unreadable, seconds[0])
+        counter = CorruptionCounter(lambda images: network(images)[1].argmax(1).cpu()) if config.corruptions else None
+        val = outputs(network, dataset.split("val"), info.num_classes, config, counter)
+        metrics = (
+            multi_label_metrics(val.logits, val.targets)
+            if info.multi_label
+            else single_label_metrics(val.logits, val.labels)
+        )
+        metrics |= counter.metrics() if counter else {}
+        metrics |= _feature_metrics(config, dataset, network, val, out)
+        write_text(out / "metrics.json", json.dumps({**metrics, "num_images": len(val.logits)}, indent=2) + "\n")
+        _write_predictions(out / "predictions.parquet", val, info)
+        confused = [] if info.multi_label else _write_tables(out, val, info)
+    unreadable = [f"{problem.name}: {problem.reason}" for problem in dataset.problems] + val.unreadable
+    return EvaluateResult(
+        run=config.run,
+        out=out,
+        metrics=metrics,
+        num_images=len(val.logits),
+        confused=confused,
+        unreadable=unreadable,
+        seconds=seconds[0],
+    )
+
+
+def outputs(
+    network: TrainedNetwork,
+    images: Split,
+    num_classes: int,
+    config: EvaluateConfig,
+    counter: CorruptionCounter | None = None,
+) -> Outputs:
+    """Return a network's outputs for all images of a split.
+
+    Args:
+        network: the network.
+        images: the images.
+        num_classes: of their labels, width of the targets.
+        config: batch size and loader processes.
+        counter: counts the network's right answers for corrupted copies of the images.
+    """
+    parts: list[tuple[Tensor, ...]] = []
+    unreadable: list[str] = []
+    for output in network.infer(images, config.batch_size, config.workers, "Evaluating", num_classes=num_classes):
+        batch = output.batch
+        parts.append((output.features.cpu(), output.logits.cpu(), batch.targets, batch.indices))
+        unreadable += batch.unreadable
+        if counter is not None:
+            counter.add(batch.images, batch.targets.argmax(1), [images.key(i) for i in batch.indices.tolist()])
+    features, logits, targets, indices = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Outputs(images.subset(indices.numpy()), features, logits, targets, unreadable)
 
 
 def _check(dataset: Dataset, info: NetworkInfo, config: EvaluateConfig) -> None:
@@ -128,96 +186,69 @@ def _check(dataset: Dataset, info: NetworkInfo, config: EvaluateConfig) -> None:
             raise ConfigError(f"--{name} needs one class an image; these images have several.")
 
 
-def _predict(
-    backbone: Backbone,
-    info: NetworkInfo,
-    config: EvaluateConfig,
-    device: torch.device,
-    images: Split,
-    num_classes: int,
-    title: str,
-    also: Callable[[ImageBatch], None] | None = None,
-) -> Predictions:
-    transform = EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
-    pin_memory = device.type == "cuda"
-    loader = eval_loader(images, num_classes, transform, config.batch_size, config.workers, pin_memory)
-    return predict(backbone, loader, device, len(images), title, also)
+def _feature_metrics(
+    config: EvaluateConfig, dataset: Dataset, network: TrainedNetwork, val: Outputs, out: Path
+) -> dict[str, float]:
+    """Return what is measured in the features, each in [0, 1]; write `neighbors.parquet` where kNN is among them."""
+    metrics: dict[str, float] = {}
+    if config.knn or config.probe:
+        images = dataset.split("train")
+        labeled = images.subset(np.flatnonzero(images.first_labels() >= 0))
+        train = outputs(network, labeled, len(dataset.class_ids), config)
+        if config.knn:
+            metrics["knn_top1"] = knn_accuracy(val.features, val.labels, train.features, train.labels, config.knn)
+            _write_neighbors(out / "neighbors.parquet", val, train)
+        if config.probe:
+            metrics["probe_top1"] = linear_probe_accuracy(val.features, val.labels, train.features, train.labels)
+    if config.transfer is not None:
+        other = open_dataset(replace(config, images=config.transfer, train=None, val=None, classes=None))
+        if other.multi_label:
+            raise ConfigError(f"--transfer needs one class an image; {config.transfer} has several.")
+        val, train = (outputs(network, other.split(name), len(other.class_ids), config) for name in ("val", "train"))
+        metrics["transfer_top1"] = linear_probe_accuracy(val.features, val.labels, train.features, train.labels)
+    return metrics
 
 
-def _answer(backbone: Backbone, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Return a function from uint8 pictures to predicted classes."""
-    spec = backbone.input_spec
-
-    def answer(images: Tensor) -> Tensor:
-        logits: Tensor = backbone(normalize_images(images.to(device), spec.mean, spec.std))[1]
-        return logits.argmax(1).cpu()
-
-    return answer
+def _write_neighbors(path: Path, val: Outputs, train: Outputs) -> None:
+    """Write the key of each validation image with the keys of the training images that it is most like."""
+    _, rows = nearest(val.features, train.features, _NUM_NEIGHBORS)
+    train_keys = train.images.keys()
+    neighbors = [[train_keys[row] for row in own] for own in rows.tolist()]
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table({"key": val.images.keys(), "neighbors": neighbors}), temporary)
 
 
-def _counting(counter: CorruptionCounter, images: Split) -> Callable[[ImageBatch], None]:
-    def count(batch: ImageBatch) -> None:
-        counter.add(batch.images, batch.targets.argmax(1), [images.key(i) for i in batch.indices.tolist()])
-
-    return count
-
-
-def _metrics(found: Predictions, info: NetworkInfo) -> dict[str, float]:
-    if info.multi_label:
-        return multi_label_metrics(found.logits, found.targets)
-    labels = found.targets.argmax(1)
-    ece = expected_calibration_error(found.logits.softmax(1), labels)
-    return {**single_label_metrics(found.logits, labels), "ece": ece}
-
-
-def _write(out: Path, metrics: dict[str, float], found: Predictions, info: NetworkInfo) -> list[tuple[str, str, int]]:
-    """Write metrics.json and, for single-label data, confusion.csv; return the most confused pairs by name."""
-    values = {**metrics, "num_images": len(found.logits)}
-    write_text(out / "metrics.json", json.dumps(values, indent=2) + "\n")
-    if info.multi_label:
-        return []
-    _write_reliability(out / "reliability.csv", found)
-    matrix = confusion_matrix(found.logits, found.targets.argmax(1))
-    _write_confusion(out / "confusion.csv", matrix, info.class_ids)
-    _write_per_class(out / "per_class.csv", matrix, info)
-    return [(info.class_names[a], info.class_names[b], count) for a, b, count in most_confused(matrix)]
-
-
-def _write_predictions(path: Path, found: Predictions, images: Split, info: NetworkInfo) -> None:
+def _write_predictions(path: Path, val: Outputs, info: NetworkInfo) -> None:
     """Write one row an image: key, name, label, predicted class, its score, and whether it is a label of the image."""
-    scores = found.logits.sigmoid() if info.multi_label else found.logits.softmax(1)
+    scores = val.logits.sigmoid() if info.multi_label else val.logits.softmax(1)
     score, predicted = scores.max(1)
+    indices = range(len(val.images))
     columns = {
-        "key": [images.key(i) for i in found.indices.tolist()],
-        "name": [images.reference(i).name for i in found.indices.tolist()],
-        "label": ["|".join(info.class_ids[j] for j in images.labels(i)) for i in found.indices.tolist()],
+        "key": val.images.keys(),
+        "name": [val.images.reference(i).name for i in indices],
+        "label": ["|".join(info.class_ids[j] for j in val.images.labels(i)) for i in indices],
         "predicted": [info.class_ids[i] for i in predicted.tolist()],
+        "predicted_name": [info.class_names[i] for i in predicted.tolist()],
         "score": score.numpy(),
-        "correct": (found.targets.gather(1, predicted[:, None])[:, 0] > 0).numpy(),
+        "correct": (val.targets.gather(1, predicted[:, None])[:, 0] > 0).numpy(),
     }
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
 
 
-def _write_confusion(path: Path, matrix: Tensor, class_ids: list[str]) -> None:
-    """Write the confusion matrix: a row for each true class, a column for each predicted one."""
-    rows = [[class_id, *row] for class_id, row in zip(class_ids, matrix.tolist(), strict=True)]
-    _write_csv(path, ["true \\ predicted", *class_ids], rows)
-
-
-def _write_per_class(path: Path, matrix: Tensor, info: NetworkInfo) -> None:
-    """Write number of images and accuracy of each class; of a class without images the accuracy is empty."""
+def _write_tables(out: Path, val: Outputs, info: NetworkInfo) -> list[tuple[str, str, int]]:
+    """Write the tables of single-label images; return the most confused classes by name."""
+    scores, predicted = val.logits.softmax(1).max(1)
+    bins = reliability(scores.numpy(), (predicted == val.labels).numpy())
+    _write_csv(out / "reliability.csv", ("score", "accuracy", "num_images"), bins)
+    matrix = confusion_matrix(val.logits, val.labels)
+    rows = [[class_id, *row] for class_id, row in zip(info.class_ids, matrix.tolist(), strict=True)]
+    _write_csv(out / "confusion.csv", ["true \\ predicted", *info.class_ids], rows)
     counts, right = matrix.sum(1).tolist(), matrix.diagonal().tolist()
-    rows = zip(info.class_ids, info.class_names, counts, right, strict=True)
-    values = [(id_, name, count, hits / count if count else "") for id_, name, count, hits in rows]
-    _write_csv(path, ("class", "name", "num_images", "accuracy"), values)
-
-
-def _write_reliability(path: Path, found: Predictions) -> None:
-    scores, predicted = found.logits.softmax(1).max(1)
-    correct = predicted == found.targets.argmax(1)
-    columns = reliability(scores.numpy(), correct.numpy())
-    _write_csv(path, ("score", "accuracy", "num_images"), [row for row in zip(*columns, strict=True) if row[2]])
+    accuracies = [hits / count if count else "" for hits, count in zip(right, counts, strict=True)]
+    per_class = zip(info.class_ids, info.class_names, counts, accuracies, strict=True)
+    _write_csv(out / "per_class.csv", ("class", "name", "num_images", "accuracy"), per_class)
+    return [(info.class_names[a], info.class_names[b], count) for a, b, count in most_confused(matrix)]
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -1,36 +1,66 @@
-"""Accuracy where every image has one class."""
+"""What outputs and features are worth: accuracy, calibration, confusions, nearest neighbors, a linear probe.
+
+Shapes: N images, K classes, M training images, F width of the feature.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.classification import (
+    binary_average_precision,
     multiclass_accuracy,
     multiclass_calibration_error,
     multiclass_confusion_matrix,
-    multilabel_average_precision,
 )
 
+from sightwords.labels.noise import fit_logistic
+
 NUM_BINS = 15
+_BLOCK = 1024  # rows compared at a time: memory is _BLOCK x number of training images
+_PROBE_STEPS, _PROBE_L2 = 100, 1e-3
 
 
-def expected_calibration_error(probabilities_NK: Tensor, labels_N: Tensor, num_bins: int = NUM_BINS) -> float:
-    """Return the mean distance of score and accuracy over bins of the score, in [0, 1] (ECE, arXiv 1706.04599).
+def single_label_metrics(logits_NK: Tensor, labels_N: Tensor) -> dict[str, float]:
+    """Return top-1, top-5 (with more than five classes), mean per-class accuracy and calibration error, in [0, 1].
+
+    The mean per class is over the classes that occur. The calibration error is the mean distance of score and accuracy
+    over bins of the score (ECE, arXiv 1706.04599).
 
     Args:
-        probabilities_NK: softmax scores, shape (N, K).
+        logits_NK: outputs, shape (N, K).
         labels_N: class indices, shape (N,).
-        num_bins: bins of equal width.
     """
-    error = multiclass_calibration_error(probabilities_NK, labels_N, probabilities_NK.shape[1], num_bins, "l1")
-    return float(error.item())
+    num_classes = logits_NK.shape[1]
+    metrics = {
+        f"top{k}": multiclass_accuracy(logits_NK, labels_N, num_classes, average="micro", top_k=k).item()
+        for k in (1, 5)
+        if k < num_classes
+    }
+    per_class = multiclass_accuracy(logits_NK, labels_N, num_classes, average=None)
+    occurring = torch.bincount(labels_N, minlength=num_classes) > 0
+    ece = multiclass_calibration_error(logits_NK.softmax(1), labels_N, num_classes, NUM_BINS, "l1")
+    return {**metrics, "mean_per_class": per_class[occurring].mean().item(), "ece": ece.item()}
+
+
+def multi_label_metrics(logits_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
+    """Return `map`: average precision of each class that occurs, averaged over these classes, in [0, 1].
+
+    Args:
+        logits_NK: outputs, shape (N, K).
+        targets_NK: 0 or 1, shape (N, K).
+    """
+    columns = zip(logits_NK.sigmoid().T, targets_NK.long().T, strict=True)
+    precisions = [binary_average_precision(scores, targets) for scores, targets in columns if targets.any()]
+    return {"map": torch.stack(precisions).mean().item()}
 
 
 def reliability(
     scores_N: np.ndarray, correct_N: np.ndarray, num_bins: int = NUM_BINS
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean score, accuracy (both NaN where a bin is empty) and number of images of each bin, shape (num_bins,).
+) -> list[tuple[float, float, int]]:
+    """Return mean score, accuracy and number of images of each bin of the score that has any, lowest first.
 
     Args:
         scores_N: score of the predicted class, in [0, 1], shape (N,).
@@ -38,29 +68,8 @@ def reliability(
         num_bins: bins of equal width.
     """
     bins = np.minimum((scores_N * num_bins).astype(int), num_bins - 1)
-    counts = np.bincount(bins, minlength=num_bins)
-    with np.errstate(invalid="ignore"):
-        sums = (np.bincount(bins, values, num_bins) for values in (scores_N, correct_N.astype(np.float64)))
-        confidence, accuracy = (total / counts for total in sums)
-    return confidence, accuracy, counts
-
-
-def single_label_metrics(logits_NK: Tensor, labels_N: Tensor) -> dict[str, float]:
-    """Return top-1, top-5 (with more than five classes) and mean per-class accuracy, each in [0, 1].
-
-    Mean per-class accuracy is over the classes that occur.
-
-    Args:
-        logits_NK: outputs, shape (N, K).
-        labels_N: class indices, shape (N,).
-    """
-    num_classes = logits_NK.shape[1]
-    metrics = {"top1": _accuracy(logits_NK, labels_N, 1)}
-    if num_classes > 5:
-        metrics["top5"] = _accuracy(logits_NK, labels_N, 5)
-    per_class = multiclass_accuracy(logits_NK, labels_N, num_classes, average=None)
-    occurring = torch.bincount(labels_N, minlength=num_classes) > 0
-    return {**metrics, "mean_per_class": per_class[occurring].mean().item()}
+    groups = [bins == i for i in np.unique(bins)]
+    return [(float(scores_N[own].mean()), float(correct_N[own].mean()), int(own.sum())) for own in groups]
 
 
 def confusion_matrix(logits_NK: Tensor, labels_N: Tensor) -> Tensor:
@@ -72,27 +81,53 @@ def most_confused(matrix_KK: Tensor, num_pairs: int = 5) -> list[tuple[int, int,
     """Return (true class, predicted class, count) of the most frequent errors, most frequent first."""
     errors = matrix_KK.clone().fill_diagonal_(0)
     counts, places = errors.flatten().topk(min(num_pairs, errors.numel()))
-    size = errors.shape[1]
     pairs = zip(places.tolist(), counts.tolist(), strict=True)
-    return [(place // size, place % size, count) for place, count in pairs if count]
+    return [(*divmod(place, len(errors)), count) for place, count in pairs if count]
 
 
-def _accuracy(logits_NK: Tensor, labels_N: Tensor, top_k: int) -> float:
-    accuracy = multiclass_accuracy(logits_NK, labels_N, logits_NK.shape[1], average="micro", top_k=top_k)
-    return float(accuracy.item())
+def nearest(features_NF: Tensor, train_MF: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return cosines and rows of the k nearest training images of each image, nearest first, both (N, min(k, M))."""
+    train = F.normalize(train_MF, dim=1)
+    blocks = torch.split(features_NF, _BLOCK)
+    found = [(F.normalize(block, dim=1) @ train.T).topk(min(k, len(train))) for block in blocks]
+    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
 
 
-def multi_label_metrics(logits_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
-    """Return `map`: average precision of each class that occurs, averaged over these classes, in [0, 1].
+def knn_accuracy(
+    features_NF: Tensor, labels_N: Tensor, train_MF: Tensor, train_labels_M: Tensor, k: int, temperature: float = 0.07
+) -> float:
+    """Return the top-1 accuracy of a vote of the k nearest training images, weighted by exp(cosine / temperature).
+
+    Not to be compared with the classifier's own accuracy: it measures features. Source of the weighting: DINO,
+    arXiv 2104.14294, section 3.1.
 
     Args:
-        logits_NK: outputs, shape (N, K).
-        targets_NK: 0 or 1, shape (N, K).
+        features_NF: features of the images to classify, shape (N, F).
+        labels_N: their classes, shape (N,).
+        train_MF: features of the training images, shape (M, F).
+        train_labels_M: their classes, shape (M,).
+        k: number of neighbors; at most M are used.
+        temperature: of the weights.
     """
-    occurring = targets_NK.sum(0) > 0
-    logits, targets = logits_NK[:, occurring].sigmoid(), targets_NK[:, occurring].long()
-    if targets.shape[1] < 2:  # the library's multilabel form needs two classes
-        from torchmetrics.functional.classification import binary_average_precision
+    similarity, neighbors = nearest(features_NF, train_MF, k)
+    votes = torch.zeros(len(features_NF), int(train_labels_M.max()) + 1, dtype=similarity.dtype)
+    votes.scatter_add_(1, train_labels_M[neighbors], (similarity / temperature).exp())
+    return (votes.argmax(1) == labels_N).float().mean().item()
 
-        return {"map": float(binary_average_precision(logits[:, 0], targets[:, 0]).item())}
-    return {"map": float(multilabel_average_precision(logits, targets, targets.shape[1], average="macro").item())}
+
+def linear_probe_accuracy(features_NF: Tensor, labels_N: Tensor, train_MF: Tensor, train_labels_M: Tensor) -> float:
+    """Return the top-1 accuracy of multinomial logistic regression on standardized features, fitted by L-BFGS.
+
+    Deterministic: the loss is convex and the start is zero.
+
+    Args:
+        features_NF: features of the images to classify, shape (N, F).
+        labels_N: their classes, shape (N,).
+        train_MF: features of the training images, shape (M, F).
+        train_labels_M: their classes, shape (M,).
+    """
+    mean, std = train_MF.mean(0), train_MF.std(0).clamp(min=1e-6)
+    num_classes = int(max(labels_N.max(), train_labels_M.max())) + 1
+    weight, bias = fit_logistic((train_MF - mean) / std, train_labels_M, num_classes, _PROBE_L2, _PROBE_STEPS)
+    predicted = ((features_NF - mean) / std @ weight.T + bias).argmax(1)
+    return (predicted == labels_N).float().mean().item()

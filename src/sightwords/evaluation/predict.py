@@ -1,4 +1,4 @@
-"""`sightwords predict`: what images show, by a run's network or an exported one."""
+"""`sightwords predict`: the classes of images, by a run's network or by any file that `sightwords export` writes."""
 
 from __future__ import annotations
 
@@ -8,106 +8,205 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
+from torch.export.passes import move_to_device_pass
 
-from sightwords.errors import DataError
+from sightwords.errors import ArtifactError, ConfigError, DataError, MissingExtraError
 from sightwords.evaluation.config import PredictConfig
-from sightwords.evaluation.exported import Model, open_model
 from sightwords.files import atomic_path
+from sightwords.hub import choose_device
 from sightwords.images.loader import InputBatch, input_batches
 from sightwords.images.readers import find_images
-from sightwords.images.transforms import EvalTransform, InputSize
 from sightwords.models import normalize_images
-from sightwords.models.inference import Guess, guesses
+from sightwords.models.inference import Prediction, eval_transform, rebuild, top_predictions
+from sightwords.models.network_config import KEY, read_network_config
+from sightwords.models.run_folder import NetworkInfo, RunFolder
 from sightwords.progress import Progress, duration, stopwatch
+
+_KINDS = "a run's folder, a hub folder, or a file that ends in .safetensors, .onnx or .pt2"
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_NUM_SHOWN, _NUM_REASONS = 40, 10
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a network says about an image.
+class Model:
+    """A network that classifies.
+
+    Attributes:
+        info: what it is and takes.
+        network: from normalized images (B, 3, S, S) on `device` to logits (B, K).
+        device: where it takes its images.
+    """
+
+    info: NetworkInfo
+    network: Callable[[Tensor], Tensor]
+    device: torch.device
+
+
+def open_model(path: Path, device: str) -> Model:
+    """Return the network at a path.
+
+    Args:
+        path: a run's folder, or what `sightwords export` wrote.
+        device: as `--device` names it.
+
+    Raises:
+        ArtifactError: there is none, it is damaged, or what belongs to it is missing.
+        ConfigError: the device cannot be used.
+        MissingExtraError: onnxruntime is not installed.
+    """
+    chosen = choose_device(device)
+    if path.is_dir():
+        return _folder(path, chosen)
+    readers = {".safetensors": _weights, ".onnx": _onnx, ".pt2": _program}
+    if not path.is_file():
+        raise ArtifactError(f"There is no {path}. Name {_KINDS}.")
+    if path.suffix not in readers:
+        raise ArtifactError(f"{path} is of no known format. Name {_KINDS}.")
+    return readers[path.suffix](path, chosen)
+
+
+def _folder(path: Path, device: torch.device) -> Model:
+    run = RunFolder(path)
+    if run.exists():
+        return _built(run.network(), run.load_weights(), path, device)
+    if not (path / _CONFIG).is_file() or not (path / _WEIGHTS).is_file():
+        raise ArtifactError(f"{path} is neither a run nor a hub folder ({_CONFIG} and {_WEIGHTS}).")
+    return _built(_sidecar(path / _CONFIG), _tensors(path / _WEIGHTS), path, device)
+
+
+def _weights(path: Path, device: torch.device) -> Model:
+    sidecar = path.with_suffix(".json")
+    if not sidecar.is_file():
+        raise ArtifactError(f"{sidecar} is missing: it says what network {path.name} is for. Keep the two together.")
+    return _built(_sidecar(sidecar), _tensors(path), path, device)
+
+
+def _onnx(path: Path, device: torch.device) -> Model:
+    network = OnnxNetwork(path, device.type)
+    return Model(read_network_config(network.metadata.get(KEY), path), network, torch.device("cpu"))
+
+
+def _program(path: Path, device: torch.device) -> Model:
+    files: dict[str, Any] = {_CONFIG: ""}
+    try:
+        program = torch.export.load(path, extra_files=files)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise ArtifactError(f"{path} is no program of torch.export ({type(error).__name__}).") from None
+    if device.type != "cpu":
+        program = move_to_device_pass(program, device)
+    config = json.loads(files[_CONFIG]) if files[_CONFIG] else None
+    return Model(read_network_config(config, path), program.module(), device)
+
+
+def _built(info: NetworkInfo, weights: dict[str, Tensor], path: Path, device: torch.device) -> Model:
+    try:
+        return Model(info, rebuild(info, weights).network.to(device).eval(), device)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
+
+
+def _sidecar(path: Path) -> NetworkInfo:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged ({error}).") from None
+    return read_network_config(found if isinstance(found, dict) else None, path)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}).") from None
+
+
+class OnnxNetwork:
+    """A network from an ONNX file, run by onnxruntime.
+
+    Args:
+        path: the file.
+        device: `cpu` or `cuda`.
+        num_threads: on the CPU; 0 takes onnxruntime's own choice.
+
+    Attributes:
+        metadata: texts that the file carries, by name.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        ArtifactError: the file is damaged, or no ONNX file.
+        ConfigError: onnxruntime was installed without support for the device.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", num_threads: int = 0) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise MissingExtraError("onnxruntime", "export") from None
+        provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
+        if provider not in onnxruntime.get_available_providers():
+            raise ConfigError(f"This onnxruntime does not run on {device}. Use --device cpu, or install another one.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.log_severity_level = 3  # its warnings are about its own optimizations
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        except Exception as error:  # its errors have no common base
+            reason = str(error).partition("\n")[0]
+            raise ArtifactError(f"{path} is no ONNX file that onnxruntime can run: {reason}") from None
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def __call__(self, images_BCHW: Tensor) -> Tensor:
+        """Return logits, float32, shape (B, K), of normalized images (B, 3, S, S)."""
+        (logits,) = self._session.run(["logits"], {"images": images_BCHW.cpu().numpy()})
+        return torch.from_numpy(logits)
+
+
+@dataclass(frozen=True)
+class ImagePrediction:
+    """What a network predicts for an image.
 
     Attributes:
         image: its name.
-        guesses: the most probable classes, most probable first; none where it could not be read.
+        classes: the most probable classes, most probable first; none where it could not be read.
         reason: why it could not be read, else empty.
     """
 
     image: str
-    guesses: list[Guess]
+    classes: list[Prediction]
     reason: str = ""
 
     def text(self) -> str:
         """Return a line for people."""
         if self.reason:
             return f"{self.image}: cannot be read, {self.reason}"
-        return f"{self.image}: " + ", ".join(f"{guess.class_name} {guess.probability:.1%}" for guess in self.guesses)
-
-
-Write = Callable[[Prediction], None]
-
-
-@contextmanager
-def writer(out: Path | None, num_guesses: int) -> Iterator[Write]:
-    """Yield a function that writes one prediction; the file appears when all are written.
-
-    Args:
-        out: a .csv or .jsonl file; None writes nothing.
-        num_guesses: classes named for each image.
-    """
-    if out is None:
-        yield lambda prediction: None
-        return
-    with atomic_path(out) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="replace") as file:
-        if out.suffix == ".jsonl":
-            yield lambda prediction: _write_json(file.write, prediction)
-        else:
-            rows = csv.writer(file)
-            rows.writerow(["image", "error", *_columns(num_guesses)])
-            yield lambda prediction: rows.writerow(_row(prediction, num_guesses))
-
-
-def _write_json(write: Callable[[str], object], prediction: Prediction) -> None:
-    guesses = [
-        {"class": g.class_id, "name": g.class_name, "score": round(g.probability, 6)} for g in prediction.guesses
-    ]
-    answer = {"error": prediction.reason} if prediction.reason else {"predictions": guesses}
-    write(json.dumps({"image": prediction.image, **answer}, ensure_ascii=False) + "\n")
-
-
-def _columns(num_guesses: int) -> list[str]:
-    return [f"{name}{place}" for place in range(1, num_guesses + 1) for name in ("class", "name", "score")]
-
-
-def _row(prediction: Prediction, num_guesses: int) -> list[str]:
-    cells = [cell for g in prediction.guesses for cell in (g.class_id, g.class_name, f"{g.probability:.6f}")]
-    return [prediction.image, prediction.reason, *(cells or 3 * num_guesses * [""])]
-
-
-NUM_SHOWN = 40
-NUM_NAMED = 10
+        return f"{self.image}: " + ", ".join(f"{one.class_name} {one.probability:.1%}" for one in self.classes)
 
 
 @dataclass(frozen=True)
 class PredictResult:
-    """What was predicted.
+    """Predictions for images.
 
     Attributes:
         predictions: of the first images, as many as are shown.
         num_images: images that were read.
         unreadable: names and reasons of the others; the first of them.
         num_unreadable: how many there are.
-        is_multi_label: whether each class has a probability of its own.
+        multi_label: whether each class has a probability of its own.
         out: file of all predictions.
         seconds: duration.
     """
 
-    predictions: list[Prediction]
+    predictions: list[ImagePrediction]
     num_images: int
     unreadable: list[str]
     num_unreadable: int
-    is_multi_label: bool
+    multi_label: bool
     out: Path | None
     seconds: float
 
@@ -117,8 +216,8 @@ class PredictResult:
         if self.num_images > len(self.predictions):
             where = f"in {self.out}" if self.out else "not shown; write all with --out FILE.csv"
             lines.append(f"... and {self.num_images - len(self.predictions)} more images, {where}")
-        if self.is_multi_label:
-            lines.append("Several classes may be true of an image: each probability stands alone.")
+        if self.multi_label:
+            lines.append("An image may show several classes: each has a probability of its own.")
         if self.num_unreadable:
             lines.append(f"{self.num_unreadable} images could not be read and were left out, such as")
             lines += [f"  {text}" for text in self.unreadable]
@@ -139,48 +238,79 @@ def predict(config: PredictConfig) -> PredictResult:
         DataError: none of the images can be read, or a folder holds none.
         MissingExtraError: a library that the format needs is not installed.
     """
-    shown: list[Prediction] = []
+    shown: list[ImagePrediction] = []
     unreadable: list[str] = []
     num_read = num_unreadable = 0
     with stopwatch() as seconds:
         model = open_model(config.model, config.device)
         top = min(config.top, model.info.num_classes)
-        with writer(config.out, top) as write:
+        with _writer(config.out, top) as write:
             for prediction in _predictions(model, config, top):
                 write(prediction)
                 if prediction.reason:
                     num_unreadable += 1
-                    unreadable += [f"{prediction.image}: {prediction.reason}"] if len(unreadable) < NUM_NAMED else []
+                    unreadable.append(f"{prediction.image}: {prediction.reason}")
+                    del unreadable[_NUM_REASONS:]
                     continue
                 num_read += 1
-                shown += [prediction] if len(shown) < NUM_SHOWN else []
+                shown.append(prediction)
+                del shown[_NUM_SHOWN:]
             if not num_read:
                 raise DataError(f"None of the {num_unreadable} images can be read; the first: {unreadable[0]}")
-    return PredictResult(shown, num_read, unreadable, num_unreadable, model.info.multi_label, config.out, seconds[0])
+    return PredictResult(
+        predictions=shown,
+        num_images=num_read,
+        unreadable=unreadable,
+        num_unreadable=num_unreadable,
+        multi_label=model.info.multi_label,
+        out=config.out,
+        seconds=seconds[0],
+    )
 
 
-def _predictions(model: Model, config: PredictConfig, top: int) -> Iterator[Prediction]:
-    """Yield what the network says, image by image in their order."""
-    members = find_images(config.images)
-    info = model.info
-    transform = EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
-    with Progress("Predicting", len(members), "images") as progress:
-        for batch in input_batches(members, transform, config.batch_size, config.workers):
-            yield from _batch(model, batch, top)
+def _predictions(model: Model, config: PredictConfig, top: int) -> Iterator[ImagePrediction]:
+    """Yield what the network predicts, image by image in their order."""
+    images = find_images(config.images)
+    with Progress("Predicting", len(images), "images") as progress:
+        for batch in input_batches(images, eval_transform(model.info), config.batch_size, config.workers):
+            found = iter(_top(model, batch, top))
+            for name, reason in zip(batch.names, batch.reasons, strict=True):
+                yield ImagePrediction(name, [] if reason else next(found), reason)
             progress.advance(len(batch.names))
 
 
-def _batch(model: Model, batch: InputBatch, top: int) -> Iterator[Prediction]:
-    found = iter(_guesses(model, batch.images, top))
-    for name, reason in zip(batch.names, batch.reasons, strict=True):
-        yield Prediction(name, [] if reason else next(found), reason)
-
-
 @torch.inference_mode()
-def _guesses(model: Model, images_BCHW: Tensor, top: int) -> list[list[Guess]]:
-    """Return the most probable classes of each picture."""
-    if not len(images_BCHW):
+def _top(model: Model, batch: InputBatch, top: int) -> list[list[Prediction]]:
+    if not len(batch.images):
         return []
-    info = model.info
-    logits = model.answer(normalize_images(images_BCHW.to(model.device), info.mean, info.std))
-    return guesses(info, logits, top)
+    pixels = normalize_images(batch.images.to(model.device), model.info.mean, model.info.std)
+    return top_predictions(model.info, model.network(pixels), top)
+
+
+@contextmanager
+def _writer(out: Path | None, top: int) -> Iterator[Callable[[ImagePrediction], object]]:
+    """Yield a function that writes one prediction; the file appears when all are written."""
+    if out is None:
+        yield lambda prediction: None
+        return
+    with atomic_path(out) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="replace") as file:
+        if out.suffix == ".jsonl":
+            yield lambda prediction: file.write(_json_line(prediction))
+        else:
+            rows = csv.writer(file)
+            columns = [f"{name}{place}" for place in range(1, top + 1) for name in ("class", "name", "score")]
+            rows.writerow(["image", "error", *columns])
+            yield lambda prediction: rows.writerow(_row(prediction, top))
+
+
+def _json_line(prediction: ImagePrediction) -> str:
+    classes = [
+        {"class": c.class_id, "name": c.class_name, "score": round(c.probability, 6)} for c in prediction.classes
+    ]
+    found = {"error": prediction.reason} if prediction.reason else {"predictions": classes}
+    return json.dumps({"image": prediction.image, **found}, ensure_ascii=False) + "\n"
+
+
+def _row(prediction: ImagePrediction, top: int) -> list[str]:
+    cells = [cell for c in prediction.classes for cell in (c.class_id, c.class_name, f"{c.probability:.6f}")]
+    return [prediction.image, prediction.reason, *(cells or 3 * top * [""])]

@@ -1,30 +1,129 @@
-"""`sightwords search`: images ranked by a sentence."""
+"""`sightwords search`: images ranked by a sentence, by vectors that are computed once for a run and kept on disk.
+
+The files of the index grow at their ends. A row counts once its key is written, which happens after its vector is on
+the disk; what a kill left behind the last whole row is overwritten. `vectors.npy` opens with NumPy like any other file:
+its header has room for the number of rows to grow.
+"""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from sightwords.errors import DataError
+from sightwords.errors import ArtifactError, DataError
 from sightwords.evaluation.config import SearchConfig
-from sightwords.evaluation.feature_index import FeatureIndex
-from sightwords.files import atomic_path, lock
+from sightwords.files import atomic_path, lock, write_text
 from sightwords.images.dataset import Dataset, Split, locate, open_dataset
 from sightwords.images.decode import thumbnail_uri
 from sightwords.images.gallery import Card, write_gallery
+from sightwords.images.keys import KEY_BYTES
 from sightwords.images.references import ImageReference
 from sightwords.models.inference import Projection, TrainedNetwork, open_projection
 from sightwords.models.run_folder import RunFolder
 from sightwords.progress import duration, stopwatch
 from sightwords.text.embedding_set import nearest_rows
 
-SPLITS = ("train", "val")
+_VECTOR_TYPE = np.dtype("<f2")
+
+
+class FeatureIndex:
+    """Vectors of images by key; of one network, one projector and one way to feed it.
+
+    Args:
+        folder: where it is, or comes to be.
+        dimension: width D of the vectors.
+        identity: what the vectors depend on; an index of anything else is begun anew.
+
+    Raises:
+        ArtifactError: the folder holds something else.
+    """
+
+    def __init__(self, folder: Path, dimension: int, identity: dict[str, Any]) -> None:
+        self.folder, self.dimension = Path(folder), dimension
+        self._vectors, self._keys = self.folder / "vectors.npy", self.folder / "keys.bin"
+        self._start, self._row_bytes = len(self._header(0)), dimension * _VECTOR_TYPE.itemsize
+        identity = {"dimension": dimension, **identity}
+        if self._identity() != identity:
+            self._begin(identity)
+        num_vectors = (self._vectors.stat().st_size - self._start) // self._row_bytes
+        self._num_rows = max(0, min(self._keys.stat().st_size // KEY_BYTES, num_vectors))
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Unit vectors, float16, (N, D), mapped."""
+        if not self._num_rows:
+            return np.empty((0, self.dimension), np.float16)
+        return np.memmap(self._vectors, _VECTOR_TYPE, "r", self._start, (self._num_rows, self.dimension))
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        """Return the row of each key, int64, (M,), -1 where there is none.
+
+        Args:
+            keys: in bytes, uint8, (M, 32).
+        """
+        own = np.fromfile(self._keys, np.uint8, self._num_rows * KEY_BYTES).reshape(-1, KEY_BYTES)
+        found = pc.index_in(_arrow(keys), value_set=_arrow(own))
+        return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), np.int64)
+
+    def append(self, keys: np.ndarray, vectors: np.ndarray) -> None:
+        """Add rows, and return once they are on the disk.
+
+        Args:
+            keys: in bytes, uint8, (M, 32).
+            vectors: float32, (M, D), unit length.
+        """
+        rows = self._num_rows + len(keys)
+        _write_at(self._vectors, self._start + self._num_rows * self._row_bytes, vectors.astype(_VECTOR_TYPE).tobytes())
+        _write_at(self._keys, self._num_rows * KEY_BYTES, keys.tobytes())
+        _write_at(self._vectors, 0, self._header(rows))
+        self._num_rows = rows
+
+    def _identity(self) -> dict[str, Any] | None:
+        try:
+            return dict(json.loads((self.folder / "index.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return None
+
+    def _begin(self, identity: dict[str, Any]) -> None:
+        names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        if foreign := names - {"vectors.npy", "keys.bin", "index.json"}:
+            raise ArtifactError(f"{self.folder} is no index of images (see {min(foreign)}). Name another with --index.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._keys.write_bytes(b"")  # first: without keys, no vector counts
+        self._vectors.write_bytes(self._header(0))
+        write_text(self.folder / "index.json", json.dumps(identity, indent=2) + "\n")
+
+    def _header(self, num_rows: int) -> bytes:
+        """Return the head of a file of NumPy; it is equally long for any number of rows."""
+        head = io.BytesIO()
+        layout = {"descr": _VECTOR_TYPE.str, "fortran_order": False, "shape": (num_rows, self.dimension)}
+        np.lib.format.write_array_header_1_0(head, layout)
+        return head.getvalue()
+
+
+def _write_at(path: Path, start: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _arrow(keys: np.ndarray) -> pa.Array:
+    return pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(np.ascontiguousarray(keys))])
 
 
 @dataclass(frozen=True)
@@ -36,6 +135,7 @@ class Hit:
         score: cosine of image and sentence in the text's space.
         name: the image's name as the user knows it.
         label: its class ids, separated by `|`; empty where it has none.
+        class_name: their readable names, likewise.
         split: split that it stands in.
         key: its key.
     """
@@ -44,6 +144,7 @@ class Hit:
     score: float
     name: str
     label: str
+    class_name: str
     split: str
     key: str
 
@@ -53,10 +154,9 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        sentence: what was searched for.
         hits: the best first.
         num_images: images searched.
-        num_new: of them, those whose vectors were computed now.
+        num_new: of them, those whose vectors were computed in this search.
         unreadable: names and reasons of images that were left out.
         index: folder of the vectors.
         written: files that were written.
@@ -64,7 +164,6 @@ class SearchResult:
         search_seconds: time of the search itself.
     """
 
-    sentence: str
     hits: list[Hit]
     num_images: int
     num_new: int
@@ -76,8 +175,8 @@ class SearchResult:
 
     def summary(self) -> str:
         """Return the images found, as a table."""
-        width = max((len(hit.label) for hit in self.hits), default=0)
-        lines = [f"{hit.rank:4}  {hit.score:6.3f}  {hit.label:{width}}  {hit.name}" for hit in self.hits]
+        width = max((len(hit.class_name) for hit in self.hits), default=0)
+        lines = [f"{hit.rank:4}  {hit.score:6.3f}  {hit.class_name:{width}}  {hit.name}" for hit in self.hits]
         lines.append(
             f"Searched {self.num_images} images in {self.search_seconds:.2f} s, after {duration(self.index_seconds)} "
             f"for their vectors ({self.num_new} new ones, kept in {self.index})."
@@ -90,19 +189,6 @@ class SearchResult:
     def next_command(self) -> str:
         """Nothing follows."""
         return ""
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where an image stands."""
-
-    split: str
-    images: Split
-    index: int
-
-    @property
-    def reference(self) -> ImageReference:
-        return self.images.reference(self.index)
 
 
 def search(config: SearchConfig) -> SearchResult:
@@ -122,22 +208,28 @@ def search(config: SearchConfig) -> SearchResult:
     projection = open_projection(folder, config.space)
     query = projection.of_sentence(config.sentence, config.device)  # the quick part first: it may be refused
     with stopwatch() as index_seconds:
-        dataset = open_dataset(config, SPLITS)
+        dataset = open_dataset(config, ("train", "val"))
         index, num_new, unreadable = _fill(config, folder, projection, dataset)
         keys = np.concatenate([images.key_bytes for images in dataset.splits.values()])
-        places = index.find(keys)
-    if not (places >= 0).any():
+        rows = index.find(keys)
+    if not (rows >= 0).any():
         raise DataError(f"None of the {len(keys)} images can be read; the first: {unreadable[0]}.")
     with stopwatch() as search_seconds:
         wanted = np.zeros(len(index), bool)
-        wanted[places[places >= 0]] = True
-        scores, rows = nearest_rows(index.vectors, query, config.top, None if wanted.all() else wanted)
-    found = [_Place(*locate(dataset.splits, int(np.argmax(places == row)))) for row in rows[0]]
-    hits = [_hit(i + 1, float(s), p, dataset) for i, (s, p) in enumerate(zip(scores[0], found, strict=True))]
-    written = _write(config, hits, found)
-    problems = [f"{problem.name}: {problem.reason}" for problem in dataset.problems]
-    counts = (int(wanted.sum()), num_new, problems + unreadable)
-    return SearchResult(config.sentence, hits, *counts, index.folder, written, index_seconds[0], search_seconds[0])
+        wanted[rows[rows >= 0]] = True
+        scores, best = nearest_rows(index.vectors, query, config.top, None if wanted.all() else wanted)
+    found = [locate(dataset.splits, int(np.argmax(rows == row))) for row in best[0]]
+    hits = [_hit(rank, score, dataset, *one) for rank, (score, one) in enumerate(zip(scores[0], found, strict=True), 1)]
+    return SearchResult(
+        hits=hits,
+        num_images=int(wanted.sum()),
+        num_new=num_new,
+        unreadable=[f"{problem.name}: {problem.reason}" for problem in dataset.problems] + unreadable,
+        index=index.folder,
+        written=_write(config, hits, [images.reference(i) for _, images, i in found]),
+        index_seconds=index_seconds[0],
+        search_seconds=search_seconds[0],
+    )
 
 
 def _fill(
@@ -148,83 +240,71 @@ def _fill(
     identity = _identity(folder, config)
     with lock(f"image index {place.resolve()}", f"Another process computes {place}. Wait for it, or stop it first."):
         index = FeatureIndex(place, projection.space.out_features, identity)
-        missing = [(name, images, np.flatnonzero(_is_new(index, images))) for name, images in dataset.splits.items()]
-        if not any(len(indices) for _, _, indices in missing):
-            return index, 0, []
-        network = TrainedNetwork(folder, config.device, projection.info.features)
-        before, unreadable = len(index), []
-        for name, images, indices in missing:
-            own = images.subset(indices.tolist())
-            own = own.subset(np.flatnonzero(_is_new(index, own)).tolist())  # an image may stand in both splits
-            if len(own):
-                unreadable += _compute(config, index, network, projection, own, f"Looking at the {name} images")
+        before, unreadable = len(index), list[str]()
+        network: TrainedNetwork | None = None
+        for name, images in dataset.splits.items():
+            distinct = images.subset(images.distinct_indices())
+            missing = distinct.subset(np.flatnonzero(index.find(distinct.key_bytes) < 0))
+            if not len(missing):
+                continue
+            network = network or TrainedNetwork(folder, config.device, projection.info.features)
+            for output in network.infer(missing, config.batch_size, config.workers, f"Vectors of the {name} images"):
+                vectors = projection.of_images(output.features).cpu().numpy()
+                index.append(missing.key_bytes[output.batch.indices.numpy()], vectors)
+                unreadable += output.batch.unreadable
         return index, len(index) - before, unreadable
-
-
-def _is_new(index: FeatureIndex, images: Split) -> np.ndarray:
-    """Return which images are to be looked at: not in the index, and the first of their key, bool, (N,)."""
-    first = np.zeros(len(images), bool)
-    first[images.distinct_indices()] = True
-    return np.asarray(first & (index.find(images.key_bytes) < 0))
-
-
-def _compute(
-    config: SearchConfig,
-    index: FeatureIndex,
-    network: TrainedNetwork,
-    projection: Projection,
-    images: Split,
-    title: str,
-) -> list[str]:
-    unreadable: list[str] = []
-    for seen in network.see(images, config.batch_size, config.workers, title):
-        index.append(images.key_bytes[seen.indices.numpy()], projection.of_images(seen.features).cpu().numpy())
-        unreadable += seen.unreadable
-    return unreadable
 
 
 def _identity(folder: RunFolder, config: SearchConfig) -> dict[str, Any]:
     """Return what the vectors depend on beside the images."""
-    files = (folder.weights_path, folder.folder / "projector.safetensors", folder.folder / "network.json")
     if not folder.weights_path.is_file():
         folder.load_weights()  # says that the training has not finished
-    return {"space": config.space, "files": {path.name: _digest(path) for path in files}}
+    digests = {}
+    for path in (folder.weights_path, folder.folder / "projector.safetensors", folder.folder / "network.json"):
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"space": config.space, "files": digests}
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hit(rank: int, score: float, dataset: Dataset, split: str, images: Split, index: int) -> Hit:
+    labels = images.labels(index)
+    return Hit(
+        rank=rank,
+        score=float(score),
+        name=images.reference(index).name,
+        label="|".join(dataset.class_ids[i] for i in labels),
+        class_name="|".join(dataset.class_names[i] for i in labels),
+        split=split,
+        key=images.key(index),
+    )
 
 
-def _hit(rank: int, score: float, place: _Place, dataset: Dataset) -> Hit:
-    label = "|".join(dataset.class_ids[i] for i in place.images.labels(place.index))
-    return Hit(rank, score, place.reference.name, label, place.split, place.images.key(place.index))
-
-
-def _write(config: SearchConfig, hits: list[Hit], places: list[_Place]) -> list[Path]:
-    written = []
-    if config.out is not None:
-        _write_hits(config.out, hits)
-        written.append(config.out)
+def _write(config: SearchConfig, hits: list[Hit], references: list[ImageReference]) -> list[Path]:
     if config.page is not None:
-        cards = [_card(hit, place) for hit, place in zip(hits, places, strict=True)]
-        facts = [("Run", str(config.run)), ("Images", str(config.images))]
-        write_gallery(config.page, f"“{config.sentence}”", facts, cards)
-        written.append(config.page)
-    return written
-
-
-def _card(hit: Hit, place: _Place) -> Card:
-    facts = [("cosine", f"{hit.score:.3f}")]
-    return Card(thumbnail_uri(place.reference), str(hit.rank), hit.label, "", "", facts, hit.name)
-
-
-def _write_hits(path: Path, hits: list[Hit]) -> None:
-    rows = [asdict(hit) for hit in hits]
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="replace") as file:
-        if path.suffix == ".jsonl":
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        else:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        cards = [
+            Card(
+                thumbnail_uri(reference),
+                str(hit.rank),
+                hit.class_name,
+                "",
+                "",
+                [("cosine", f"{hit.score:.3f}")],
+                hit.name,
+            )
+            for hit, reference in zip(hits, references, strict=True)
+        ]
+        shown = [("Run", str(config.run)), ("Images", str(config.images))]
+        write_gallery(config.page, f"“{config.sentence}”", shown, cards)
+    if config.out is not None:
+        rows = [asdict(hit) for hit in hits]
+        with (
+            atomic_path(config.out) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="replace") as file,
+        ):
+            if config.out.suffix == ".jsonl":
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            else:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+    return [path for path in (config.out, config.page) if path is not None]

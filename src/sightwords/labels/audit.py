@@ -107,9 +107,9 @@ def image_features(config: AuditConfig, evidence: Evidence) -> tuple[np.ndarray,
     unreadable: list[str] = []
     for name, images in evidence.parts.items():
         found: dict[int, torch.Tensor] = {}
-        for seen in network.see(images, config.batch_size, config.workers, f"Looking at the {name} images"):
-            found |= dict(zip(seen.indices.tolist(), seen.features.cpu(), strict=True))
-            unreadable += seen.unreadable
+        for output in network.infer(images, config.batch_size, config.workers, f"Features of the {name} images"):
+            found |= dict(zip(output.batch.indices.tolist(), output.features.cpu(), strict=True))
+            unreadable += output.batch.unreadable
         empty = torch.full_like(next(iter(found.values())), torch.nan)
         parts.append(torch.stack([found.get(i, empty) for i in range(len(images))]).numpy())
     return np.concatenate(parts), unreadable

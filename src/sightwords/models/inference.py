@@ -1,4 +1,4 @@
-"""From the network's features to the space of its text, and from a sentence to the same space.
+"""A run's network and projector at work: images to classes and features, images and sentences to one space.
 
 Shapes: B images, F width of the feature, D width of the text vectors.
 """
@@ -18,7 +18,7 @@ from sightwords.align.projector import ProjectorKind, ProjectorNorm
 from sightwords.errors import ArtifactError, ConfigError
 from sightwords.hub import choose_device
 from sightwords.images.dataset import Split
-from sightwords.images.loader import eval_loader
+from sightwords.images.loader import ImageBatch, eval_loader
 from sightwords.images.transforms import EvalTransform, InputSize
 from sightwords.models import Backbone, build_backbone, normalize_images
 from sightwords.models.run_folder import NetworkInfo, ProjectorInfo, RunFolder, TextSpace, load_projectors
@@ -28,13 +28,13 @@ from sightwords.text.encoders import reopen_encoder
 
 
 @dataclass(frozen=True)
-class Guess:
+class Prediction:
     """A class that an image may show.
 
     Attributes:
         class_id: as the training data has it.
         class_name: readable.
-        probability: in [0, 1]; of a network of several labels each stands alone.
+        probability: in [0, 1]; with several labels an image, the classes need not add up to 1.
     """
 
     class_id: str
@@ -42,7 +42,7 @@ class Guess:
     probability: float
 
 
-def guesses(info: NetworkInfo, logits_BK: Tensor, count: int) -> list[list[Guess]]:
+def top_predictions(info: NetworkInfo, logits_BK: Tensor, count: int) -> list[list[Prediction]]:
     """Return the most probable classes of each image, the most probable first.
 
     Args:
@@ -51,29 +51,17 @@ def guesses(info: NetworkInfo, logits_BK: Tensor, count: int) -> list[list[Guess
         count: classes for each image; fewer come where there are fewer.
     """
     logits = logits_BK.float().cpu()
-    shares = logits.sigmoid() if info.multi_label else logits.softmax(1)
-    values, places = shares.topk(min(count, info.num_classes))
+    probabilities = logits.sigmoid() if info.multi_label else logits.softmax(1)
+    values, classes = probabilities.topk(min(count, info.num_classes))
     return [
-        [Guess(info.class_ids[place], info.class_names[place], value) for value, place in zip(row, own, strict=True)]
-        for row, own in zip(values.tolist(), places.tolist(), strict=True)
+        [Prediction(info.class_ids[i], info.class_names[i], value) for value, i in zip(*row, strict=True)]
+        for row in zip(values.tolist(), classes.tolist(), strict=True)
     ]
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the network says of a batch.
-
-    Attributes:
-        features: on the network's device, float32, (B, F).
-        logits: on the network's device, float32, (B, K).
-        indices: of the images in their set, int64, (B,), on the CPU.
-        unreadable: names and reasons of images of the batch that are not among the B.
-    """
-
-    features: Tensor
-    logits: Tensor
-    indices: Tensor
-    unreadable: list[str]
+def eval_transform(info: NetworkInfo) -> EvalTransform:
+    """Return what turns an image into the network's input, before it is normalized."""
+    return EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
 
 
 def rebuild(info: NetworkInfo, weights: Mapping[str, Tensor]) -> Backbone:
@@ -92,6 +80,21 @@ def rebuild(info: NetworkInfo, weights: Mapping[str, Tensor]) -> Backbone:
     except RuntimeError as error:
         raise ArtifactError(f"The weights do not fit {info.model}: {error}") from None
     return backbone
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a network gives for a batch.
+
+    Attributes:
+        batch: the batch, on the CPU; its B images are those that could be read.
+        features: on the network's device, float32, (B, F).
+        logits: on the network's device, float32, (B, K).
+    """
+
+    batch: ImageBatch
+    features: Tensor
+    logits: Tensor
 
 
 class TrainedNetwork:
@@ -117,25 +120,39 @@ class TrainedNetwork:
         self.device = choose_device(device)
         self._backbone = rebuild(self.info, weights).take(features).to(self.device).eval()
 
-    def see(self, images: Split, batch_size: int, workers: int, title: str, show: bool = True) -> Iterator[Seen]:
-        """Yield what the network says of all images, in order.
+    @torch.inference_mode()
+    def __call__(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (B, F) and logits (B, K) of uint8 images (B, 3, S, S), float32, on the network's device."""
+        pixels = normalize_images(images_BCHW.to(self.device, non_blocking=True), self.info.mean, self.info.std)
+        features, logits = self._backbone(pixels)
+        return features.float(), logits.float()
+
+    def infer(
+        self,
+        images: Split,
+        batch_size: int,
+        workers: int,
+        title: str,
+        *,
+        num_classes: int | None = None,
+        show: bool = True,
+    ) -> Iterator[Output]:
+        """Yield the network's outputs for all images, in order.
 
         Args:
-            images: the images; their labels are not looked at.
+            images: the images.
             batch_size: images in a batch.
-            workers: loader processes.
+            workers: loader processes; 0 loads in this one.
             title: of the progress.
-            show: whether to show it.
+            num_classes: width of the batches' targets; None ignores the labels.
+            show: whether to show the progress.
         """
-        info, spec = self.info, self._backbone.input_spec
-        transform = EvalTransform(InputSize(info.image_size, info.interpolation, info.crop_pct))
-        loader = eval_loader(images.unlabeled(), 0, transform, batch_size, workers, self.device.type == "cuda")
+        images = images.unlabeled() if num_classes is None else images
+        transform, pin = eval_transform(self.info), self.device.type == "cuda"
+        loader = eval_loader(images, num_classes or 0, transform, batch_size, workers, pin_memory=pin)
         with Progress(title, len(images), "images", enabled=show) as progress:
             for batch in loader:
-                with torch.inference_mode():
-                    pixels = normalize_images(batch.images.to(self.device, non_blocking=True), spec.mean, spec.std)
-                    features, logits = self._backbone(pixels)
-                yield Seen(features.float(), logits.float(), batch.indices, batch.unreadable)
+                yield Output(batch, *self(batch.images))
                 progress.advance(len(batch.indices) + len(batch.unreadable))
 
 
@@ -197,7 +214,7 @@ class Projection:
         return vector
 
     def check_set(self, embeddings: EmbeddingSet) -> None:
-        """Refuse an embedding set whose vectors are of another encoder than the run was taught by.
+        """Refuse an embedding set whose vectors are of another encoder than the one of the run.
 
         Raises:
             ArtifactError: it is another one.
@@ -205,9 +222,9 @@ class Projection:
         found = str(embeddings.meta.get("encoder", "")), str(embeddings.meta.get("revision", ""))
         if found != (self.space.encoder, self.space.revision) or embeddings.dimension != self.space.out_features:
             raise ArtifactError(
-                f"{embeddings.folder} holds vectors of {found[0]} (weights {found[1][:12] or 'unknown'}), and the run "
-                f"was taught by {self.space.encoder} (weights {self.space.revision[:12] or 'unknown'}). Name the set "
-                "that it was taught by with --embeddings."
+                f"{embeddings.folder} holds vectors of {found[0]} (weights {found[1][:12] or 'unknown'}), but the run "
+                f"was trained with {self.space.encoder} (weights {self.space.revision[:12] or 'unknown'}). Name the "
+                "set that it was trained with by --embeddings."
             )
 
 
@@ -216,11 +233,11 @@ def open_projection(folder: RunFolder, number: int = 1) -> Projection:
 
     Raises:
         ArtifactError: the run keeps none; the message says why.
-        ConfigError: it was taught by fewer sets.
+        ConfigError: it was trained with fewer sets.
     """
     info, tensors = load_projectors(folder)
     if not 1 <= number <= len(info.spaces):
-        raise ConfigError(f"--space is {number}; {folder.folder} was taught by {len(info.spaces)} embedding sets.")
+        raise ConfigError(f"--space is {number}; {folder.folder} has {len(info.spaces)} text spaces, from 1.")
     lead = f"{number - 1}."
     own = {name.removeprefix(lead): tensor for name, tensor in tensors.items() if name.startswith(lead)}
     return Projection(info, info.spaces[number - 1], own)

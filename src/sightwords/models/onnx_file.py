@@ -1,4 +1,4 @@
-"""Networks as ONNX files: the one place that writes, checks and runs them."""
+"""Networks as ONNX files: written and checked."""
 
 from __future__ import annotations
 
@@ -110,45 +110,6 @@ def _node_flops(node: Any, shapes: Mapping[str, list[int]]) -> int | None:
         return 2 * math.prod(output) * math.prod(right[1:])
     is_turned = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
     return 2 * math.prod(output) * (left[0] if is_turned else left[-1])
-
-
-class OnnxNetwork:
-    """A network from an ONNX file, run by onnxruntime.
-
-    Args:
-        path: the file.
-        device: `cpu` or `cuda`.
-        num_threads: on the CPU; None takes onnxruntime's own choice.
-
-    Raises:
-        MissingExtraError: onnxruntime is not installed.
-        ArtifactError: the file is damaged, or no ONNX file.
-        ConfigError: onnxruntime was installed without support for the device.
-    """
-
-    def __init__(self, path: Path, device: str = "cpu", num_threads: int | None = None) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingExtraError("onnxruntime", EXTRA) from None
-        provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
-        if provider not in onnxruntime.get_available_providers():
-            raise ConfigError(f"This onnxruntime does not run on {device}. Use --device cpu, or install another one.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads or 0
-        options.log_severity_level = 3  # its warnings are about its own optimizations
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-        except Exception as error:  # its errors have no common base
-            raise ArtifactError(f"{path} is no ONNX file that onnxruntime can run: {_first_line(error)}") from None
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-
-    def __call__(self, images_BCHW: Tensor) -> Tensor:
-        """Return logits, float32, shape (B, K), of normalized images."""
-        import torch
-
-        (logits,) = self._session.run([OUTPUT], {INPUT: images_BCHW.cpu().numpy()})
-        return torch.from_numpy(logits)
 
 
 def _onnx() -> Any:

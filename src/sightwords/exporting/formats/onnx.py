@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
+from sightwords.evaluation.predict import OnnxNetwork
 from sightwords.exporting.check import Check, same_graph
 from sightwords.exporting.checkpoint import Subject, load_strictly
 from sightwords.exporting.formats.base import Loaded
 from sightwords.models.network_config import metadata_of
-from sightwords.models.onnx_file import OnnxNetwork, check_onnx, count_flops, write_onnx
+from sightwords.models.onnx_file import check_onnx, count_flops, write_onnx
 
 
 class OnnxFormat:
