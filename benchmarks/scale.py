@@ -174,6 +174,9 @@ def embedding_index(folder: Path, num_rows: int) -> None:
 class Answering:
     """Answers with a text of its own, whatever comes."""
 
+    def __init__(self, placement: Any) -> None:
+        pass
+
     def run(self, items: Sequence[bytes], stopping: Callable[[], bool]) -> Iterator[tuple[int, Any]]:
         """Yield (position, text)."""
         for position, item in enumerate(items):
@@ -182,18 +185,15 @@ class Answering:
 
 def ray_driver(num_images: int) -> None:
     """Show what an image costs the driver of a Ray cluster."""
-    from sightwords.cluster import Cluster, Dispatch, Placement, WorkerPool
+    from sightwords.cluster import Workers
 
-    cluster = Cluster("local")
-    pool = WorkerPool(cluster, Answering, Placement(2, 1, 0))
-    dispatch = Dispatch(pool, 32, len)
+    workers = Workers(Answering, "local", wanted=2)
     data = os.urandom(IMAGE_BYTES)
-    sum(1 for _ in dispatch.run(data for _ in range(64)))  # the workers are there
+    sum(1 for _ in workers.run((data for _ in range(64)), 32))  # the workers are there
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
-    num_answers = sum(1 for _ in dispatch.run(bytes(data) for _ in range(num_images)))
+    num_answers = sum(1 for _ in workers.run((bytes(data) for _ in range(num_images)), 32))
     seconds, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
-    pool.close()
-    cluster.close()
+    workers.close()
     assert num_answers == num_images
     print(f"Ray: {num_images / seconds:.0f} images/s, {1e6 * cpu_s / num_images:.0f} us of the driver's processor each")
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sightwords.errors import UnavailableError
+from sightwords.cluster import Placement
+from sightwords.errors import ModelError, UnavailableError
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,12 @@ class Item:
         sleep_s: how long it takes.
         kills: whether the process dies of it.
         raises: what is raised: `ours`, `other`, or nothing.
-        ballast: makes it large.
     """
 
     number: int
     sleep_s: float = 0.0
     kills: bool = False
     raises: str = ""
-    ballast: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,23 @@ class MakeSquares:
     Attributes:
         secret: what nobody may see.
         kills: whether making it ends the process.
+        fails: whether it cannot be made.
         log: file that gets a line for each item that was begun.
     """
 
     secret: str = ""
     kills: bool = False
+    fails: bool = False
     log: Path | None = None
 
     def __repr__(self) -> str:
         return "MakeSquares()"
 
-    def __call__(self) -> Squares:
+    def __call__(self, placement: Placement) -> Squares:
         if self.kills:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.fails:
+            raise ModelError("There is no folder /m.")
         if self.secret:
             os.environ["SIGHTWORDS_TEST_SECRET"] = self.secret
         return Squares(self.log)

@@ -15,8 +15,6 @@ from typing import Any
 
 from ray.cluster_utils import Cluster as RayNodes
 
-from sightwords.cluster import Cluster
-
 STORE_BYTES = 80 * 2**20
 
 
@@ -55,7 +53,8 @@ class Nodes:
     @contextmanager
     def _environment(self) -> Iterator[None]:
         """Set what the nodes' processes inherit: where Ray writes, and where the tests' own jobs are found."""
-        ours = {"RAY_TMPDIR": str(self.folder), "PYTHONPATH": str(Path(__file__).parents[1])}
+        paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        ours = {"RAY_TMPDIR": str(self.folder), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         with unittest.mock.patch.dict(os.environ, ours):
             yield
 
@@ -68,11 +67,7 @@ def shared_nodes() -> Nodes:
     return nodes
 
 
-@contextmanager
-def connected(nodes: Nodes) -> Iterator[Cluster]:
-    """Connect to the cluster, and disconnect in the end."""
-    cluster = Cluster(nodes.address)
-    try:
-        yield cluster
-    finally:
-        cluster.close()
+def pids_of_workers() -> list[int]:
+    """Return the processes on this machine that run workers, oldest first."""
+    names = [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"ray::MapWorker" in path.read_bytes()]
+    return sorted(int(path.parent.name) for path in names)

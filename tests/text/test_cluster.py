@@ -18,13 +18,14 @@ from sightwords.errors import ConfigError, ModelError
 from sightwords.text.config import EmbedConfig
 from sightwords.text.embed import embed as run
 from sightwords.text.embedding_set import EmbeddingSet
-from sightwords.text.encoders import TokenEncoder, open_encoder
+from sightwords.text.encoders import open_encoder
 
 pytest.importorskip("ray")
 
+from sightwords.cluster import Placement
 from sightwords.text import cluster as cluster_module
 from sightwords.text.cluster import EncodeJobMaker, RayEncoders, worker_identifier
-from support.ray_nodes import shared_nodes
+from support.ray_nodes import pids_of_workers, shared_nodes
 
 WORDS = "a small red bird with long blue wings on the green tree near round stone under two clouds".split()  # noqa: SIM905
 
@@ -51,14 +52,22 @@ def descriptions(tmp_path) -> Path:
 
 @pytest.mark.slow
 def test_the_set_is_that_of_a_single_process_though_a_worker_dies(nodes, tiny_st, descriptions, tmp_path, monkeypatch):
-    killing = []
-    engine = RayEncoders.engine
-    monkeypatch.setattr(RayEncoders, "engine", lambda *args: killing.append(Killing(engine(*args))) or killing[0])
+    killed: list[int] = []
+    encode = RayEncoders.encode
+
+    def killing(*args):
+        for number, result in enumerate(encode(*args)):
+            if number == 10 and not killed:
+                killed.append(pids_of_workers()[0])
+                os.kill(killed[0], signal.SIGKILL)
+            yield result
+
+    monkeypatch.setattr(RayEncoders, "encode", killing)
     monkeypatch.setattr(cluster_module, "_CHUNK_TOKENS", 64)
     config = EmbedConfig(descriptions, out=tmp_path / "ray", encoder=f"st:{tiny_st}", engine="ray", batch_size=4)
     on_ray = replace(config, ray_address=nodes.address)
     assert not run(on_ray).skipped
-    assert len(killing[0].pids) == len(killing[0].engine.notices) == 1
+    assert killed
     ray_set = EmbeddingSet(tmp_path / "ray")
     assert ray_set.meta["trial"] is None or ray_set.meta["trial"]["num_texts"] == 64  # tried on a worker
 
@@ -73,37 +82,14 @@ def test_the_set_is_that_of_a_single_process_though_a_worker_dies(nodes, tiny_st
     assert run(on_ray).skipped
 
 
-class Killing:
-    """An engine that kills a worker when the tenth batch arrives."""
-
-    def __init__(self, engine):
-        self.engine, self.pids, self.num = engine, [], 0
-
-    def encode(self, batches):
-        for result in self.engine.encode(batches):
-            self.num += 1
-            if self.num == 10:
-                self.pids.append(next(one.place.pid for one in self.engine._pool.members if one.num_open))
-                os.kill(self.pids[0], signal.SIGKILL)
-            yield result
-
-
 def test_another_encoder_under_the_same_name_is_refused(tiny_st):
-    encoder = open_encoder(f"st:{tiny_st}", "cpu", "fp32")
-    assert EncodeJobMaker(f"st:{tiny_st}", "cpu", {}, replace(encoder.info, device="cuda", precision="bf16"))()
+    encoder, placement = open_encoder(f"st:{tiny_st}", "cpu", "fp32"), Placement(1, 1, 0)
+    maker = EncodeJobMaker(f"st:{tiny_st}", "hf_secret", replace(encoder.info, device="cuda", precision="bf16"))
+    assert maker(placement)
+    assert pickle.loads(pickle.dumps(maker)) == maker
+    assert "hf_secret" not in repr(maker)
     with pytest.raises(ModelError, match=f"not the same model here.*revision {encoder.info.revision} instead of abc"):
-        EncodeJobMaker(f"st:{tiny_st}", "cpu", {}, replace(encoder.info, revision="abc"))()
-
-
-def test_what_stands_for_the_workers_encoders_tokenizes_and_never_encodes(tiny_st):
-    encoder = open_encoder(f"st:{tiny_st}", "cpu", "fp32")
-    stand_in = cluster_module.remote(encoder, replace(encoder.info, device="cuda"))
-    assert isinstance(stand_in, TokenEncoder) == isinstance(encoder, TokenEncoder)
-    assert stand_in.num_tokens(["a red bird"]) == encoder.num_tokens(["a red bird"])
-    assert (stand_in.cast("bf16").info.precision, stand_in.info.precision) == ("bf16", "fp32")
-    assert stand_in.cast("bf16").info.device == "cuda"
-    with pytest.raises(NotImplementedError):
-        stand_in.encode(["a red bird"])
+        EncodeJobMaker(f"st:{tiny_st}", None, replace(encoder.info, revision="abc"))(placement)
 
 
 def test_local_files_have_their_full_path_on_the_nodes(tmp_path, monkeypatch):
@@ -122,10 +108,3 @@ def test_the_options_are_checked(tmp_path):
         EmbedConfig(tmp_path / "d.db", out=tmp_path / "e", ray_workers=0)
     with pytest.raises(ConfigError, match="--engine is 'spark'; it must be local or ray"):
         EmbedConfig(tmp_path / "d.db", out=tmp_path / "e", engine="spark")
-
-
-def test_a_config_survives_the_way_to_a_node(tiny_st):
-    encoder = open_encoder(f"st:{tiny_st}", "cpu", "fp32")
-    maker = EncodeJobMaker(f"st:{tiny_st}", "cpu", {"HF_TOKEN": "hf_secret"}, encoder.info)
-    assert pickle.loads(pickle.dumps(maker)) == maker
-    assert "hf_secret" not in repr(maker)

@@ -169,7 +169,7 @@ def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEn
         if chosen["precision"] != encoder.info.precision:
             encoder = encoder.cast(chosen["precision"])
         journal.begin(wanted | chosen, resume)
-        engine = cluster.engine(chosen["precision"]).encode if cluster else partial(encode_here, encoder)
+        engine = partial(cluster.encode, chosen["precision"]) if cluster else partial(encode_here, encoder)
         _encode(encoder, texts.distinct, rule, journal, engine)
         meta = _provenance(texts, encoder) | chosen | journal.counts()
         meta["num_images"] = int(pc.count_distinct(texts.index["key"]).as_py())

@@ -1,7 +1,7 @@
 """`--engine ray`: any describer, on the machines of a Ray cluster; this process reads the images and writes the rows.
 
-The images' bytes travel with the requests, so nodes need no access to the images; decoding them, which is the dearer
-part, is done where they are described.
+The images' bytes travel with the requests, so nodes need no access to the images; decoding them, which costs more, is
+done where they are described.
 """
 
 from __future__ import annotations
@@ -11,25 +11,17 @@ import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
-from sightwords.cluster import Cluster, Dispatch, Lost, WorkerPool
-from sightwords.cluster.connection import ray_library
-from sightwords.cluster.placement import Gpu, gpu_of
-from sightwords.cluster.worker import NOTICE
+from sightwords.cluster import Lost, Placement, Workers, ray_library
 from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.describers import KEY_VARIABLES, make_describer
 from sightwords.descriptions.describers.base import Answer, Describer, Request
 from sightwords.descriptions.schema import DescriberInfo
 from sightwords.errors import ModelError, UnreadableImageError
-from sightwords.images.decode import MAX_BYTES
 
-# what describers read from the environment beside their configuration
-_VARIABLES = (*KEY_VARIABLES, "HF_TOKEN")
-_ANSWER_FIELDS = tuple(entry.name for entry in fields(Answer) if entry.name != "request")
 _DECODE_THREADS = 8
 
 
@@ -42,7 +34,7 @@ class RayDescriber:
 
     Attributes:
         num_ahead: requests that should be waiting.
-        notices: what the user should know (a worker died, a node's own notices), oldest first; only appended to.
+        notices: empty; Ray itself reports dead workers.
 
     Raises:
         MissingExtraError: ray, or the describer's library, is not installed.
@@ -51,15 +43,14 @@ class RayDescriber:
 
     def __init__(self, config: DescribeConfig, sees_images: bool = True) -> None:
         ray_library()
-        self.config, self.sees_images = config, sees_images
+        self._config, self._sees_images = config, sees_images
         # the model is never loaded here, so this machine needs no GPU
         self._local = make_describer(replace(config, engine="local", device="cpu"), sees_images)
         # servers are asked more at once the more they are given; local models get what they sort into batches together
         self._chunk_size = max(1, self._local.num_ahead // (1 if self._waits else 2))
         self.num_ahead = 2 * self._chunk_size
         self.notices: list[str] = []
-        self._info: DescriberInfo | None = None
-        self._workers: tuple[Dispatch, weakref.finalize[Any, Any]] | None = None
+        self._workers: Workers | None = None
 
     def info(self) -> DescriberInfo:
         """Return who is asked: the same as without Ray.
@@ -67,22 +58,14 @@ class RayDescriber:
         Raises:
             ModelError: the model cannot be had.
         """
-        if self._info is None:
-            self._info = self._local.info()
-        return self._info
+        return self._local.info()
 
     def prepare(self, data: bytes, name: str) -> bytes:
-        """Return the bytes as they are.
-
-        Raises:
-            UnreadableImageError: they are more than any describer takes.
-        """
-        if len(data) > MAX_BYTES:
-            raise UnreadableImageError(name, f"{len(data):,} bytes; at most {MAX_BYTES:,} are allowed")
+        """Return the bytes as they are."""
         return data
 
     def describe(self, requests: Iterable[Request], stopping: Callable[[], bool]) -> Generator[Answer]:
-        """Yield answers as they arrive; the workers stay for the next call, until `close` or the end of this object.
+        """Yield answers as they arrive; the workers stay for the next call, until the end of this object.
 
         An image that a worker cannot decode is answered with `failed` and the reason `unreadable image: ...`.
 
@@ -90,45 +73,25 @@ class RayDescriber:
             UnavailableError: the cluster cannot be reached, disappears or has no room; all that arrived was yielded.
             ModelError: a node cannot load or run the model; the message names it.
         """
-        try:
-            with closing(self._dispatch().run(requests, stopping)) as results:
-                for request, result in results:
-                    yield answer_of(request, result)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """End the workers, and the cluster where it was started for them."""
-        if self._workers is not None:
-            self._workers[1]()
-            self._workers = None
+        if self._workers is None:
+            self._workers = self._start()
+            weakref.finalize(self, self._workers.close)
+        with closing(self._workers.run(requests, self._chunk_size, stopping)) as results:
+            for request, result in results:
+                if isinstance(result, Lost):
+                    yield Answer(request, "", "failed", result.reason)
+                else:
+                    yield replace(result, request=request)
 
     @property
     def _waits(self) -> bool:
-        return self.config.describer.startswith("server:")
+        return self._config.describer.startswith("server:")
 
-    def _dispatch(self) -> Dispatch:
-        if self._workers is None:
-            info = self.info()
-            cluster = Cluster(self.config.ray_address)
-            try:
-                placement = cluster.place(self.config.ray_workers, *self._needs())
-                config = worker_config(self.config, placement.num_workers)
-                make_job = DescribeJobMaker(config, self.sees_images, keys_of(os.environ), info)
-                pool = WorkerPool(cluster, make_job, placement, self.config.patience_s)
-                pool.notices = self.notices
-            except BaseException:
-                cluster.close()
-                raise
-            self._workers = Dispatch(pool, self._chunk_size, _size), weakref.finalize(self, _end, pool, cluster)
-        return self._workers[0]
-
-    def _needs(self) -> tuple[Gpu, bool]:
-        """Return whether workers use GPUs, and whether they compute at all."""
-        if not self.config.describer.startswith("hf:"):
-            return "never", not self._waits
-        return gpu_of(self.config.device), True
+    def _start(self) -> Workers:
+        config, keys = self._config, {name: os.environ.get(name, "") for name in (*KEY_VARIABLES, "HF_TOKEN")}
+        device = config.device.partition(":")[0] if config.describer.startswith("hf:") else "cpu"
+        maker = DescribeJobMaker(config, self._sees_images, keys, self.info())
+        return Workers(maker, config.ray_address, config.ray_workers, device, not self._waits, config.patience_s)
 
 
 @dataclass(frozen=True)
@@ -147,14 +110,14 @@ class DescribeJobMaker:
     keys: Mapping[str, str] = field(repr=False)
     info: DescriberInfo
 
-    def __call__(self) -> DescribeJob:
+    def __call__(self, placement: Placement) -> DescribeJob:
         """Return the job.
 
         Raises:
             SightwordsError: the describer cannot be made, or is another one than on the driver's machine.
         """
-        os.environ.update(self.keys)
-        describer = make_describer(self.config, self.sees_images)
+        os.environ.update({name: key for name, key in self.keys.items() if key})
+        describer = make_describer(worker_config(self.config, placement.num_workers), self.sees_images)
         found = describer.info()
         if found != self.info:
             raise ModelError(
@@ -166,54 +129,36 @@ class DescribeJobMaker:
 
 
 class DescribeJob:
-    """Prepares and describes chunks of requests in an actor's process."""
+    """Prepares and describes chunks of requests in an actor's process.
+
+    Args:
+        describer: who is asked.
+    """
 
     def __init__(self, describer: Describer) -> None:
         self._describer = describer
-        self._lock = Lock()
-        self._num_told = 0
         self._threads = ThreadPoolExecutor(_DECODE_THREADS, "sightwords-decode")
 
-    def run(self, items: Sequence[Request], stopping: Callable[[], bool]) -> Iterator[tuple[int, Any]]:
-        """Yield (position, the answer's fields without its request): pictures do not travel back."""
-        pictures = self._pictures(items)
-        unreadable = [picture if isinstance(picture, UnreadableImageError) else None for picture in pictures]
-        for position, error in enumerate(unreadable):
-            if error is not None:
-                yield position, {"text": "", "status": "failed", "reason": f"unreadable image: {error.reason}"}
-        places = {_identity(item): position for position, item in enumerate(items)}
-        requests = [
-            replace(item, picture=picture)
-            for item, picture, error in zip(items, pictures, unreadable, strict=True)
-            if error is None
-        ]
-        with self._lock:  # the next chunk's pictures are decoded meanwhile
-            for answer in self._describer.describe(iter(requests), stopping) if requests else ():
-                while self._num_told < len(self._describer.notices):
-                    yield NOTICE, self._describer.notices[self._num_told]
-                    self._num_told += 1
-                yield places[_identity(answer.request)], {name: getattr(answer, name) for name in _ANSWER_FIELDS}
-
-    def _pictures(self, items: Sequence[Request]) -> list[Any]:
-        """Return what the describer makes of each request's bytes; several requests for one image share it."""
-        distinct = {item.key: item for item in items}
-        made = {key: self._threads.submit(self._prepare, item) for key, item in distinct.items()}
-        return [made[item.key].result() for item in items]
+    def run(self, items: Sequence[Request], stopping: Callable[[], bool]) -> Iterator[tuple[int, Answer]]:
+        """Yield (position, answer) without the request's picture, which does not travel back."""
+        requests: list[Request] = []
+        places: dict[tuple[str, int], int] = {}
+        for position, (item, picture) in enumerate(zip(items, self._threads.map(self._prepare, items), strict=True)):
+            places[item.key, item.sample] = position
+            if isinstance(picture, UnreadableImageError):
+                reason = f"unreadable image: {picture.reason}"
+                yield position, Answer(replace(item, picture=None), "", "failed", reason)
+            else:
+                requests.append(replace(item, picture=picture))
+        for answer in self._describer.describe(iter(requests), stopping) if requests else ():
+            request = replace(answer.request, picture=None)
+            yield places[request.key, request.sample], replace(answer, request=request)
 
     def _prepare(self, item: Request) -> Any:
-        if item.picture is None:
-            return None
         try:
-            return self._describer.prepare(item.picture, item.name)
+            return item.picture and self._describer.prepare(item.picture, item.name)
         except UnreadableImageError as error:
             return error
-
-
-def answer_of(request: Request, result: Any) -> Answer:
-    """Return the answer to a request, from what a worker sent or the reason why there is nothing."""
-    if isinstance(result, Lost):
-        return Answer(request, "", "failed", result.reason)
-    return Answer(request, **result)
 
 
 def worker_config(config: DescribeConfig, num_workers: int) -> DescribeConfig:
@@ -228,21 +173,3 @@ def worker_config(config: DescribeConfig, num_workers: int) -> DescribeConfig:
     device = "auto" if config.device.startswith("cuda") else config.device
     concurrency = -(-config.concurrency // num_workers)
     return replace(config, engine="local", device=device, describer=describer, concurrency=concurrency)
-
-
-def keys_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables that describers need on the nodes too."""
-    return {name: environ[name] for name in _VARIABLES if environ.get(name)}
-
-
-def _identity(request: Request) -> tuple[str, int, int]:
-    return request.key, request.sample, request.attempt
-
-
-def _size(request: Request) -> int:
-    return 500 + len(request.text) + len(request.picture or b"")
-
-
-def _end(pool: WorkerPool, cluster: Cluster) -> None:
-    pool.close()
-    cluster.close()
