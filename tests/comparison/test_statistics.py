@@ -29,7 +29,7 @@ def arm(draw: np.random.Generator, ease_N: np.ndarray, num_seeds: int, spread: f
 def test_interval_of_two_baselines_covers_zero_about_95_times_in_100(num_seeds, num_images, spread):
     draw = np.random.default_rng(7)
     covered = 0
-    for trial in range(400):
+    for _ in range(400):
         ease = draw.normal(0.3, 2, num_images)
         a, b = (arm(draw, ease, num_seeds, spread) for _ in range(2))
         interval = paired_interval(a, b)
