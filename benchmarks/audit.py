@@ -26,10 +26,9 @@ from scipy.stats import t as student_t
 
 from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import open_dataset
-from sightwords.labels.audit import image_features
-from sightwords.labels.audit_report import Evidence, gather
+from sightwords.labels.audit import Described, described, image_features
 from sightwords.labels.config import AuditConfig
-from sightwords.labels.findings import Findings, find
+from sightwords.labels.suspicion import Suspicion, find_suspicion
 from sightwords.text.embedding_set import EmbeddingSet
 
 
@@ -55,23 +54,20 @@ def average_precision(goodness: np.ndarray, is_wrong: np.ndarray) -> float:
     return float((np.cumsum(ordered) / np.arange(1, len(ordered) + 1))[ordered].mean())
 
 
-def figures(findings: Findings, is_wrong: np.ndarray) -> dict[str, float]:
+def figures(found: Suspicion, is_wrong: np.ndarray) -> dict[str, float]:
     """Return what is shown of one audit."""
-    count, all_together = int(is_wrong.sum()), -findings.ranking.suspicion
-    suspect = findings.ranking.is_suspect
-    witnesses = {"text agreement alone": findings.agreement.margin, "text probability alone": findings.text.own}
-    if findings.image is not None:
-        witnesses["image probability alone"] = findings.image.own
+    count, all_together = int(is_wrong.sum()), -found.rank
+    suspect = found.is_suspect
+    single = {"text similarity alone": found.similarity.margin, "text probability alone": found.text.own}
+    if found.image is not None:
+        single["image probability alone"] = found.image.own
     return {
         "precision at the share": precision_at(all_together, is_wrong, count),
         "recall at twice the share": 2 * precision_at(all_together, is_wrong, 2 * count),
         "average precision": average_precision(all_together, is_wrong),
         "probably wrong: precision": float(is_wrong[suspect].mean()) if suspect.any() else 0.0,
         "probably wrong: recall": float(suspect[is_wrong].mean()),
-        **{
-            f"precision at the share, {name}": precision_at(values, is_wrong, count)
-            for name, values in witnesses.items()
-        },
+        **{f"precision at the share, {name}": precision_at(values, is_wrong, count) for name, values in single.items()},
         "precision at the share, chance": float(is_wrong.mean()),
     }
 
@@ -85,9 +81,9 @@ def interval(values: Sequence[float]) -> str:
     return f"{mean:6.1%} [{mean - half:.1%}, {mean + half:.1%}]"
 
 
-def one_a_text(evidence: Evidence) -> np.ndarray:
+def one_a_text(images: Described) -> np.ndarray:
     """Return the first image of each group that shares a text."""
-    return np.unique(evidence.groups, return_index=True)[1]
+    return np.unique(images.groups, return_index=True)[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -97,22 +93,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--embeddings", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.05, help="of the labels that are swapped")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--run", type=Path, help="a run whose image features are a witness too")
+    parser.add_argument("--run", type=Path, help="a run whose image features count too")
     parser.add_argument("--one-a-text", action="store_true", help="take one image of those that share a text")
     options = parser.parse_args(arguments)
     dataset = open_dataset(ImagesConfig(options.images), show=False)
-    evidence, features = gather(dataset, EmbeddingSet(options.embeddings)), None
+    images, features = described(dataset, EmbeddingSet(options.embeddings)), None
     if options.run:
         config = AuditConfig(options.images, Path(), embeddings=options.embeddings, run=options.run, workers=0)
-        features, _ = image_features(config, evidence)
-    kept = one_a_text(evidence) if options.one_a_text else np.arange(len(evidence))
-    num_classes, found = len(evidence.class_ids), []
+        features, _ = image_features(config, images)
+    kept = one_a_text(images) if options.one_a_text else np.arange(len(images.labels))
+    num_classes, found = len(dataset.class_ids), []
     for seed in range(options.seeds):
-        labels, is_wrong = swapped(evidence.labels[kept], num_classes, options.share, seed)
+        labels, is_wrong = swapped(images.labels[kept], num_classes, options.share, seed)
         own = None if features is None else features[kept]
-        about = (evidence.vectors[kept], labels, evidence.groups[kept], num_classes, own)
-        found.append(figures(find(*about, seed=seed, show=False), is_wrong))
-    num_texts = len(np.unique(evidence.groups[kept]))
+        about = (images.vectors[kept], labels, images.groups[kept], num_classes, own)
+        found.append(figures(find_suspicion(*about, seed=seed, show=False), is_wrong))
+    num_texts = len(np.unique(images.groups[kept]))
     print(f"{len(kept)} images with {num_texts} distinct texts, {num_classes} classes, {options.seeds} seeds")
     print(f"{options.share:.0%} of the labels swapped: {int(is_wrong.sum())}")
     for name in found[0]:

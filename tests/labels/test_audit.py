@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -71,26 +72,26 @@ def test_hostile_text_is_text_on_the_page(options):
     assert "prefers-color-scheme: dark" in page
 
 
-def test_a_run_is_a_further_witness(options, aligned):
+def test_a_run_adds_image_features(options, aligned):
     run(replace(options, run=aligned.run))
     rows = list(csv.DictReader((options.out / "audit.csv").open(encoding="utf-8")))
     assert all(0 <= float(row["image_probability"]) <= 1 for row in rows)
     assert "image probability" in (options.out / "audit.html").read_text()
 
 
-def test_a_prompt_that_tells_the_label_is_named(options, data, tmp_path, tiny_st):
+def test_a_prompt_with_the_label_is_named(options, data, tmp_path, tiny_st):
     images, _, _ = data
-    with DescriptionSet(tmp_path / "told.db", create=True) as store:
+    with DescriptionSet(tmp_path / "labeled.db", create=True) as store:
         prompt = store.add_prompt(Prompt("class", 1, "This is a {class_name}. Describe it."))
         describer = store.add_describer(DescriberInfo("hf:test", "test"))
         files = sorted((images / "train").rglob("*.png"))
         texts = [f"{TEXTS[file.parent.name]} {i % 5}" for i, file in enumerate(files)]
         keys = image_keys(files)
         store.put([Description(k, prompt, describer, 0, t) for k, t in zip(keys, texts, strict=True)])
-    embed(EmbedConfig(tmp_path / "told.db", out=tmp_path / "E", encoder=f"st:{tiny_st}", device="cpu",
+    embed(EmbedConfig(tmp_path / "labeled.db", out=tmp_path / "E", encoder=f"st:{tiny_st}", device="cpu",
                       precision="fp32"))  # fmt: skip
-    result = run(replace(options, descriptions=tmp_path / "told.db", embeddings=tmp_path / "E"))
-    assert any("prompt class tells the describer the label" in note for note in result.notes)
+    result = run(replace(options, descriptions=tmp_path / "labeled.db", embeddings=tmp_path / "E"))
+    assert any("prompt class gives the describer the label" in note for note in result.notes)
 
 
 def test_what_does_not_fit_is_refused_and_nothing_is_written(options, tmp_path):
@@ -103,3 +104,19 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(options, tmp_path):
     with pytest.raises(ConfigError, match="--folds is 1"):
         replace(options, folds=1)
     assert not options.out.exists()
+
+
+def test_readable_class_names_are_shown_beside_the_ids(options, data, tmp_path):
+    images, _, _ = data
+    ids = {"disc": "n02979186", "bar": "n03888257", "square": "n03445777"}
+    renamed = tmp_path / "imagenet"
+    shutil.copytree(images, renamed)
+    for folder in [path for split in ("train", "val") for path in (renamed / split).iterdir()]:
+        folder.rename(folder.with_name(ids.get(folder.name, folder.name)))
+    result = run(replace(options, images=str(renamed)))
+    row = next(csv.DictReader((options.out / "audit.csv").open(encoding="utf-8")))
+    assert "strange.png: parachute, chute, rather cassette player" in result.summary()
+    assert {row["label"], row["label_name"]} <= {*ids.values(), "parachute, chute", "cassette player", "golf ball"}
+    page = (options.out / "audit.html").read_text(encoding="utf-8")
+    assert "cassette player" in page
+    assert "n02979186" not in page

@@ -23,7 +23,7 @@ class _ImagesAndDescriptions:
 @Parameter(name="*")
 @dataclass
 class AuditConfig(ImageOptions, _ImagesAndDescriptions):
-    """Find the images whose description contradicts their label: probably labeled wrongly."""
+    """Find images whose description contradicts their label."""
 
     _: KW_ONLY
     embeddings: Path
@@ -31,12 +31,12 @@ class AuditConfig(ImageOptions, _ImagesAndDescriptions):
     out: Path = Path("audit")
     """Folder for audit.csv, which has all images, and audit.html, which shows the first ones."""
     run: Path | None = None
-    """Trained run whose image features are a further witness. Labels that it was trained on and learned by heart look
-    right to it, so its word counts as one of three."""
+    """Trained run whose image features count too. Labels that it was trained on and learned by heart look right to it,
+    so it is one score of three."""
     top: int = 100
     """Images that the page shows."""
     folds: int = 10
-    """Parts of the data; each is judged by what is learned from the others."""
+    """Parts of the data; each is scored by classifiers fitted to the others."""
     seed: int = 0
     """Seed of the parts."""
     batch_size: int = 128

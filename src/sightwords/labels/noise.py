@@ -29,7 +29,7 @@ from torch import Tensor
 def groups_of(owners: np.ndarray, rows: np.ndarray, num_images: int) -> np.ndarray:
     """Return a number for each image, the same for images that share a text, int64, (N,).
 
-    Images with one text must be judged together: else the text would vouch for itself.
+    Images with one text belong into one fold: else the text would support itself.
 
     Args:
         owners: image of each description, (R,).
