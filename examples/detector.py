@@ -16,21 +16,21 @@ from sightwords.align import AlignmentHead
 
 
 def scenes(text: Tensor, labels: Tensor, images: Tensor, num_scenes: int = 12) -> tuple[list, list, Tensor]:
-    """Paste two drawn shapes side by side; the text of a scene is the mean of theirs, as if it told of both."""
-    pictures, targets, vectors = [], [], []
+    """Paste two drawn shapes side by side; the text of a scene is the mean of theirs, as if it described both."""
+    images, targets, vectors = [], [], []
     for scene in range(num_scenes):
         pair = [2 * scene, 2 * scene + 1]
-        pictures.append(torch.cat([images[i] for i in pair], dim=2) / 2 + 0.5)
+        images.append(torch.cat([images[i] for i in pair], dim=2) / 2 + 0.5)
         boxes = torch.tensor([[1.0, 1.0, 31.0, 31.0], [33.0, 1.0, 63.0, 31.0]])
         targets.append({"boxes": boxes, "labels": labels[pair] + 1})
         vectors.append(text[pair].mean(0))
-    return pictures, targets, torch.stack(vectors)
+    return images, targets, torch.stack(vectors)
 
 
 torch.manual_seed(0)
 folder = Path(sys.argv[1])
 images, labels, text, _ = load(folder)
-pictures, targets, text = scenes(text, labels, images)
+images, targets, text = scenes(text, labels, images)
 
 detector = fasterrcnn_mobilenet_v3_large_320_fpn(
     weights=None, weights_backbone=None, num_classes=1 + len(SHAPES), min_size=64, max_size=128
@@ -41,7 +41,7 @@ optimizer = torch.optim.AdamW([*detector.parameters(), *head.parameters()], lr=5
 
 detector.train()
 for step in range(8):
-    losses = detector(pictures, targets)
+    losses = detector(images, targets)
     detection, alignment = sum(losses.values()), head(hook.features, text)
     optimizer.zero_grad()
     (detection + alignment).backward()
