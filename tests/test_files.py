@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sightwords.files import atomic_path, cache_folder, staged_files, write_text
+from sightwords.files import atomic_path, cache_folder, changes, staged_files, write_text
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
@@ -47,3 +47,20 @@ def test_the_cache_is_where_the_user_says(tmp_path, monkeypatch):
     monkeypatch.delenv("SIGHTWORDS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder() == tmp_path / "xdg" / "sightwords"
+
+
+def test_what_differs_is_named():
+    before = {"epochs": 3, "align": {"weight": 0.3, "loss": "clip"}, "model_kwargs": {}}
+    assert changes(before, before) == ""
+    now = {"epochs": 4, "align": {"weight": 0.5, "loss": "clip"}, "model_kwargs": {}}
+    assert changes(before, now) == "epochs was 3, is 4; align.weight was 0.3, is 0.5"
+
+
+def test_options_that_were_not_saved_are_no_change_and_missing_ones_are():
+    assert changes({"align": {"weight": 0.3}}, {"align": {"weight": 0.3, "new": 1}, "more": 2}) == ""
+    assert changes({"align": {"weight": 0.3}}, {"align": {}}) == "align.weight was 0.3, is None"
+
+
+def test_arguments_that_came_or_went_are_a_change():
+    assert changes({"model_kwargs": {}}, {"model_kwargs": {"depth": 2}}) == "model_kwargs was {}, is None"
+    assert changes({"model_kwargs": {"depth": 2}}, {"model_kwargs": {}}) == "model_kwargs.depth was 2, is None"

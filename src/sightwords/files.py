@@ -89,9 +89,10 @@ def lock(name: str, busy: str) -> Iterator[None]:
 
 def cache_folder() -> Path:
     """Return the folder of everything that can be made again: $SIGHTWORDS_CACHE, else the user's cache folder."""
+    from platformdirs import user_cache_path
+
     own = os.environ.get("SIGHTWORDS_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(own) if own else base / "sightwords"
+    folder = Path(own) if own else user_cache_path("sightwords", appauthor=False)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -122,7 +123,7 @@ def _remove(path: Path) -> None:
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return each option that differs, as `align.weight was 0.3, is 0.5; ...`, empty where none does.
 
-    Options that were not saved are of a later version and leave what was begun as it was.
+    An option that was not saved is no change.
 
     Args:
         before: as they were saved; values may be mappings themselves.
@@ -136,7 +137,6 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested options by dotted names; an empty mapping stays a value."""
     found: dict[str, Any] = {}
     for name, value in options.items():
-        found |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {f"{prefix}{name}": value}
-        )
+        is_nested = isinstance(value, Mapping) and value
+        found |= _flat(value, f"{prefix}{name}.") if is_nested else {f"{prefix}{name}": value}
     return found
