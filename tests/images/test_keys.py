@@ -93,7 +93,7 @@ def test_a_cache_whose_columns_do_not_fit_is_replaced(tmp_path):
     members = [write(tmp_path / "a" / f"{i}.jpg", bytes([i])) for i in range(5)]
     cache = KeyCache(tmp_path / "cache")
     first = cache.keys(members)
-    for column in ("names", "stamps", "keys"):
+    for column in ("names", "stats", "keys"):
         with closing(sqlite3.connect(cache.path)) as connection, connection:
             connection.execute(f"UPDATE parts SET {column} = substr({column}, 1, length({column}) - 3)")
         assert cache.keys(members) == first

@@ -8,7 +8,7 @@ import pytest
 from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import open_dataset
 from sightwords.images.keys import image_key
-from sightwords.images.readers import READERS, Reader
+from sightwords.images.readers import READERS
 from sightwords.images.readers.folder import walk
 
 
@@ -22,12 +22,11 @@ def found(root) -> list[tuple[str, list[str]]]:
     """Return the folders with their files' names, and check their stamps."""
     result = []
     for folder in walk(str(root)):
-        names = [os.fsdecode(name) for name in folder.names.split(b"\0")[:-1]]
-        for name, stat in zip(names, folder.stats.tolist(), strict=True):
+        for name, stat in zip(folder.names, folder.stats, strict=True):
             path = Path(folder.path, name)
             status = path.stat() if path.exists() else None
-            assert tuple(stat) == ((status.st_size, status.st_mtime_ns) if status else (-1, -1))
-        result.append((os.path.relpath(folder.path, root), names))
+            assert stat == ((status.st_size, status.st_mtime_ns) if status else (-1, -1))
+        result.append((os.path.relpath(folder.path, root), folder.names))
     return result
 
 
@@ -81,7 +80,7 @@ def test_a_reader_is_one_file_and_one_line(tmp_path, monkeypatch):
         "        yield Row(ImageReference(str(file.parent / name), name), (label,), split)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(READERS, ".names", Reader("name_list", in_folders=True))
+    monkeypatch.setitem(READERS, ".names", "name_list")
     write(tmp_path, "data/1.jpg", "data/2.jpg", "data/3.jpg")
     (tmp_path / "data" / "all.names").write_text("1.jpg b train\n2.jpg a training\n3.jpg a validation\n")
     dataset = open_dataset(ImagesConfig(str(tmp_path / "data")), show=False)

@@ -7,7 +7,7 @@ from sightwords.errors import DataError
 from sightwords.images.dataset import Split
 from sightwords.images.references import ImageReference
 from sightwords.images.seeds import derive_seed
-from sightwords.images.subset import make_subset, with_label_fraction, with_label_noise
+from sightwords.images.subset import make_subset
 
 
 def images_of(*sizes: int) -> Split:
@@ -39,7 +39,7 @@ def test_long_tail_is_exponential_from_the_first_class_to_the_last():
 def test_label_noise_is_of_its_share_uniform_and_nested():
     images = images_of(3000, 3000, 3000)
     truth = images.first_labels()
-    wrong = {share: with_label_noise(images, 3, share).first_labels() for share in (0.2, 0.5)}
+    wrong = {share: make_subset(images, 3, label_noise=share).first_labels() for share in (0.2, 0.5)}
     assert (wrong[0.5] != truth).mean() == pytest.approx(0.5, abs=0.02)
     changed = wrong[0.2] != truth
     assert (wrong[0.5][changed] == wrong[0.2][changed]).all()
@@ -51,24 +51,24 @@ def test_label_noise_is_of_its_share_uniform_and_nested():
 def test_label_noise_depends_on_the_key_alone():
     images = images_of(50, 50)
     some = images.subset(range(0, 100, 3))
-    noisy = dict(zip(images.keys(), with_label_noise(images, 2, 0.5).first_labels(), strict=True))
+    noisy = dict(zip(images.keys(), make_subset(images, 2, label_noise=0.5).first_labels(), strict=True))
     keys = some.keys()
-    assert [noisy[key] for key in keys] == with_label_noise(some, 2, 0.5).first_labels().tolist()
+    assert [noisy[key] for key in keys] == make_subset(some, 2, label_noise=0.5).first_labels().tolist()
 
 
 def test_label_noise_needs_one_label_an_image():
     images = Split.of([ImageReference("a", "a", 0, 1)], ["0" * 64], [[0, 1]])
     with pytest.raises(DataError, match="--label-noise needs one label"):
-        with_label_noise(images, 2, 0.5)
+        make_subset(images, 2, label_noise=0.5)
 
 
 def test_few_labels_keep_all_images_and_the_labels_of_the_same_share_of_every_class():
     images = images_of(80, 40)
-    few, fewer = with_label_fraction(images, 0.5), with_label_fraction(images, 0.25)
+    few, fewer = make_subset(images, 3, label_fraction=0.5), make_subset(images, 3, label_fraction=0.25)
     assert few.keys() == images.keys()
     known = few.first_labels() >= 0
     assert (few.first_labels()[known] == images.first_labels()[known]).all()
     assert np.bincount(few.first_labels()[known]).tolist() == [40, 20]
     assert (few.first_labels()[fewer.first_labels() >= 0] >= 0).all()  # nested
     with pytest.raises(DataError, match="--label-fraction needs one label"):
-        with_label_fraction(few, 0.5)
+        make_subset(few, 3, label_fraction=0.5)

@@ -15,7 +15,7 @@ from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import Split, open_dataset
 from sightwords.images.keys import image_key
 from sightwords.images.references import ImageReference
-from sightwords.images.subset import make_subset, with_label_fraction, with_label_noise
+from sightwords.images.subset import make_subset
 from sightwords.models.run_folder import RunFolder
 from sightwords.text.embedding_set import EmbeddingSet
 from sightwords.training import pseudo_labels
@@ -55,7 +55,7 @@ def corrected(images, texts, share=None, num_classes=NUM_CLASSES):
 
 @pytest.mark.parametrize("share", [None, 0.4])
 def test_wrong_labels_are_outweighed(share, right, texts):
-    wrong = with_label_noise(right, NUM_CLASSES, 0.4)
+    wrong = make_subset(right, NUM_CLASSES, label_noise=0.4)
     true, given = right.first_labels(), wrong.first_labels()
     found, targets = corrected(wrong, texts, share)
     assert found.label_noise == pytest.approx((true != given).mean(), abs=0.05)
@@ -72,7 +72,7 @@ def test_right_labels_stay_exactly(right, texts):
 
 @pytest.mark.parametrize("kind", ["the label's name", "strangers' texts"])
 def test_texts_that_cannot_know_change_nothing(kind, right, tmp_path):
-    wrong = with_label_noise(right, NUM_CLASSES, 0.4)
+    wrong = make_subset(right, NUM_CLASSES, label_noise=0.4)
     labels = wrong.first_labels()
     random = np.random.default_rng(0)
     by_name = kind == "the label's name"
@@ -87,7 +87,7 @@ def test_texts_that_cannot_know_change_nothing(kind, right, tmp_path):
 def test_a_class_of_one_image_keeps_its_label(right, tmp_path):
     labels = right.first_labels().copy()
     labels[100] = NUM_CLASSES
-    images = with_label_noise(right, NUM_CLASSES, 0.4).first_labels()
+    images = make_subset(right, NUM_CLASSES, label_noise=0.4).first_labels()
     images[100] = NUM_CLASSES
     texts = EmbeddingSet(write_vectors(tmp_path / "E", right.relabeled(labels)))
     _, targets = corrected(right.relabeled(images), texts, 0.4, NUM_CLASSES + 1)
@@ -112,7 +112,7 @@ def test_texts_that_know_nothing_tell_no_class(right, tmp_path):
     vectors = random.normal(size=(400, 8))
     index = {"key": right.keys(), "prompt": ["p"] * 400, "describer": ["d"] * 400, "sample": [0] * 400}
     texts = EmbeddingSet.write(tmp_path / "E", vectors, vectors.mean(0), {**index, "row": range(400)}, {})
-    given = with_label_fraction(right, 0.25)
+    given = make_subset(right, NUM_CLASSES, label_fraction=0.25)
     _, targets = corrected(given, texts, share=0.0)
     assert targets[given.first_labels() < 0].max(1).mean() < 0.4  # of five classes: hardly more than chance
 

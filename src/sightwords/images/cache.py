@@ -47,13 +47,13 @@ class CachePlan:
 
 
 def plan_cache(source: str, limit_gb: float, shorter: int, interpolation: str) -> CachePlan:
-    """Return the cache of a source of images.
+    """Return the cache of a source of images; see `CachePlan`.
 
     Args:
         source: what tells one data set from another, such as its absolute path.
         limit_gb: gigabytes (10^9) of pixels, at most.
-        shorter: see `CachePlan`.
-        interpolation: see `CachePlan`.
+        shorter: in pixels.
+        interpolation: one of `transforms.INTERPOLATIONS`.
     """
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
     file = f"{name}-{shorter}-{interpolation}-v{DECODER_VERSION}.pixels"
@@ -127,7 +127,8 @@ class ImageCache:
             data = pixels.tobytes()
             row = (bytes.fromhex(key), end, *pixels.shape[:2], zlib.crc32(data))
             if self._index.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?)", row).rowcount:
-                _write_all(self._file, data, end)
+                if os.pwrite(self._file, data, end) != len(data):
+                    raise OSError("no room on the disk")
                 end += len(data)
 
 
@@ -159,10 +160,3 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.executescript(_SCHEMA)
     return connection
-
-
-def _write_all(file: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view, offset)
-        view, offset = view[written:], offset + written

@@ -1,11 +1,11 @@
-"""Options about images that several stages share: where they are, how labels are read, how they are varied."""
+"""Options about images that several commands share: where they are, how labels are read, how they are varied."""
 
 # no `from __future__ import annotations`: cyclopts would look up the names of inherited options in the module of the
 # class that inherits them
 import os
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from cyclopts import Group, Parameter
 
@@ -59,21 +59,9 @@ def check_range(
             raise ConfigError(f"{prefix}{name.replace('_', '-')} is {value}; it must be {allowed}.")
 
 
-class ImageSource(Protocol):
-    """What `open_dataset` reads of a stage's configuration; the fields are documented at `ImageOptions`."""
-
-    images: str | None
-    train: str | None
-    val: str | None
-    classes: Path | None
-    image_column: str | None
-    label_column: str | None
-    limit: int | None
-
-
 @dataclass
 class ImageOptions:
-    """The options beside IMAGES; each stage places IMAGES itself on its command line.
+    """The options beside IMAGES; each command places IMAGES itself on its command line.
 
     A source is a folder (`train/CLASS/*.jpg` and `val/CLASS/*.jpg`), a CSV or Parquet table
     (`image,label,split`), a folder of Parquet files as published on the Hugging Face hub, or WebDataset tar shards
@@ -110,7 +98,7 @@ class _Images:
 
 @dataclass
 class ImagesConfig(ImageOptions, _Images):
-    """The options of a stage whose first argument is IMAGES."""
+    """The options of a command whose first argument is IMAGES."""
 
 
 @dataclass

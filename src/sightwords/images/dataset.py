@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sightwords.errors import DataError
-from sightwords.images.config import ImageSource
+from sightwords.images.config import ImageOptions
 from sightwords.images.keys import KEY_BYTES, KeyCache
 from sightwords.images.readers import Listing, list_source
 from sightwords.images.references import ImageReference, ImageReferences
@@ -126,11 +126,7 @@ def _arrow(keys: np.ndarray) -> pa.Array:
 
 
 def locate(splits: Mapping[str, Split], position: int) -> tuple[str, Split, int]:
-    """Return split, its images and the index among them of an image of all splits, laid end to end.
-
-    Args:
-        splits: split name to its images.
-        position: from 0.
+    """Return name, images and the index among them of image `position`, from 0, of all splits laid end to end.
 
     Raises:
         IndexError: there are fewer images.
@@ -182,7 +178,7 @@ class Dataset:
         return self.splits[name]
 
 
-def open_dataset(config: ImageSource, splits: Sequence[str] = ("train", "val"), show: bool = True) -> Dataset:
+def open_dataset(config: ImageOptions, splits: Sequence[str] = ("train", "val"), show: bool = True) -> Dataset:
     """List the images of the wanted splits, with keys.
 
     Args:
@@ -217,11 +213,10 @@ def _num_shared(splits: dict[str, Split]) -> int:
     return len(splits["val"].distinct_indices()) - len(splits["val"].distinct_indices([splits["train"]]))
 
 
-def _listings(config: ImageSource, splits: Sequence[str]) -> dict[str, Listing]:
-    listed: dict[str, Listing] = {}
+def _listings(config: ImageOptions, splits: Sequence[str]) -> dict[str, Listing]:
     columns = (config.image_column, config.label_column)
-    if config.images is not None:
-        listed.update(list_source(config.images, None, *columns))
+    images = getattr(config, "images", None)
+    listed = list_source(images, None, *columns) if images is not None else {}
     for split, source in (("train", config.train), ("val", config.val)):
         if source is not None:
             found = list_source(source, split, *columns)
@@ -289,11 +284,11 @@ def _read_class_table(table: Path) -> dict[str, str]:
     if suffix == ".json":
         return _names_of_json(table, text)
     if suffix in (".csv", ".tsv"):
-        rows = csv.reader(text.splitlines(), delimiter="\t" if suffix == ".tsv" else ",")
-        pairs = [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2]
-        return dict(pairs[1:] if pairs and pairs[0][1].lower() == "name" else pairs)
-    lines = [line.strip().split(maxsplit=1) for line in text.splitlines()]
-    return {line[0]: line[1] for line in lines if len(line) == 2}
+        rows = list(csv.reader(text.splitlines(), delimiter="\t" if suffix == ".tsv" else ","))
+    else:
+        rows = [line.split(maxsplit=1) for line in text.splitlines()]
+    pairs = [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2]
+    return dict(pairs[1:] if pairs and pairs[0][1].lower() == "name" else pairs)
 
 
 def _names_of_json(table: Path, text: str) -> dict[str, str]:

@@ -191,7 +191,7 @@ def thumbnail(data: bytes, name: str, max_side: int = MAX_SIDE) -> Image.Image:
         max_side: longest side in pixels; a smaller image keeps its size.
 
     Raises:
-        UnreadableImageError: the bytes are no image, are cut short, or exceed the limits.
+        UnreadableImageError: as of `EncodedImage`.
     """
     encoded = EncodedImage(data, name)
     longest = max(encoded.size)
@@ -209,12 +209,7 @@ def jpeg(image: Image.Image) -> bytes:
 
 
 def thumbnail_uri(reference: ImageReference, max_side: int = MAX_SIDE) -> str:
-    """Return an image as the `data:` address of a small JPEG, empty where it cannot be read.
-
-    Args:
-        reference: where its bytes lie.
-        max_side: longest side in pixels; a smaller image keeps its size.
-    """
+    """Return an image, its longest side at most `max_side` pixels, as the `data:` address of a JPEG, or ""."""
     try:
         small = jpeg(thumbnail(reference.read(), reference.name, max_side))
     except (OSError, UnreadableImageError):

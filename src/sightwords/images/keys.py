@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,9 +23,9 @@ from sightwords.files import cache_folder
 from sightwords.images.references import ImageReference, ImageReferences
 
 KEY_BYTES = 32
-# a part's digest is of its names: processes that hash the same files at once, or a second time, replace each other's
+# names end with a zero byte; the digest is of the names: processes that hash the same files replace each other's parts
 _SCHEMA = """CREATE TABLE IF NOT EXISTS parts (
-    folder BLOB, digest BLOB, names BLOB, stamps BLOB, keys BLOB, UNIQUE (folder, digest))"""
+    folder BLOB, digest BLOB, names BLOB, stats BLOB, keys BLOB, UNIQUE (folder, digest))"""
 _CHUNK = 8192  # files hashed between two commits; a kill loses at most these
 _TASK = 128  # files that a thread hashes at a time
 NUM_THREADS = 8  # reading and hashing release Python's lock, so some wait for the disk while others compute
@@ -67,7 +66,7 @@ class KeyCache:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or cache_folder() / "key.sqlite"
+        self.path = path or cache_folder() / "keys.sqlite"
 
     def keys(
         self, references: Sequence[ImageReference], advance: Advance | None = None
@@ -94,7 +93,7 @@ class KeyCache:
         """
         keys = np.zeros((len(references), KEY_BYTES), np.uint8)
         reasons: dict[int, str] = {}
-        connection, known = self._recall(references, stats, keys)
+        connection, known = self._open(references, stats, keys)
         with closing(connection), ThreadPoolExecutor(NUM_THREADS) as threads:
             todo = np.flatnonzero(~known)
             todo = todo[np.argsort(references.folder[todo], kind="stable")]  # a part is of one folder
@@ -107,23 +106,29 @@ class KeyCache:
                         reasons[i] = found
                     else:
                         keys[i] = np.frombuffer(found, np.uint8)
-                _store(connection, references, [i for i in rows.tolist() if i not in reasons], stats, keys)
+                read = np.array([i for i in rows.tolist() if i not in reasons], np.int64)
+                _store(connection, references, read, stats, keys)
                 if advance is not None:
                     advance(len(rows))
         return keys, reasons
 
-    def _recall(
-        self, references: ImageReferences, stats: np.ndarray, keys: np.ndarray
+    def _open(
+        self, references: ImageReferences, stats: np.ndarray, keys: np.ndarray, is_new: bool = False
     ) -> tuple[sqlite3.Connection, np.ndarray]:
         """Fill in the keys of the files that are as they were; return the cache and which these are, bool, (N,)."""
+        connection = sqlite3.connect(self.path, timeout=60)
         try:
-            return _opened(self.path, references, stats, keys)
-        except sqlite3.OperationalError:  # locked, or no room: not its contents
-            raise
-        except sqlite3.DatabaseError:  # a damaged cache is worth nothing: start afresh
-            for ending in ("", "-wal", "-shm"):
-                self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
-            return _opened(self.path, references, stats, keys)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(_SCHEMA)
+            return connection, _recall(connection, references, stats, keys)
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            if is_new or isinstance(error, sqlite3.OperationalError):  # locked, or no room: not its contents
+                raise
+        for ending in ("", "-wal", "-shm"):  # a damaged cache is worth nothing: start afresh
+            self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+        return self._open(references, stats, keys, is_new=True)
 
 
 def _digests(references: Sequence[ImageReference]) -> list[bytes | str]:
@@ -137,67 +142,47 @@ def _digests(references: Sequence[ImageReference]) -> list[bytes | str]:
     return found
 
 
-def _opened(
-    path: Path, references: ImageReferences, stats: np.ndarray, keys: np.ndarray
-) -> tuple[sqlite3.Connection, np.ndarray]:
-    connection = sqlite3.connect(path, timeout=60)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(_SCHEMA)
-        known = np.zeros(len(references), bool)
-        for folder, rows in references.by_folder():
-            part = _read(connection, folder)
-            if part is not None:
-                at = _find(part.names, references.inside(rows))
-                same = (at >= 0) & (part.stats[at] == stats[rows]).all(axis=1)
-                keys[rows[same]] = part.keys[at[same]]
-                known[rows] = same
-    except BaseException:
-        connection.close()
-        raise
-    return connection, known
+def _recall(
+    connection: sqlite3.Connection, references: ImageReferences, stats: np.ndarray, keys: np.ndarray
+) -> np.ndarray:
+    known = np.zeros(len(references), bool)
+    query = "SELECT names, stats, keys FROM parts WHERE folder = ? ORDER BY rowid"
+    for folder, rows in references.by_folder(np.arange(len(references))):
+        parts = connection.execute(query, (_folder_name(folder),)).fetchall()
+        if not parts:
+            continue
+        names, old_stats, old_keys = (b"".join(column) for column in zip(*parts, strict=True))
+        if not 2 * len(old_keys) == 4 * len(old_stats) == 64 * names.count(b"\0"):
+            raise sqlite3.DatabaseError(f"what is remembered of {folder} does not fit together")
+        at = _find(names, references.inside(rows))
+        same = (at >= 0) & (np.frombuffer(old_stats, np.int64).reshape(-1, 2)[at] == stats[rows]).all(axis=1)
+        keys[rows[same]] = np.frombuffer(old_keys, np.uint8).reshape(-1, KEY_BYTES)[at[same]]
+        known[rows] = same
+    return known
 
 
-class _Part(NamedTuple):
-    """What is remembered of n files of a folder: names, each ended by a zero byte, stats (n, 2) and keys (n, 32)."""
-
-    names: bytes
-    stats: np.ndarray
-    keys: np.ndarray
-
-
-def _read(connection: sqlite3.Connection, folder: str) -> _Part | None:
-    """Return what is remembered of a folder or shard, the oldest first."""
-    query = "SELECT names, stamps, keys FROM parts WHERE folder = ? ORDER BY rowid"
-    found = connection.execute(query, (_folder_name(folder),)).fetchall()
-    if not found:
-        return None
-    names, stats, keys = (b"".join(column) for column in zip(*found, strict=True))
-    if not 2 * len(keys) == 4 * len(stats) == 64 * names.count(b"\0"):
-        raise sqlite3.DatabaseError(f"what is remembered of {folder} does not fit together")
-    return _Part(names, np.frombuffer(stats, np.int64).reshape(-1, 2), np.frombuffer(keys, np.uint8).reshape(-1, 32))
-
-
-def _find(known: bytes, wanted: bytes) -> np.ndarray:
+def _find(known: bytes, wanted: list[bytes]) -> np.ndarray:
     """Return the last position in `known` of each of the `wanted` names, -1 where it is not, int64."""
-    if known == wanted:
-        return np.arange(known.count(b"\0"))
+    if known == _joined(wanted):
+        return np.arange(len(wanted))
     place = {name: i for i, name in enumerate(known.split(b"\0")[:-1])}
-    return np.array([place.get(name, -1) for name in wanted.split(b"\0")[:-1]], np.int64)
+    return np.array([place.get(name, -1) for name in wanted], np.int64)
 
 
 def _store(
-    connection: sqlite3.Connection, references: ImageReferences, rows: list[int], stats: np.ndarray, keys: np.ndarray
+    connection: sqlite3.Connection, references: ImageReferences, rows: np.ndarray, stats: np.ndarray, keys: np.ndarray
 ) -> None:
-    read = np.array(rows, np.int64)
     parts = []
-    for folder, own in references.by_folder(read[stats[read, 0] >= 0]):  # a file that has no stat is never known
-        names = references.inside(own)
+    for folder, own in references.by_folder(rows[stats[rows, 0] >= 0]):  # a file that has no stat is never known
+        names = _joined(references.inside(own))
         digest = hashlib.sha256(names).digest()
         parts.append((_folder_name(folder), digest, names, stats[own].tobytes(), keys[own].tobytes()))
     with connection:
         connection.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", parts)
+
+
+def _joined(names: list[bytes]) -> bytes:
+    return b"".join(name + b"\0" for name in names)
 
 
 def _pieces(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:

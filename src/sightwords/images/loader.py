@@ -20,54 +20,6 @@ from sightwords.images.seeds import generator
 from sightwords.images.transforms import CroppableImage, DecodedImage, EvalTransform, TrainTransform, shrunk
 
 
-class ImageOpener:
-    """Opens the images of a split; every process has its own.
-
-    Args:
-        images: the images.
-        cache: where images are kept shrunk; None decodes each anew.
-        is_repeated: whether an image can come several times in a batch; then it is decoded once for all of them, and
-            always whole, so that it has the same pixels in a process that meets it but once.
-    """
-
-    def __init__(self, images: Split, cache: CachePlan | None, is_repeated: bool = False) -> None:
-        self._images, self._plan, self._is_repeated = images, cache, is_repeated
-        self._cache: ImageCache | None = None
-        self._decoded: dict[int, DecodedImage] = {}
-
-    def open(self, index: int) -> CroppableImage:
-        """Return image `index`.
-
-        Raises:
-            UnreadableImageError: its bytes cannot be had, or are no whole image.
-        """
-        if self._plan is not None:
-            return self._cached(index, self._plan)
-        if not self._is_repeated:
-            return open_image(self._images.reference(index))
-        if index not in self._decoded:
-            self._decoded[index] = DecodedImage(np.asarray(open_image(self._images.reference(index)).decode()))
-        return self._decoded[index]
-
-    def end_batch(self) -> None:
-        """Write what the cache is to keep, and forget what was decoded."""
-        self._decoded.clear()
-        if self._cache is not None:
-            self._cache.flush()
-
-    def _cached(self, index: int, plan: CachePlan) -> DecodedImage:
-        """Return the shrunk image: the same whether it was there or is made here."""
-        if self._cache is None:  # opened in the process that reads
-            self._cache = ImageCache(plan)
-        key = self._images.key(index)
-        pixels = self._cache.get(key)
-        if pixels is None:
-            small = shrunk(open_image(self._images.reference(index)), plan.shorter, plan.interpolation)
-            pixels = small.permute(1, 2, 0).contiguous().numpy()
-            self._cache.put(key, pixels)
-        return DecodedImage(pixels)
-
-
 @dataclass(frozen=True)
 class Slot:
     """One place in a batch: which image comes there.
@@ -126,42 +78,60 @@ class _Images(Dataset[Any]):
     """Reads, decodes and transforms the images of one batch; holds columns, not objects."""
 
     def __init__(
-        self,
-        images: Split,
-        num_classes: int,
-        transform: TrainTransform | EvalTransform,
-        opener: ImageOpener,
-        join: Join | None = None,
-        targets: Targets | None = None,
+        self, images: Split, num_classes: int, transform: TrainTransform | EvalTransform, plan: CachePlan | None
     ) -> None:
-        self._images, self._num_classes, self._transform, self._opener = images, num_classes, transform, opener
-        self._join, self._targets = join, targets or self._one_hot
+        self._images, self._num_classes, self._transform, self._plan = images, num_classes, transform, plan
+        self._cache: ImageCache | None = None
+        # where an image comes several times in a batch, it is decoded once for all of them, and always whole, so that
+        # it has the same pixels in a process that meets it but once
+        self.is_repeated = False
+        self.join: Join | None = None
+        self.targets: Targets = self._one_hot
 
     def __getitems__(self, slots: Sequence[Slot]) -> ImageBatch:
+        decoded: dict[int, CroppableImage] = {}
         pixels: list[Tensor] = []
         read: list[Slot] = []
         unreadable: list[str] = []
         for slot in slots:
             try:
-                image = self._opener.open(slot.index)
+                image = decoded.get(slot.index) or self._open(slot.index)
+                if self.is_repeated:
+                    decoded[slot.index] = image
                 pixels.append(self._transform(image, slot.epoch, self._images.key(slot.index), slot.repeat))
                 read.append(slot)
             except UnreadableImageError as error:
                 unreadable.append(f"{error.name}: {error.reason}")
-        self._opener.end_batch()
+        if self._cache is not None:
+            self._cache.flush()
         if not read:
             raise DataError(f"None of the {len(slots)} images of a batch can be read; the first: {unreadable[0]}.")
         indices, epoch = np.array([slot.index for slot in read], np.int64), read[0].epoch
         return ImageBatch(
             images=torch.stack(pixels),
-            targets=self._targets(indices),
+            targets=self.targets(indices),
             indices=torch.from_numpy(indices),
             positions=torch.tensor([slot.position for slot in read]),
             epoch=epoch,
             step=read[0].step,
             unreadable=unreadable,
-            extra=self._join(indices, epoch) if self._join else [],
+            extra=self.join(indices, epoch) if self.join else [],
         )
+
+    def _open(self, index: int) -> CroppableImage:
+        """Return an image; from the cache the same, whether it was there or is made here."""
+        reference, plan = self._images.reference(index), self._plan
+        if plan is None:
+            encoded = open_image(reference)
+            return DecodedImage(np.asarray(encoded.decode())) if self.is_repeated else encoded
+        if self._cache is None:  # opened in the process that reads
+            self._cache = ImageCache(plan)
+        pixels = self._cache.get(self._images.key(index))
+        if pixels is None:
+            small = shrunk(open_image(reference), plan.shorter, plan.interpolation)
+            pixels = small.permute(1, 2, 0).contiguous().numpy()
+            self._cache.put(self._images.key(index), pixels)
+        return DecodedImage(pixels)
 
     def _one_hot(self, indices: np.ndarray) -> Tensor:
         targets = torch.zeros(len(indices), self._num_classes)
@@ -231,17 +201,14 @@ class TrainOrder:
             for micro in range(self.accumulate):
                 start = (micro * self.world_size + self.rank) * self.piece
                 positions = range(start, start + self.piece)
-                yield [self._slot(order, base, epoch, step, position) for position in positions]
+                # repeats lie far apart: neighbors are partners in mixup
+                parts = [(position, *divmod(position, self.num_distinct)) for position in positions]
+                yield [Slot(epoch, step, at, int(order[base + place]), repeat) for at, repeat, place in parts]
 
     @property
     def num_distinct(self) -> int:
         """Images in a global batch without repeats."""
         return -(-self.batch_size // self.repeats)
-
-    def _slot(self, order: np.ndarray, base: int, epoch: int, step: int, position: int) -> Slot:
-        # repeats lie far apart: neighbors are partners in mixup
-        repeat, place = divmod(position, self.num_distinct)
-        return Slot(epoch, step, position, int(order[base + place]), repeat)
 
     def epoch_order(self, epoch: int) -> np.ndarray:
         """Return the images' indices in the order of an epoch, int64, shape (N,), a function of (seed, epoch) alone."""
@@ -295,8 +262,8 @@ def train_loader(
         cache: where images are kept shrunk; None decodes each anew.
         targets: called in the worker with image indices; returns their targets, (B, K); None takes the labels.
     """
-    opener = ImageOpener(images, cache, order.repeats > 1)
-    dataset = _Images(images, num_classes, transform, opener, join, targets)
+    dataset = _Images(images, num_classes, transform, cache)
+    dataset.is_repeated, dataset.join, dataset.targets = order.repeats > 1, join, targets or dataset.targets
     batches = _Batches(lambda: order.batches(first_step, last_step), (last_step - first_step) * order.accumulate)
     return _loader(dataset, batches, workers, pin_memory)
 
@@ -314,16 +281,7 @@ def eval_loader(
 ) -> DataLoader[ImageBatch]:
     """Return every image of a split once, in order; of several processes each gets every `world_size`-th image.
 
-    Args:
-        images: the images.
-        num_classes: width of the targets.
-        transform: from an image to the network's input.
-        batch_size: images in a batch of one process.
-        workers: loader processes; 0 loads in this one.
-        pin_memory: put batches into page-locked memory, for a GPU.
-        rank: this process.
-        world_size: number of processes.
-        cache: where images are kept shrunk; None decodes each anew.
+    `batch_size` counts the images in a batch of one process; for the other arguments see `train_loader`.
     """
     own = range(rank, len(images), world_size)
 
@@ -332,7 +290,7 @@ def eval_loader(
             yield [Slot(0, 0, index, index) for index in own[start : start + batch_size]]
 
     sampler = _Batches(batches, -(-len(own) // batch_size))
-    dataset = _Images(images, num_classes, transform, ImageOpener(images, cache))
+    dataset = _Images(images, num_classes, transform, cache)
     return _loader(dataset, sampler, workers, pin_memory)
 
 
@@ -370,14 +328,7 @@ class InputBatch:
 def input_batches(
     references: Sequence[ImageReference], transform: EvalTransform, batch_size: int, workers: int = 0
 ) -> Iterator[InputBatch]:
-    """Yield images in their order; one that cannot be read is named, and the others go on.
-
-    Args:
-        references: where their bytes lie.
-        transform: from an image to the network's input.
-        batch_size: images read for a batch.
-        workers: loader processes; 0 loads in this one.
-    """
+    """Yield images in their order, `batch_size` at a time; one that cannot be read is named, and the others go on."""
     yield from DataLoader(
         _Inputs(ImageReferences.of(references), transform),
         batch_size=batch_size,

@@ -57,8 +57,7 @@ class ImageReferences:
         folders: what the paths begin with, its `/` included; of ranges the whole path of their shard.
         titles: what the names that users know begin with, same order.
         folder: position in `folders` and `titles` of each image, int32, shape (N,).
-        names: what both path and name end with, each ended by a zero byte, large_binary, shape (N,). Of ranges only the
-            name ends with it. The zero bytes make the names of a folder one text that can be compared and cut.
+        names: what both path and name end with, large_binary, shape (N,). Of ranges only the name ends with it.
         offsets: first byte in the file, int64, shape (N,).
         sizes: number of bytes, -1 for the whole file, int64, shape (N,).
     """
@@ -76,35 +75,17 @@ class ImageReferences:
         codes: dict[tuple[str, str], int] = {}
         parts = [_parts(reference) for reference in references]
         folder = np.array([codes.setdefault(part[:2], len(codes)) for part in parts], np.int32)
-        names = pa.array([part[2].encode(*_TEXT) + b"\0" for part in parts], pa.large_binary())
         offsets = np.array([reference.offset for reference in references], np.int64)
         sizes = np.array([reference.size for reference in references], np.int64)
+        names = name_column([name for _, _, name in parts])
         return cls([path for path, _ in codes], [title for _, title in codes], folder, names, offsets, sizes)
-
-    @classmethod
-    def of_files(cls, folders: list[str], titles: list[str], names: Sequence[bytes]) -> ImageReferences:
-        """Return the columns of whole files.
-
-        Args:
-            folders: the folders, each with its `/`.
-            titles: what the files' names begin with, for each folder.
-            names: the names of each folder's files, each name ended by a zero byte.
-        """
-        text = b"".join(names)
-        ends = np.concatenate((np.zeros(1, np.int64), np.flatnonzero(np.frombuffer(text, np.uint8) == 0) + 1))
-        num_files = len(ends) - 1
-        buffers = [None, pa.py_buffer(ends), pa.py_buffer(text)]
-        column = pa.LargeBinaryArray.from_buffers(pa.large_binary(), num_files, buffers)
-        folder = np.repeat(np.arange(len(folders), dtype=np.int32), [own.count(b"\0") for own in names])
-        return cls(folders, titles, folder, column, np.zeros(num_files, np.int64), np.full(num_files, -1, np.int64))
 
     def __len__(self) -> int:
         return len(self.folder)
 
     def __getitem__(self, index: int) -> ImageReference:
-        code, name, size = self.folder[index], self._ending(index), int(self.sizes[index])
-        path = self.folders[code]
-        offset = int(self.offsets[index])
+        code, size, offset = self.folder[index], int(self.sizes[index]), int(self.offsets[index])
+        path, name = self.folders[code], str(self.names[index].as_py(), *_TEXT)
         return ImageReference(path if size >= 0 else path + name, self.titles[code] + name, offset, size)
 
     def take(self, indices: np.ndarray) -> ImageReferences:
@@ -112,33 +93,32 @@ class ImageReferences:
         columns = (self.folder[indices], self.names.take(pa.array(indices)), self.offsets[indices], self.sizes[indices])
         return ImageReferences(self.folders, self.titles, *columns)
 
-    def by_folder(self, indices: np.ndarray | None = None) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield each folder or shard that has images, and their indices in order; of `indices`, else of all."""
-        chosen = np.arange(len(self)) if indices is None else indices
-        chosen = chosen[np.argsort(self.folder[chosen], kind="stable")]
+    def by_folder(self, indices: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield each folder or shard that has images among `indices`, int64, and their indices in order."""
+        chosen = indices[np.argsort(self.folder[indices], kind="stable")]
         changes = np.flatnonzero(np.diff(self.folder[chosen])) + 1
         for rows in np.split(chosen, changes) if len(chosen) else []:
             yield self.folders[self.folder[rows[0]]], rows
 
-    def inside(self, indices: np.ndarray) -> bytes:
-        """Return what tells images of one folder or shard apart, each ended by a zero byte: names, or ranges."""
+    def inside(self, indices: np.ndarray) -> list[bytes]:
+        """Return what tells the images at `indices`, of one folder or shard, apart: names, or ranges."""
         if self.sizes[indices[0]] < 0:
-            _, starts, text = self.names.take(pa.array(indices)).buffers()
-            return bytes(text[: np.frombuffer(starts, np.int64)[len(indices)]])
+            return list(self.names.take(pa.array(indices)).to_pylist())
         ranges = zip(self.offsets[indices].tolist(), self.sizes[indices].tolist(), strict=True)
-        return b"".join(b"%d+%d\0" % pair for pair in ranges)
+        return [b"%d+%d" % pair for pair in ranges]
 
     def stats(self) -> np.ndarray:
         """Look at every file and return (bytes, mtime_ns), int64, shape (N, 2); NO_STAT where that fails."""
         stats = np.empty((len(self), 2), np.int64)
-        for folder, rows in self.by_folder():
+        for folder, rows in self.by_folder(np.arange(len(self))):
             is_shard = self.sizes[rows[0]] >= 0
-            stats[rows] = _stat(folder) if is_shard else [_stat(folder + self._ending(i)) for i in rows.tolist()]
+            stats[rows] = _stat(folder) if is_shard else [_stat(self[i].file) for i in rows.tolist()]
         return stats
 
-    def _ending(self, index: int) -> str:
-        name: bytes = self.names[index].as_py()
-        return name[:-1].decode(*_TEXT)
+
+def name_column(names: Sequence[str]) -> pa.LargeBinaryArray:
+    """Return N names as a column, shape (N,); those that are no UTF-8 come back as they were."""
+    return pa.array([name.encode(*_TEXT) for name in names], pa.large_binary())
 
 
 def _parts(reference: ImageReference) -> tuple[str, str, str]:

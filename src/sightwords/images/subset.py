@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 def stratified(images: Split, limit: int, proportional: bool = False) -> list[int]:
     """Return the indices of at most `limit` images, the same number of each class as far as that goes.
 
-    A function of the keys alone: a larger limit adds images and takes none away.
-
-    Args:
-        images: the images.
-        limit: how many to take.
-        proportional: take the same fraction of each class instead, so that the sample stands for the whole.
+    A function of the keys alone: a larger limit adds images and takes none away. A proportional sample takes the same
+    fraction of each class instead, so that it stands for the whole.
     """
     labels = images.first_labels().tolist()
     sizes = Counter(labels)
@@ -84,8 +80,9 @@ def make_subset(
         images: training images.
         num_classes: K.
         train_fraction: fraction of each class that is kept.
-        long_tail: how many times the images of class K - 1 class 0 has; 1 changes nothing.
-        label_noise: fraction of the images that get another class's label.
+        long_tail: how many times the images of class K - 1 class 0 has: class k keeps long_tail^(-k / (K - 1)) of its
+            images, at least one, the profile of LDAM, arXiv 1906.07413, section 4.
+        label_noise: fraction of the images that get another class's label, uniformly drawn (symmetric noise).
         label_fraction: fraction of each class that keeps its labels.
 
     Raises:
@@ -94,11 +91,15 @@ def make_subset(
     if train_fraction < 1:
         images = images.subset(_fraction(images, train_fraction))
     if long_tail > 1:
-        images = _long_tailed(images, num_classes, long_tail)
+        images = images.subset(_long_tailed(images.first_labels(), num_classes, long_tail))
+    if images.multi_label and (label_noise > 0 or label_fraction < 1):
+        flag = "--label-noise" if label_noise > 0 else "--label-fraction"
+        raise DataError(f"{flag} needs one label an image; some of these images have several, or none.")
     if label_noise > 0:
-        images = with_label_noise(images, num_classes, label_noise)
+        images = images.relabeled(_noisy(images, num_classes, label_noise))
     if label_fraction < 1:
-        images = with_label_fraction(images, label_fraction)
+        kept = np.isin(np.arange(len(images)), _fraction(images, label_fraction))
+        images = images.relabeled(np.where(kept, images.first_labels(), -1))
     return images
 
 
@@ -106,46 +107,20 @@ def _fraction(images: Split, fraction: float) -> list[int]:
     return stratified(images, max(1, round(fraction * len(images))), proportional=True)
 
 
-def _long_tailed(images: Split, num_classes: int, imbalance: float) -> Split:
-    """Keep imbalance^(-k / (K - 1)) of class k, at least one image: the profile of LDAM, arXiv 1906.07413."""
-    labels = images.first_labels()
+def _long_tailed(labels: np.ndarray, num_classes: int, imbalance: float) -> np.ndarray:
     kept: list[int] = []
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
         fraction = imbalance ** (-max(0, label) / max(1, num_classes - 1))
         kept += own[: max(1, round(fraction * len(own)))].tolist()
-    return images.subset(sorted(kept))
+    return np.array(sorted(kept), np.int64)
 
 
-def with_label_noise(images: Split, num_classes: int, fraction: float) -> Split:
-    """Return the images with another class's label, uniformly drawn, on a fraction of them (symmetric noise).
-
-    Raises:
-        DataError: an image has several labels, or none.
-    """
-    labels = _single_labels(images, "--label-noise").copy()
+def _noisy(images: Split, num_classes: int, fraction: float) -> np.ndarray:
+    labels = images.first_labels()
     for index, key in enumerate(images.keys()):
         drawn = derive_seed("label noise", key)
         # the lower 32 bits decide whether, the upper ones which
         if (drawn & 0xFFFFFFFF) * 2.0**-32 < fraction:
             labels[index] = (labels[index] + 1 + (drawn >> 32) % (num_classes - 1)) % num_classes
-    return images.relabeled(labels)
-
-
-def with_label_fraction(images: Split, fraction: float) -> Split:
-    """Return the images with the labels of a fraction of each class alone; the others have none.
-
-    Raises:
-        DataError: an image has several labels, or none.
-    """
-    own = _single_labels(images, "--label-fraction")
-    labels = np.full(len(images), -1)
-    kept = _fraction(images, fraction)
-    labels[kept] = own[kept]
-    return images.relabeled(labels)
-
-
-def _single_labels(images: Split, flag: str) -> np.ndarray:
-    if images.multi_label:
-        raise DataError(f"{flag} needs one label an image; some of these images have several, or none.")
-    return images.first_labels()
+    return labels

@@ -25,14 +25,7 @@ _RATIOS = (3 / 4, 4 / 3)  # width to height of random crops
 
 
 def resize(pixels_HWC: np.ndarray, height: int, width: int, interpolation: str) -> Tensor:
-    """Return pixels at another size, uint8, shape (3, height, width), antialiased where they shrink.
-
-    Args:
-        pixels_HWC: uint8, shape (H, W, 3).
-        height: in pixels.
-        width: in pixels.
-        interpolation: one of `INTERPOLATIONS`.
-    """
+    """Return uint8 pixels at another size, shape (3, height, width), antialiased where they shrink."""
     if interpolation in _PILLOW:
         return _channels_first(np.array(Image.fromarray(pixels_HWC).resize((width, height), _PILLOW[interpolation])))
     pixels_CHW = _channels_first(pixels_HWC)
@@ -110,12 +103,9 @@ class InputSize:
 
 
 class RandomOperation(torch.nn.Module):
-    """One operation of torchvision's RandAugment, its strength drawn from a normal distribution.
+    """One operation of torchvision's RandAugment, its strength, 0 to 30, drawn from a normal distribution.
 
-    Args:
-        magnitude: mean strength, 0 to 30.
-        std: standard deviation of the strength; 0 is always the same.
-        fill: color of what comes from outside of the image, 0 to 255.
+    `fill` is the color of what comes from outside of the image, 0 to 255.
     """
 
     def __init__(self, magnitude: int, std: float, fill: list[int]) -> None:
@@ -132,10 +122,7 @@ class RandomOperation(torch.nn.Module):
 def random_crop(size: tuple[int, int], smallest: float, draw: random.Random) -> Box:
     """Return a random part of an image, by the rule of torchvision's RandomResizedCrop (arXiv 1409.4842).
 
-    Args:
-        size: width and height in pixels.
-        smallest: smallest fraction of the area.
-        draw: where randomness comes from.
+    `size` is width and height in pixels; `smallest` is the smallest fraction of the area.
     """
     width, height = size
     for _ in range(10):
@@ -156,12 +143,8 @@ def reduced(box: Box, image_size: int, reductions: tuple[int, ...]) -> tuple[Box
     """Return the box on a coarser grid, and the factor by which the image may be shrunk before it is cropped.
 
     The factor is the largest that leaves twice the pixels that are wanted in each direction, so that the filter of the
-    interpolation still decides; edges move by less than the factor.
-
-    Args:
-        box: a part of an image.
-        image_size: side in pixels to which it will be resized.
-        reductions: possible factors, largest first.
+    interpolation still decides; edges move by less than the factor. `image_size` is the wanted side in pixels, and
+    `reductions` are the possible factors, largest first.
     """
     left, top, right, bottom = box
     shorter = min(right - left, bottom - top)
@@ -171,13 +154,7 @@ def reduced(box: Box, image_size: int, reductions: tuple[int, ...]) -> tuple[Box
 
 
 class TrainTransform:
-    """Random crop, flip, RandAugment, jitter and erasing; image in, uint8 (3, S, S) out.
-
-    Args:
-        config: how images are varied.
-        size: what the network takes.
-        seed: of the run.
-    """
+    """Random crop, flip, RandAugment, jitter and erasing; image in, uint8 (3, S, S) out."""
 
     def __init__(self, config: AugmentConfig, size: InputSize, seed: int) -> None:
         self.seed = seed
@@ -220,13 +197,9 @@ class EvalTransform:
 
 
 def shrunk(image: CroppableImage, shorter: int, interpolation: str, exactly: bool = False) -> Tensor:
-    """Return the whole image, its shorter side resized, uint8, shape (3, H, W).
+    """Return the whole image, its shorter side resized to `shorter` pixels, uint8, shape (3, H, W).
 
-    Args:
-        image: the image.
-        shorter: wanted length of the shorter side in pixels.
-        interpolation: see `resize`.
-        exactly: whether a smaller image is enlarged; it is left as it is otherwise.
+    A smaller image is enlarged if `exactly` is set, and else left as it is.
     """
     width, height = image.size
     whole, factor = reduced((0, 0, width, height), shorter, image.reductions)

@@ -7,8 +7,8 @@ Images in class folders are read by `folder.py`; every other layout by a module 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -25,24 +25,14 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 
 
-class Reader(NamedTuple):
-    """What reads the files of one ending.
-
-    Attributes:
-        module: where its `read` is.
-        in_folders: whether a folder may hold them as its images; a CSV file may lie beside images.
-    """
-
-    module: str
-    in_folders: bool
-
-
 READERS = {
-    ".tar": Reader("sightwords.images.readers.shard", True),
-    ".parquet": Reader("sightwords.images.readers.table", True),
-    ".csv": Reader("sightwords.images.readers.table", False),
-    ".tsv": Reader("sightwords.images.readers.table", False),
+    ".tar": "sightwords.images.readers.shard",
+    ".parquet": "sightwords.images.readers.table",
+    ".csv": "sightwords.images.readers.table",
+    ".tsv": "sightwords.images.readers.table",
 }
+"""The ending of a file, and the module that reads it."""
+_BESIDE_IMAGES = (".csv", ".tsv")  # in a folder, such a table says something of the images there
 
 
 class Row(NamedTuple):
@@ -117,7 +107,7 @@ def list_source(
     rows: dict[str, list[Row]] = {}
     for file in files:
         default = split or _split_of_name(file)
-        read = import_module(READERS[file.suffix.lower()].module).read
+        read = import_module(READERS[file.suffix.lower()]).read
         for row in read(file, image_column, label_column):
             rows.setdefault(_split(file, row.split) if row.split else default, []).append(row)
     return _with_test_as_val({name: Listing.of(own) for name, own in rows.items()})
@@ -130,54 +120,43 @@ def _with_test_as_val(listed: dict[str, Listing]) -> dict[str, Listing]:
 
 
 def find_images(sources: Iterable[str]) -> list[ImageReference]:
-    """Return the images that are named: files, all image files below folders, the rows of tables and tar shards.
+    """Return the images that are named: files, all of folders, the rows of tables and tar shards.
 
     A file is taken whatever its name ends with; whether it is an image shows when it is read.
 
     Raises:
         DataError: a folder holds no image, or a table or shard cannot be read.
     """
-    return [image for source in sources for image in _images_of(source)]
-
-
-def _images_of(source: str) -> Iterator[ImageReference]:
-    from sightwords.images.readers.folder import walk
-
-    if Path(source).suffix.lower() in READERS:
-        for listing in {id(found): found for found in list_source(source, None).values()}.values():
-            yield from (listing.references[i] for i in range(len(listing)))
-    elif Path(source).is_dir():
-        folders = walk(source)
-        if not folders:
-            raise DataError(f"No image found below {source}. Endings: {', '.join(IMAGE_SUFFIXES)}.")
-        names = [folder.names for folder in folders]
-        paths = [f"{folder.path}/" for folder in folders]
-        found = ImageReferences.of_files(paths, paths, names)
-        yield from (found[i] for i in range(len(found)))
-    else:
-        yield ImageReference(source, source)
+    found: list[ImageReference] = []
+    for source in sources:
+        is_folder = Path(source).is_dir()
+        if not is_folder and Path(source).suffix.lower() not in READERS:
+            found.append(ImageReference(source, source))
+            continue
+        listed = list_source(source, "val" if is_folder else None)
+        for references in {id(one): one.references for one in listed.values()}.values():
+            images = [references[i] for i in range(len(references))]
+            found += [replace(image, name=image.file) if image.size < 0 and is_folder else image for image in images]
+    return found
 
 
 def _files(source: str) -> list[Path]:
     """Return the files that a source names, each of an ending that is read; none where it is a folder of images."""
     path = Path(source)
     if path.is_dir():
-        for ending in (f"*{suffix}" for suffix, reader in READERS.items() if reader.in_folders):
+        for ending in (f"*{suffix}" for suffix in READERS if suffix not in _BESIDE_IMAGES):
             if files := sorted(path.glob(ending)) or sorted(path.glob(f"*/{ending}")):
                 return files
         return []
     files = [path] if path.is_file() else _expand_pattern(source)
-    allowed = f"Allowed: a folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or files that end with {_endings()}."
-    if not files:
-        raise DataError(f"{source} does not exist. {allowed}")
-    if unknown := [file for file in files if file.suffix.lower() not in READERS]:
-        raise DataError(f"{unknown[0]} is of no known layout. {allowed}")
+    unknown = [file for file in files if file.suffix.lower() not in READERS]
+    if unknown or not files:
+        what = f"{unknown[0]} is of no known layout" if unknown else f"{source} does not exist"
+        raise DataError(
+            f"{what}. Allowed: a folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or files that end with one of "
+            f"{', '.join(READERS)}."
+        )
     return files
-
-
-def _endings() -> str:
-    *first, last = READERS
-    return f"{', '.join(first)} or {last}"
 
 
 def _split_of_name(file: Path) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,22 +13,21 @@ import pyarrow as pa
 from sightwords.errors import DataError
 from sightwords.images.keys import NUM_THREADS
 from sightwords.images.readers import IMAGE_SUFFIXES, SPLIT_NAMES, Listing
-from sightwords.images.references import NO_STAT, ImageReferences
+from sightwords.images.references import NO_STAT, ImageReferences, name_column
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(NamedTuple):
     """The n image files of one folder, sorted by name.
 
     Attributes:
         path: the folder.
-        names: the files' names in UTF-8, each ended by a zero byte.
-        stats: (bytes, mtime_ns) of each file, int64, shape (n, 2); (-1, -1) where it cannot be looked at.
+        names: the files' names.
+        stats: (bytes, mtime_ns) of each file; NO_STAT where it cannot be looked at.
     """
 
     path: str
-    names: bytes
-    stats: np.ndarray
+    names: list[str]
+    stats: list[tuple[int, int]]
 
 
 def list_folder(root: Path, split: str | None) -> dict[str, Listing]:
@@ -58,14 +57,17 @@ def list_folder(root: Path, split: str | None) -> dict[str, Listing]:
 def _list_classes(top: Path, root: Path) -> Listing:
     """List the images below `top`; the class is the first folder below it, none for images in `top` itself."""
     folders = walk(str(top))
-    stats = np.concatenate([np.empty((0, 2), np.int64), *(folder.stats for folder in folders)])
+    stats = np.array([stat for folder in folders for stat in folder.stats], np.int64).reshape(-1, 2)
+    names = name_column([name for folder in folders for name in folder.names])
+    folder = np.repeat(np.arange(len(folders), dtype=np.int32), [len(folder.names) for folder in folders])
     paths, titles = [f"{folder.path}/" for folder in folders], [_relative(folder.path, root) for folder in folders]
-    references = ImageReferences.of_files(paths, titles, [folder.names for folder in folders])
+    no_offsets, whole = np.zeros(len(names), np.int64), np.full(len(names), -1, np.int64)
     ids = [_relative(folder.path, top).partition("/")[0] for folder in folders]
     codes = {class_id: i for i, class_id in enumerate(dict.fromkeys(filter(None, ids)))}
-    own = np.array([codes.get(class_id, -1) for class_id in ids], np.int64)[references.folder]
+    own = np.array([codes.get(class_id, -1) for class_id in ids], np.int64)[folder]
     starts = np.concatenate(([0], np.cumsum(own >= 0))).astype(np.int32)
-    return Listing(references, stats, list(codes), pa.ListArray.from_arrays(starts, own[own >= 0]))
+    labels = pa.ListArray.from_arrays(starts, own[own >= 0])
+    return Listing(ImageReferences(paths, titles, folder, names, no_offsets, whole), stats, list(codes), labels)
 
 
 def _relative(path: str, top: Path) -> str:
@@ -105,17 +107,16 @@ def _look(path: str) -> tuple[list[Folder], list[str]]:
         return [], []
     try:
         with os.scandir(descriptor) as found:
-            entries = {entry.name: entry for entry in found}
-        folders = {name for name, entry in entries.items() if _is_folder(entry)}
-        images = [name for name in sorted(entries) if name.lower().endswith(IMAGE_SUFFIXES)]
-        names = [name for name in images if name[0] != "." and name not in folders]
-        stats = np.array([_stat(entries[name]) for name in names], np.int64).reshape(-1, 2)
+            entries = sorted(found, key=lambda entry: entry.name)
+        folders = {entry.name for entry in entries if _is_folder(entry)}
+        images = [entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.name[0] != "."]
+        files = [entry for entry in images if entry.name not in folders]
+        own = Folder(path, [entry.name for entry in files], [_stat(entry) for entry in files])
     except OSError:
         return [], []
     finally:
         os.close(descriptor)
-    text = "".join(f"{name}\0" for name in names).encode("utf-8", "surrogateescape")
-    return [Folder(path, text, stats)] if names else [], [f"{path}/{name}" for name in sorted(folders)]
+    return [own] if files else [], [f"{path}/{name}" for name in sorted(folders)]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 from sightwords.errors import DataError
@@ -27,17 +28,9 @@ def read(file: Path, image_column: str | None, label_column: str | None) -> Iter
     """
     try:
         with tarfile.open(file, "r:") as shard:
-            sample, parts = "", dict[str, tarfile.TarInfo]()
-            for info in shard:
-                if not info.isfile():
-                    continue
-                base, suffix = _split_name(info.name)
-                if base != sample and parts:
-                    yield from _sample(file, shard, parts)
-                    parts = {}
-                sample, parts[suffix] = base, info
-            if parts:
-                yield from _sample(file, shard, parts)
+            infos = (info for info in shard if info.isfile())
+            for _, sample in groupby(infos, key=lambda info: _split_name(info.name)[0]):
+                yield from _sample(file, shard, {_split_name(info.name)[1]: info for info in sample})
     except tarfile.TarError as error:
         raise DataError(f"{file} is not a readable uncompressed tar shard: {error}") from None
 
