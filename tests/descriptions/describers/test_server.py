@@ -118,11 +118,6 @@ def test_content_of_other_shapes_is_an_answer(reply, text):
     assert (answer.status, answer.text) == ("ok", text)
 
 
-def test_where_it_is_served_does_not_name_the_describer():
-    info = describer_of("http://here:1/v1", "http://there:2/v1").info()
-    assert (info.identifier, info.model, info.revision) == ("server:tiny", "tiny", "")
-
-
 # the image
 
 
@@ -328,17 +323,6 @@ def test_a_fault_that_passes_is_not_seen(fault):
     assert len(served.calls) == 9
 
 
-def test_a_request_that_hangs_fails_alone_after_the_timeout():
-    release = threading.Event()
-    with chat_server(lambda call: (call.image != BAD or release.wait(20)) and chat("A disc.")) as served:
-        start_s = time.monotonic()
-        given = ask(served.url, num=5, timeout_s=0.3)
-        release.set()
-    assert others_answered(given)
-    assert given[2].reason == "no answer within 0.3 s, the last of 5 tries"
-    assert time.monotonic() - start_s < 5
-
-
 def test_an_answer_that_drips_is_cut_off_at_the_timeout():
     """The time limit holds for the whole answer, not for each of its bytes."""
 
@@ -383,13 +367,14 @@ def test_an_image_that_is_refused_is_rejected_with_the_servers_words_and_asked_o
     assert len(served.calls) == 5
 
 
-def test_a_model_that_refuses_all_is_reported_and_nothing_is_rejected_for_good():
+def test_a_model_that_refuses_all_is_reported_and_nothing_is_rejected_for_good(monkeypatch):
+    monkeypatch.setattr(server, "MAX_TRIES", 1)  # a failure arrives among the refusals and does not let them pass
     reply = lambda call: refusal(500 if call.image == BAD else 400, "tiny sees no images")  # noqa: E731
     with chat_server(reply) as served:
         describer, given = describer_of(served.url), []
         with pytest.raises(UnavailableError, match="400: tiny sees no images"):
             given.extend(describer.describe(questions(describer, 100), never))
-    assert {answer.status for answer in given} <= {"failed"}
+    assert [answer.status for answer in given] == ["failed"]
     assert len(served.calls) < 2 * MAX_REFUSALS + 5
 
 
@@ -623,27 +608,11 @@ def test_a_server_that_will_not_serve_us_says_why_and_others_go_on(reply, told):
     assert re.search(f"{one.url} .*go on without it", notice)
 
 
-def test_a_dead_server_among_two_is_reported_and_left_out():
-    dead = free_url()
-    with chat_server(lambda call: chat("x")) as alive:
-        describer = describer_of(dead, alive.url)
-        answers = list(describer.describe(questions(describer, 50), never))
-    assert [answer.status for answer in answers] == ["ok"] * 50
-    (notice,) = describer.notices
-    assert f"{dead} is out of order" in notice
-
-
 def test_of_two_servers_a_slow_one_gets_fewer_requests_and_both_get_some():
     with chat_server(slowly(0.5)) as slow, chat_server(slowly(0.01)) as fast, chat_server(slowly(0.01)) as other:
         assert len(ask(slow.url, fast.url, other.url, num=250)) == 250
     assert len(slow.calls) < 50
     assert min(len(fast.calls), len(other.calls)) > 50
-
-
-def test_a_fault_at_one_server_is_asked_again_at_the_other():
-    with chat_server(lambda call: refusal(500, "broken")) as one, chat_server(lambda call: chat("x")) as two:
-        given = ask(one.url, two.url, num=20)
-    assert [answer.status for answer in given.values()] == ["ok"] * 20
 
 
 # secrets

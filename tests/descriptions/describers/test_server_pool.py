@@ -109,31 +109,6 @@ def test_patience_is_counted_from_when_the_last_server_fell_silent():
     pool.check(10**6)
 
 
-def test_where_nobody_was_ever_reached_there_is_no_patience():
-    pool = pool_of("a", "b", is_reached=False)
-    a, b = pool.servers
-    fail(pool, a, "unreachable", "dead", 1.0)
-    pool.check(1.0)
-    fail(pool, b, "unreachable", "dead", 1.0)
-    with pytest.raises(UnavailableError, match=r"http://a/v1 \(dead\)"):
-        pool.check(1.0)
-
-
-def test_changes_are_reported_once_each():
-    pool = pool_of("a", "b")
-    server = pool.servers[0]
-    for _ in range(3):
-        fail(pool, server, "unreachable", "dead", 1.0)
-    server.up()
-    pool.report(server)
-    assert len(pool.notices) == 1
-    assert "http://a/v1 is out of order (dead)" in pool.notices[0]
-    for _ in range(3):
-        pool.note(server, None, 0, 2.0)
-    assert len(pool.notices) == 2
-    assert "answers again" in pool.notices[1]
-
-
 def test_those_left_out_count_no_more():
     pool = pool_of("a", "b")
     a, b = pool.servers

@@ -111,26 +111,6 @@ def test_it_describes_image_files_as_the_same_model_does_in_this_process(served,
         assert 1 <= row.num_text_tokens <= 12
 
 
-def test_other_files_are_described_too_and_samples_vary(served, llava, photos, tmp_path):
-    config = DescribeConfig(
-        str(photos), out=tmp_path / "s.db", describer=f"server:{llava}@{served}", max_new_tokens=8, samples=2,
-        concurrency=3, **ANY,
-    )  # fmt: skip
-    result = run(config)
-    rows = _rows(tmp_path / "s.db")
-    assert (result.num_answers, result.num_failed, result.num_problems, len(rows)) == (10, 0, 0, 10)
-    assert all(_raw(row) for row in rows.values())
-    assert sum(_raw(rows[key, 0]) != _raw(rows[key, 1]) for key, sample in rows if sample == 0) >= 4
-    assert run(config).num_answers == 0
-
-
-def test_a_model_that_the_server_does_not_hold_is_told_by_its_own_words(served, photos, tmp_path):
-    config = DescribeConfig(str(photos), out=tmp_path / "s.db", describer=f"server:other@{served}")
-    result = run(config)
-    assert (result.num_ok, result.num_rejected) == (0, 5)
-    assert all("pinned to" in reason.reason for reason in result.reasons)
-
-
 def test_a_server_that_is_killed_midway_and_started_again_loses_nothing(server, llava, photos, tmp_path):
     config = DescribeConfig(
         str(photos), out=tmp_path / "s.db", describer=f"server:{llava}@{server.url}", max_new_tokens=8, samples=12,
