@@ -219,9 +219,13 @@ def test_an_index_that_does_not_fit_is_made_again(store, index, tmp_path, damage
 
 def test_the_set_is_not_touched(store, index):
     fill(store, 5)
-    before = store.fingerprint(), store._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    def contents():
+        return list(store.descriptions(None)), store._connection.execute("SELECT * FROM sqlite_master").fetchall()
+
+    before = contents()
     sync(index)
-    assert (store.fingerprint(), store._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()) == before
+    assert contents() == before
 
 
 def test_what_is_no_set_is_refused(tmp_path):

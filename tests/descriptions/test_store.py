@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pyarrow.csv
-import pyarrow.parquet
 import pytest
 
-from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
-from sightwords.descriptions.store import DescriptionSet, Usage
-from sightwords.descriptions.table import export_rows, write_rows
-from sightwords.errors import ArtifactError, ConfigError, DamagedSetError, UnknownNameError
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt, Reason, Usage
+from sightwords.descriptions.store import DescriptionSet
+from sightwords.errors import ArtifactError, ConfigError, UnknownNameError
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 PLAIN = Prompt("plain", 1, "Describe this image.")
@@ -91,7 +88,8 @@ def test_the_last_attempt_counts_and_the_others_are_kept(store):
     assert store.counts(2, 1) == {}
     assert [row[:3] for row in store.attempts(1, 1, [A])] == [(A, 0, 0), (A, 0, 1)]
     assert [row.text for row in store.rows(1, 1, [B, A])] == ["no", "a bird", ""]
-    assert [row[:3] for row in store.reasons(1, 1)] == [("rejected", "refusal", 1), ("failed", "timeout", 1)]
+    reasons = [(row.status, row.reason, row.count) for row in store.reasons(1, 1)]
+    assert reasons == [("rejected", "refusal", 1), ("failed", "timeout", 1)]
 
 
 def test_usage_counts_every_attempt_and_a_class_once(store):
@@ -115,7 +113,7 @@ def test_a_text_for_many_images_of_several_classes_is_rejected(store):
     assert store.reject_same(1, 1, 4) == 5
     assert store.counts() == {"ok": 4, "rejected": 5}
     assert {one.text for one in store.descriptions()} == {"a cat"}  # all of one class, which may look alike
-    assert [row[1] for row in store.reasons()] == ["the same text for more than 4 images"]
+    assert [row.reason for row in store.reasons(1, 1)] == ["the same text for more than 4 images"]
 
 
 def test_clip_scores_are_of_one_model(store):
@@ -169,28 +167,16 @@ def test_select_takes_prompts_by_name(mixed):
 @pytest.mark.parametrize(
     "where",
     [
+        "randomblob(9) = 1 AND (INSERT INTO meta VALUES (1, 1))", "1) AND (writefile('x', 'y')",
         "color = 'red'", "prompt = ", "1); DELETE FROM descriptions; --", "load_extension('x')", "prompt = 'a",
         ") or (1", "(SELECT 1) UNION SELECT 1", "key IN (DELETE FROM images)",
     ],
 )  # fmt: skip
 def test_a_wrong_condition_is_told_and_changes_nothing(mixed, where):
-    with pytest.raises(ConfigError, match=r"is no usable condition: [\s\S]*Columns: key, name, class_name, prompt, "):
+    with pytest.raises(ConfigError, match=r"condition[\s\S]*Columns: key, name, class_name, prompt, "):
         list(mixed.select(where))
     assert mixed.counts() == {"ok": 4, "rejected": 1}
     mixed.put([_one(C)])  # it can be written again
-
-
-def test_a_condition_cannot_write(mixed):
-    for where in ("1) AND (writefile('x', 'y')", "randomblob(9) = 1 AND (INSERT INTO meta VALUES (1, 1))"):
-        with pytest.raises(ConfigError):
-            list(mixed.select(where))
-
-
-def test_descriptions_come_in_the_order_of_keys(store):
-    store.add_prompt(Prompt("short", 1, ""))
-    store.put([_one(C), _one(A, sample=1), Description(A, 2, 1, 0, "x"), _one(A), _one(B, status="failed")])
-    order = [(one.key, one.prompt, one.sample) for one in store.descriptions()]
-    assert order == [(A, 1, 0), (A, 1, 1), (A, 2, 0), (C, 1, 0)]
 
 
 def test_an_error_while_putting_leaves_all_as_it_was(store):
@@ -219,28 +205,10 @@ def test_counts_reasons_and_images(store):
     ])  # fmt: skip
     assert store.counts() == {"ok": 1, "rejected": 2, "failed": 1}
     assert store.images() == {A: ("train/a.png", "cat"), B: ("train/renamed.png", "dog")}
-    assert store.reasons() == [
-        ("rejected", "refusal", 2, "train/a.png", "no"),
-        ("failed", "timeout", 1, "train/renamed.png", ""),
+    assert store.reasons(1, 1) == [
+        Reason("rejected", "refusal", 2, "train/a.png", "no"),
+        Reason("failed", "timeout", 1, "train/renamed.png", ""),
     ]
-
-
-def test_fingerprint_follows_texts_and_nothing_else(store, tmp_path):
-    store.put([_one(A, "one", created_at=1.0), _one(B, "two", created_at=2.0)])
-    before = store.fingerprint()
-    store.put([_one(A, "one", created_at=99.0, seconds=5.0, num_text_tokens=3), _one(C, "", status="failed")])
-    store.add_images([(A, "name", "class")])
-    assert store.fingerprint() == before
-    with DescriptionSet(tmp_path / "other.db", create=True) as other:  # row ids differ, contents do not
-        other.add_prompt(Prompt("unused", 1, ""))
-        prompt, describer = other.add_prompt(PLAIN), other.add_describer(WHO)
-        other.put([Description(key, prompt, describer, 0, text) for key, text in ((B, "two"), (A, "one"))])
-        assert other.fingerprint() == before
-    store.put([_one(A, "One")])
-    changed = store.fingerprint()
-    assert changed != before
-    store.put([_one(A, "one"), _one(A, "one", sample=1)])
-    assert store.fingerprint() not in (before, changed)
 
 
 @pytest.mark.parametrize("content", [b"not a database " * 100, b"SQLite format 3\x00" + b"\xff" * 4000])
@@ -248,36 +216,27 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, content)
     path = tmp_path / "D.db"
     path.write_bytes(content)
     for create in (False, True):
-        with pytest.raises(ArtifactError, match="is damaged, or no description set"):
+        with pytest.raises(ArtifactError, match=r"damaged[\s\S]*--out RESCUED.db"):
             DescriptionSet(path, create=create)
     assert path.read_bytes() == content
-
-
-def test_a_truncated_file_is_an_error_of_ours(store, path):
-    store.put([_one(f"{i:064x}", "long text " * 50) for i in range(200)])
-    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    store._connection.close()
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size // 2)
-    with pytest.raises(ArtifactError), DescriptionSet(path) as damaged:
-        list(damaged.descriptions(None))
-        damaged.fingerprint()
-
-
-def test_a_database_of_another_kind_is_refused(tmp_path):
-    path = tmp_path / "other.db"
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE mine (a)")
-    connection.commit()
-    connection.close()
-    with pytest.raises(ArtifactError, match=r"not a description set of version 3 \(found 0\)"):
-        DescriptionSet(path, create=True)
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
     with pytest.raises(ArtifactError, match="sightwords describe"):
         DescriptionSet(tmp_path / "none.db")
     assert not (tmp_path / "none.db").exists()
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(ArtifactError, match="no description set"):
+        DescriptionSet(tmp_path / "empty.db")
+
+
+def test_a_set_can_be_made_by_several_at_once(path):
+    def make(_):
+        with DescriptionSet(path, create=True) as store:
+            return store.add_prompt(PLAIN)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(make, range(32))) == {1}
 
 
 def test_two_writers_wait_for_each_other(store, path):
@@ -290,7 +249,8 @@ def test_two_writers_wait_for_each_other(store, path):
 WRITER = """
     import sys
     from pathlib import Path
-    from sightwords.descriptions.store import *
+    from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+    from sightwords.descriptions.store import DescriptionSet
     with DescriptionSet(Path(sys.argv[1]), create=True) as store:
         prompt, describer = store.add_prompt(Prompt("p", 1, "")), store.add_describer(DescriberInfo("d", "d"))
         for i in range(store.counts().get("ok", 0), 100_000):
@@ -320,26 +280,6 @@ def test_a_kill_loses_no_committed_answer(path):
         expected = len(keys)
 
 
-def test_export_spells_prompt_and_describer_out(store, tmp_path):
-    store.add_images([(A, "train/a.png", "cat")])
-    store.put(
-        [_one(A, 'a "red"\nbird', created_at=1.5), _one(B, "", status="failed", reason="timeout", created_at=2.5)]
-    )
-    records = list(export_rows(store))
-    assert (records[0]["name"], records[0]["class_name"], records[0]["prompt"]) == ("train/a.png", "cat", "plain")
-    assert json.loads(records[0]["parameters"]) == {"temperature": 0.5}
-    assert [record["status"] for record in export_rows(store, "ok")] == ["ok"]
-    for suffix in (".jsonl", ".parquet", ".csv"):
-        write_rows(records, tmp_path / f"e{suffix}")
-    assert [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()] == records
-    assert pyarrow.parquet.read_table(tmp_path / "e.parquet").to_pylist() == records
-    options = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    assert pyarrow.csv.read_csv(tmp_path / "e.csv", parse_options=options)["text"].to_pylist() == ['a "red"\nbird', ""]
-    with pytest.raises(ArtifactError, match="Allowed endings"):
-        write_rows(records, tmp_path / "e.xlsx")
-    assert not (tmp_path / "e.xlsx").exists()
-
-
 def test_a_foreign_database_is_refused_and_left_as_it_was(tmp_path):
     path = tmp_path / "other.db"
     with sqlite3.connect(path) as connection:
@@ -349,12 +289,6 @@ def test_a_foreign_database_is_refused_and_left_as_it_was(tmp_path):
     with pytest.raises(ArtifactError, match="not a description set"):
         DescriptionSet(path, create=True)
     assert path.read_bytes() == before
-
-
-def test_an_empty_file_is_no_description_set(tmp_path):
-    (tmp_path / "empty.db").touch()
-    with pytest.raises(ArtifactError, match="no description set"):
-        DescriptionSet(tmp_path / "empty.db")
 
 
 def test_damage_in_the_middle_is_our_own_error(tmp_path):
@@ -373,7 +307,8 @@ def test_damage_in_the_middle_is_our_own_error(tmp_path):
 FILLER = """
     import resource, sys
     from pathlib import Path
-    from sightwords.descriptions.store import *
+    from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+    from sightwords.descriptions.store import DescriptionSet
     with DescriptionSet(Path(sys.argv[1]), create=True) as store:
         prompt, describer = store.add_prompt(Prompt("p", 1, "")), store.add_describer(DescriberInfo("d", "d"))
         start = store.counts().get("ok", 0)
@@ -399,10 +334,3 @@ def test_a_full_disk_is_told_and_costs_nothing_that_was_stored(path):
     assert subprocess.run([*command, "100000000"], capture_output=True, text=True, check=True).stdout == ""
     with DescriptionSet(path) as store:
         assert [row.key for row in store.descriptions()] == [f"{i:064x}" for i in range(400)]
-
-
-def test_a_damaged_set_says_how_to_save_what_is_left(tmp_path):
-    path = tmp_path / "D.db"
-    path.write_bytes(b"no database " * 1000)
-    with pytest.raises(DamagedSetError, match=r"sightwords merge .*D\.db --out RESCUED\.db"):
-        DescriptionSet(path)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sightwords.descriptions.cost import Price
 from sightwords.descriptions.describers.base import Answer
-from sightwords.descriptions.store import Usage
+from sightwords.descriptions.schema import Usage
 from sightwords.errors import ModelError
 
 T = TypeVar("T")

@@ -171,7 +171,7 @@ def _flag(name: str) -> str:
 class _Source:
     # a base of its own: cyclopts takes a field as positional only where no keyword-only field stands before it
     source: Path
-    """Table of descriptions (.csv, .tsv, .jsonl, .parquet), an exported description set, or a published list (.pt)."""
+    """Table of descriptions (.csv, .tsv, .jsonl, .parquet), or the published list (.pt)."""
 
 
 @Parameter(name="*")
@@ -191,9 +191,9 @@ class ImportConfig(ImageOptions, _Source):
     source_column: str | None = None
     """Column of SOURCE with the image's key, path, file name or bytes. [default: key, image, path or the like]"""
     prompt: str = "imported"
-    """Name of the prompt that the texts are stored under, where SOURCE is no exported description set."""
+    """Name of the prompt that the texts are stored under."""
     describer: str | None = None
-    """Name of who wrote the texts, where SOURCE is no exported description set. [default: import:FILENAME]"""
+    """Name of who wrote the texts. [default: import:FILENAME]"""
 
     def __post_init__(self) -> None:
         self.source, self.out = Path(self.source), Path(self.out)

@@ -1,4 +1,4 @@
-"""Take over descriptions that exist already into a description set."""
+"""`sightwords import`: take over descriptions that exist already into a description set."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sightwords.descriptions.config import ImportConfig
-from sightwords.descriptions.import_readers import LIST_SUFFIXES, Row, Rows, read_published, read_table
-from sightwords.descriptions.schema import Description
+from sightwords.descriptions.import_readers import SourceRow, read_source
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import DataError
 from sightwords.images.dataset import Dataset, Problem, open_dataset
@@ -241,82 +241,57 @@ def import_descriptions(config: ImportConfig) -> ImportResult:
         DataError: the source or the images cannot be used, or no row fits an image.
         ArtifactError: a published list does not fit the folder, or `config.out` is no description set.
     """
-    source = read_published(config) if config.source.suffix.lower() in LIST_SUFFIXES else read_table(config)
-    if not source.rows:
-        raise DataError(f"{config.source} has no description ({source.num_empty} rows have an empty text).")
+    found = read_source(config)
+    rows = [row for row in found if row.text]
+    num_empty = len(found) - len(rows)
+    if not rows:
+        raise DataError(f"{config.source} has no description ({num_empty} rows have an empty text).")
     dataset = open_dataset(config, ("train", "val") if config.split == "all" else (config.split,))
     images = list(_images(dataset))
     bases = [Path(config.images)] if config.images else []
-    references = [row.reference for row in source.rows]
-    matching = match_images(references, images, [*bases, config.source.parent, Path()])
-    samples = _samples(config.source, source.rows, matching.keys)
-    _store(config.out, source, matching.keys, samples, images)
-    return _result(config.out, source, matching, images, dataset.problems)
-
-
-def _images(dataset: Dataset) -> Iterator[Image]:
-    for split, members in dataset.splits.items():
-        for index in range(len(members)):
-            member = members.reference(index)
-            classes = ", ".join(dataset.class_names[label] for label in members.labels(index))
-            yield Image(members.key(index), member.name, member.file if member.size < 0 else "", split, classes)
-
-
-def _samples(source: Path, rows: Sequence[Row], keys: Sequence[str | None]) -> list[int]:
-    """Return the sample number of each row: its own, or its position among the rows of its image."""
-    counts: dict[tuple[str | None, int, int], int] = {}
-    taken: dict[tuple[str | None, int, int, int], str] = {}
-    samples: list[int] = []
-    for row, key in zip(rows, keys, strict=True):
-        group = (key, row.prompt, row.describer)
-        if row.sample is None:
-            counts[group] = counts.get(group, -1) + 1
-        elif key is not None and taken.setdefault((*group, row.sample), row.text) != row.text:
-            raise DataError(
-                f"{source} has two texts for sample {row.sample} of the image {key} by the same prompt and describer. "
-                "Remove one of them, or number them apart."
-            )
-        samples.append(counts[group] if row.sample is None else row.sample)
-    return samples
-
-
-def _store(
-    out: Path, source: Rows, keys: Sequence[str | None], samples: Sequence[int], images: Sequence[Image]
-) -> None:
-    matched, now = set(keys), time.time()
-    places = enumerate(zip(keys, samples, strict=True))
-    # by key, so that SQLite's index grows at its end and not all over
-    order = sorted((key, sample, place) for place, (key, sample) in places if key is not None)
-    with DescriptionSet(out, create=True) as store:
-        prompts = [store.add_prompt(prompt) for prompt in source.prompts]
-        describers = [store.add_describer(describer) for describer in source.describers]
-        store.add_images((image.key, image.name, image.class_name) for image in images if image.key in matched)
-        # one transaction for all rows: a kill leaves the descriptions as they were
-        found = ((key, sample, source.rows[place]) for key, sample, place in order)
-        store.put(
-            Description(
-                key, prompts[row.prompt], describers[row.describer], sample, row.text, row.status, row.reason,
-                row.num_prompt_tokens, row.num_text_tokens, row.seconds, row.created_at or now,
-            )
-            for key, sample, row in found
-        )  # fmt: skip
-
-
-def _result(
-    out: Path, source: Rows, matching: Matching, images: Sequence[Image], problems: Sequence[Problem]
-) -> ImportResult:
-    described = {key for key in matching.keys if key is not None}
-    unmatched = [row.reference for row, key in zip(source.rows, matching.keys, strict=True) if key is None]
+    matching = match_images([row.reference for row in rows], images, [*bases, config.source.parent, Path()])
+    described = _store(config, rows, matching.keys, images)
+    unmatched = [row.reference for row, key in zip(rows, matching.keys, strict=True) if key is None]
     undescribed = [image.name for image in images if image.key not in described]
     return ImportResult(
-        out=out,
+        out=config.out,
         way=matching.way,
-        num_matched=len(source.rows) - len(unmatched),
+        num_matched=len(rows) - len(unmatched),
         num_described=len(described),
-        num_empty=source.num_empty,
+        num_empty=num_empty,
         num_unmatched=len(unmatched),
         unmatched=[repr(reference) for reference in dict.fromkeys(unmatched)][:NUM_EXAMPLES],
         num_undescribed=len(undescribed),
         undescribed=undescribed[:NUM_EXAMPLES],
-        problems=list(problems),
+        problems=list(dataset.problems),
     )
+
+
+def _images(dataset: Dataset) -> Iterator[Image]:
+    for split, images in dataset.splits.items():
+        for i in range(len(images)):
+            reference = images.reference(i)
+            classes = ", ".join(dataset.class_names[label] for label in images.labels(i))
+            file = reference.file if reference.size < 0 else ""
+            yield Image(images.key(i), reference.name, file, split, classes)
+
+
+def _store(
+    config: ImportConfig, rows: Sequence[SourceRow], keys: Sequence[str | None], images: Sequence[Image]
+) -> set[str]:
+    """Store the rows in one transaction, so that a kill leaves the set as it was; return the keys of their images."""
+    texts: dict[str, list[str]] = {}
+    for row, key in zip(rows, keys, strict=True):
+        if key is not None:
+            texts.setdefault(key, []).append(row.text)
+    now = time.time()
+    with DescriptionSet(config.out, create=True) as store:
+        prompt = store.add_prompt(Prompt(config.prompt, 1, ""))
+        describer = store.add_describer(DescriberInfo(config.describer_name, ""))
+        store.add_images((image.key, image.name, image.class_name) for image in images if image.key in texts)
+        store.put(
+            Description(key, prompt, describer, sample, text, created_at=now)
+            for key in sorted(texts)  # so that SQLite's index grows at its end and not all over
+            for sample, text in enumerate(texts[key])
+        )
+    return set(texts)

@@ -1,4 +1,4 @@
-"""Bring description sets together."""
+"""`sightwords merge`: bring description sets together, and save what can be read of damaged ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 import sqlite3
 import tempfile
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,11 @@ _ADD_REVIEWS = (
 )
 
 
+_TABLES = ("prompts", "describers", "meta", "images", "descriptions", "reviews")
+_PART = 200  # rows that are read at once; one bad page costs at most those between two bad ones
+_SMALLEST = 64  # no row takes fewer bytes
+
+
 @dataclass(frozen=True)
 class MergeCounts:
     """What one set took over from another.
@@ -68,126 +73,6 @@ class MergeCounts:
     num_new: int
     num_better: int
     num_different: int
-
-
-def merge_into(target: DescriptionSet, source: Path) -> MergeCounts:
-    """Take over what `source` has, in one transaction.
-
-    A description that both sets have keeps the target's answer, unless only the source's is usable: then that one
-    follows as a further attempt. What people decided is taken over; of decisions about one description the last counts.
-    CLIP scores of another model than the target's are left out.
-
-    Args:
-        target: the set that grows.
-        source: file of a whole description set of the same version.
-
-    Raises:
-        ArtifactError: the source is no description set, or the disk is full; the target is as it was.
-    """
-    with DescriptionSet(source) as other:
-        prompts = [(row, target.add_prompt(prompt)) for row, prompt in other.prompts().items()]
-        describers = [(row, target.add_describer(info)) for row, info in other.describers().items()]
-        model = other.clip_score_model
-    same_scores = target.clip_score_model in ("", model)
-    if model and same_scores:
-        target.begin_clip_scores(model)
-    with target.attached(source) as connection, closing(connection.cursor()) as cursor:
-        for table, pairs in (("prompt_of", prompts), ("describer_of", describers)):
-            cursor.execute(f"CREATE TEMP TABLE {table} (theirs INTEGER PRIMARY KEY, ours INTEGER NOT NULL)")
-            cursor.executemany(f"INSERT INTO {table} VALUES (?, ?)", pairs)
-        num_different = int(cursor.execute(_COUNT_DIFFERENT).fetchone()[0])
-        num_better = cursor.execute(_ADD_BETTER, {"same_scores": same_scores}).rowcount
-        num_new = cursor.execute(_ADD_NEW, {"same_scores": same_scores}).rowcount
-        cursor.execute(_ADD_REVIEWS)
-        cursor.execute("INSERT OR IGNORE INTO main.images SELECT * FROM there.images")
-        for table in ("prompt_of", "describer_of"):
-            cursor.execute(f"DROP TABLE {table}")
-    return MergeCounts(num_new, num_better, num_different)
-
-
-_TABLES = ("prompts", "describers", "meta", "images", "descriptions", "reviews")
-_PART = 200  # rows that are read at once; one bad page costs at most those between two bad ones
-_SMALLEST = 64  # no row takes fewer bytes
-
-
-def rescue(damaged: Path, rescued: Path) -> int:
-    """Copy every row that can be read into a new set; return how many descriptions that were.
-
-    The tables are read part by part, each from both ends up to the damage, so that one bad page costs a page.
-
-    Args:
-        damaged: the damaged file; it is only read.
-        rescued: the new file.
-
-    Raises:
-        ArtifactError: nothing can be read.
-    """
-    with DescriptionSet(rescued, create=True):
-        pass  # makes the tables
-    most = damaged.stat().st_size // _SMALLEST
-    try:
-        with closing(_open(damaged)) as source, closing(sqlite3.connect(rescued)) as target:
-            for table in _TABLES:
-                if table != "reviews" or _has_reviews(source):
-                    _copy(source, target, table, most)
-            target.commit()
-            num_rows = int(target.execute("SELECT count(*) FROM descriptions").fetchone()[0])
-            _complete(target)
-    except sqlite3.DatabaseError as error:
-        raise ArtifactError(f"Nothing in {damaged} can be read ({error}). Go back to a copy of it.") from None
-    return num_rows
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"file:{path.resolve().as_posix()}?mode=ro", uri=True)
-    connection.execute("PRAGMA writable_schema = ON")  # SQLite then opens a file that is shorter than it says
-    return connection
-
-
-def _has_reviews(source: sqlite3.Connection) -> bool:
-    """Return whether the set may hold what people decided; one of an earlier version has no such table."""
-    try:
-        source.execute("SELECT 1 FROM reviews LIMIT 0")
-    except sqlite3.OperationalError:
-        return False
-    return True
-
-
-def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str, most: int) -> None:
-    columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
-    statement = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-    query = f"SELECT {', '.join(columns)} FROM {table} WHERE rowid BETWEEN ? AND ? ORDER BY rowid"
-    source.execute(query, (0, 0))  # raises where the file is no database at all
-    for start in range(1, _last_row(source, table, most) + 1, _PART):
-        target.executemany(statement, _readable(source, query, (start, start + _PART - 1)))
-
-
-def _last_row(source: sqlite3.Connection, table: str, most: int) -> int:
-    try:
-        return int(source.execute(f"SELECT coalesce(max(rowid), 0) FROM {table}").fetchone()[0])
-    except sqlite3.DatabaseError:
-        return most
-
-
-def _readable(source: sqlite3.Connection, query: str, ends: tuple[int, int]) -> list[tuple[Any, ...]]:
-    """Return the rows before the first and behind the last damage."""
-    rows: list[tuple[Any, ...]] = []
-    for direction in ("ASC", "DESC"):
-        try:
-            for row in source.execute(f"{query} {direction}", ends):
-                rows.append(row)
-            return rows
-        except sqlite3.DatabaseError:
-            continue
-    return rows
-
-
-def _complete(target: sqlite3.Connection) -> None:
-    """Leave out what lost its prompt or describer: such an answer cannot be told from others."""
-    for table in ("descriptions", "reviews"):
-        target.execute(f"DELETE FROM {table} WHERE prompt NOT IN (SELECT id FROM prompts)")
-        target.execute(f"DELETE FROM {table} WHERE describer NOT IN (SELECT id FROM describers)")
-    target.commit()
 
 
 @dataclass
@@ -238,23 +123,21 @@ def merge(config: MergeConfig) -> MergeResult:
     if config.out is None:
         return _merge(MergeResult(config.sources[0]), config.sources[0], config.sources[1:])
     with atomic_path(config.out) as temporary:
-        with DescriptionSet(temporary, create=True):
-            pass
         return _merge(MergeResult(config.out), temporary, config.sources)
 
 
 def _merge(result: MergeResult, into: Path, sources: list[Path]) -> MergeResult:
-    with DescriptionSet(into) as target:
+    with DescriptionSet(into, create=True) as target:
         for source in sources:
-            with _readable_of_merge(source, result) as whole:
+            with _readable_set(source, result) as whole:
                 result.taken[source] = merge_into(target, whole)
         result.num_usable = target.counts().get("ok", 0)
     return result
 
 
 @contextmanager
-def _readable_of_merge(source: Path, result: MergeResult) -> Generator[Path]:
-    """Yield a whole set: the source, or what can be read of it."""
+def _readable_set(source: Path, result: MergeResult) -> Generator[Path]:
+    """Yield the source, or a set of what can be read of it."""
     try:
         with DescriptionSet(source) as store:
             store.check()
@@ -265,3 +148,93 @@ def _readable_of_merge(source: Path, result: MergeResult) -> Generator[Path]:
             yield whole
         return
     yield source
+
+
+def merge_into(target: DescriptionSet, source: Path) -> MergeCounts:
+    """Take over what `source` has, in one transaction.
+
+    A description that both sets have keeps the target's answer, unless only the source's is usable: then that one
+    follows as a further attempt. What people decided is taken over; of decisions about one description the last counts.
+    CLIP scores of another model than the target's are left out.
+
+    Args:
+        target: the set that grows.
+        source: file of a whole description set of the same version.
+
+    Raises:
+        ArtifactError: the source is no description set, or the disk is full; the target is as it was.
+    """
+    with DescriptionSet(source) as other:
+        prompts = [(row, target.add_prompt(prompt)) for row, prompt in other.prompts().items()]
+        describers = [(row, target.add_describer(info)) for row, info in other.describers().items()]
+        model = other.clip_score_model
+    same_scores = target.clip_score_model in ("", model)
+    if model and same_scores:
+        target.begin_clip_scores(model)
+    with target.attached(source) as connection, closing(connection.cursor()) as cursor:
+        for table, pairs in (("prompt_of", prompts), ("describer_of", describers)):
+            cursor.execute(f"CREATE TEMP TABLE {table} (theirs INTEGER PRIMARY KEY, ours INTEGER NOT NULL)")
+            cursor.executemany(f"INSERT INTO {table} VALUES (?, ?)", pairs)
+        num_different = int(cursor.execute(_COUNT_DIFFERENT).fetchone()[0])
+        num_better = cursor.execute(_ADD_BETTER, {"same_scores": same_scores}).rowcount
+        num_new = cursor.execute(_ADD_NEW, {"same_scores": same_scores}).rowcount
+        cursor.execute(_ADD_REVIEWS)
+        cursor.execute("INSERT OR IGNORE INTO main.images SELECT * FROM there.images")
+        for table in ("prompt_of", "describer_of"):
+            cursor.execute(f"DROP TABLE {table}")
+    return MergeCounts(num_new, num_better, num_different)
+
+
+def rescue(damaged: Path, rescued: Path) -> int:
+    """Copy every row that can be read into a new set; return how many descriptions that were.
+
+    The tables are read part by part, each from both ends up to the damage, so that one bad page costs a page.
+
+    Args:
+        damaged: the damaged file; it is only read.
+        rescued: the new file.
+
+    Raises:
+        ArtifactError: nothing can be read.
+    """
+    with DescriptionSet(rescued, create=True):
+        pass  # makes the tables
+    most = damaged.stat().st_size // _SMALLEST
+    try:
+        uri = f"file:{damaged.resolve().as_posix()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(rescued)) as target:
+            source.execute("PRAGMA writable_schema = ON")  # SQLite then opens a file that is shorter than it says
+            for table in _TABLES:
+                _copy(source, target, table, most)
+            num_rows = int(target.execute("SELECT count(*) FROM descriptions").fetchone()[0])
+            for table in ("descriptions", "reviews"):  # what lost its prompt or describer cannot be told from others
+                target.execute(f"DELETE FROM {table} WHERE prompt NOT IN (SELECT id FROM prompts)")
+                target.execute(f"DELETE FROM {table} WHERE describer NOT IN (SELECT id FROM describers)")
+            target.commit()
+    except sqlite3.DatabaseError as error:
+        raise ArtifactError(f"Nothing in {damaged} can be read ({error}). Go back to a copy of it.") from None
+    return num_rows
+
+
+def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str, most: int) -> None:
+    columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
+    statement = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    query = f"SELECT {', '.join(columns)} FROM {table} WHERE rowid BETWEEN ? AND ? ORDER BY rowid"
+    source.execute(query, (0, 0))  # raises where the file is no database at all
+    with suppress(sqlite3.DatabaseError):  # else as many as fit into the file
+        most = int(source.execute(f"SELECT coalesce(max(rowid), 0) FROM {table}").fetchone()[0])
+    for start in range(1, most + 1, _PART):
+        target.executemany(statement, _readable(source, query, (start, start + _PART - 1)))
+
+
+def _readable(source: sqlite3.Connection, query: str, ends: tuple[int, int]) -> list[tuple[Any, ...]]:
+    """Return the rows before the first and behind the last damage."""
+    rows: list[tuple[Any, ...]] = []
+    for direction in ("ASC", "DESC"):
+        try:
+            for row in source.execute(f"{query} {direction}", ends):
+                rows.append(row)
+            break
+        except sqlite3.DatabaseError:
+            continue
+    return rows

@@ -23,7 +23,7 @@ class Prompt:
     """What a describer is asked.
 
     Attributes:
-        name: name that users choose it by.
+        name: what users call it.
         version: raised whenever the template changes.
         template: text to send; `{class_name}` is replaced by the image's readable class name, `{confused_with}` by the
             classes that a network takes for it.
@@ -150,6 +150,15 @@ class Reason:
     text: str
 
 
+class Usage(NamedTuple):
+    """What one question took: tokens sent and answered and seconds, where known, and when the answer was stored."""
+
+    num_prompt_tokens: int | None
+    num_text_tokens: int | None
+    seconds: float | None
+    created_at: float
+
+
 @dataclass(frozen=True)
 class Selected:
     """A usable description with its prompt and describer by name.
@@ -233,11 +242,12 @@ def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), sort_keys=True, ensure_ascii=False)
 
 
-SCHEMA_VERSION = 3
-_NO_REVIEWS = 2  # the version before people could decide about descriptions
+SCHEMA_VERSION = 1
 
 # The attempts at a description are rows of their own, so that no answer that was paid for is overwritten; the last one
-# counts. The tables have row ids: rows are large, and a damaged file can be read part by part (see rescue.py).
+# counts. What people decide is a table of its own: the answers, and what they cost, stay as they are, and a run that
+# describes meanwhile can put no answer in the place of a decision. `latest` knows answers alone, `current` is what
+# counts. The tables have row ids: rows are large, and a damaged file can be read part by part (see `rescue`).
 _TABLES = """
 CREATE TABLE prompts (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, template TEXT NOT NULL,
@@ -256,12 +266,6 @@ CREATE TABLE descriptions (
 CREATE VIEW latest AS SELECT * FROM descriptions AS d WHERE NOT EXISTS (
     SELECT 1 FROM descriptions AS n WHERE (n.key, n.prompt, n.describer, n.sample)
     = (d.key, d.prompt, d.describer, d.sample) AND n.attempt > d.attempt);
-"""
-
-# What people decide is a table of its own: the describer's answers, and what they cost, stay as they are, and a run
-# that describes meanwhile can put no answer in the place of a decision. `latest` knows answers alone, `current` is what
-# counts; both show a description's row number, which grows with every answer.
-_REVIEWS = """
 CREATE TABLE reviews (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, prompt INTEGER NOT NULL REFERENCES prompts (id),
     describer INTEGER NOT NULL REFERENCES describers (id), sample INTEGER NOT NULL, attempt INTEGER NOT NULL,
@@ -294,42 +298,25 @@ CREATE VIEW usable AS SELECT
 
 
 def open_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables of a new set, or those that a set of an earlier version lacks; its rows stay as they are.
+    """Make the tables of a new set.
 
     Raises:
-        ArtifactError: the file is no description set, or one of a later version.
+        ArtifactError: the file is another database.
     """
-    version = _version(connection)
-    if version == SCHEMA_VERSION:
+    if _version(connection) == SCHEMA_VERSION:
         return
-    if version == 0 and _num_tables(connection) == 0:
-        connection.executescript(f"BEGIN; {_TABLES} {_REVIEWS} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    elif version == _NO_REVIEWS:
-        _add_reviews(connection)
-    else:
-        raise ArtifactError(
-            f"{path} is not a description set of version {SCHEMA_VERSION} (found {version}). "
-            "Name another file, or use the sightwords version that wrote it."
-        )
-
-
-def _add_reviews(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if _version(connection) == _NO_REVIEWS:  # else another process was faster
-            connection.execute("DROP VIEW usable")
-            for statement in filter(str.strip, _REVIEWS.split(";")):
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")  # another process may be making the same set
+        version = _version(connection)
+        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+            for statement in _TABLES.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+        elif version != SCHEMA_VERSION:
+            raise ArtifactError(
+                f"{path} is not a description set of version {SCHEMA_VERSION} (found {version}). Name another file."
+            )
 
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _num_tables(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])

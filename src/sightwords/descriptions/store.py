@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from sightwords.descriptions.schema import (
-    SCHEMA_VERSION,
     Attempt,
     DescriberInfo,
     Description,
@@ -22,39 +20,17 @@ from sightwords.descriptions.schema import (
     Review,
     Selected,
     Status,
+    Usage,
     open_schema,
 )
 from sightwords.errors import ArtifactError, ConfigError, DamagedSetError, UnknownNameError
-
-__all__ = ["SCHEMA_VERSION", "DescriberInfo", "Description", "DescriptionSet", "Prompt", "Review", "Selected", "Status"]
 
 # Keys come in any order, so that each row changes another page of the index: with SQLite's own 2 MB these pages were
 # written again and again, and a million rows took 14 times as long as a tenth of them.
 _CACHE_KIB = 65_536
 
-_FIELDS = [f.name for f in fields(Description)]
-_COLUMNS, _ROW, _MARKS = ", ".join(_FIELDS), attrgetter(*_FIELDS), ", ".join("?" for _ in _FIELDS)
-_PLACE = "prompt = ? AND describer = ? AND key IN ({marks})"
+_COLUMNS, _SELECTED, _REVIEW = (", ".join(f.name for f in fields(kind)) for kind in (Description, Selected, Review))
 _FILE_TROUBLE = ("malformed", "not a database", "locked", "full", "disk I/O", "unable to open")
-_SELECTED = ", ".join(f.name for f in fields(Selected))
-_REVIEW = ", ".join(f.name for f in fields(Review))
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What one question took.
-
-    Attributes:
-        num_prompt_tokens: tokens sent, where known.
-        num_text_tokens: tokens answered, where known.
-        seconds: time of the request, where known.
-        created_at: when the answer was stored, seconds since 1970.
-    """
-
-    num_prompt_tokens: int | None
-    num_text_tokens: int | None
-    seconds: float | None
-    created_at: float
 
 
 class DescriptionSet:
@@ -74,7 +50,7 @@ class DescriptionSet:
         if not exists and not create:
             raise ArtifactError(f"There is no description set at {path}. Make one with: sightwords describe IMAGES")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._told():
+        with self._file_errors():
             self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
             try:
                 open_schema(self._connection, self.path)
@@ -114,37 +90,37 @@ class DescriptionSet:
         Raises:
             ArtifactError: the disk is full, or the file is damaged; what was stored before is kept.
         """
-        statement = f"INSERT OR REPLACE INTO descriptions ({_COLUMNS}) VALUES ({_MARKS})"
+        statement = f"INSERT OR REPLACE INTO descriptions ({_COLUMNS}) VALUES ({_marks(_COLUMNS)})"
+        row = attrgetter(*_COLUMNS.split(", "))
         if isinstance(descriptions, list) and len(descriptions) == 1:
-            with self._told():  # one statement is a transaction of its own, and takes half the time
-                self._connection.execute(statement, _ROW(descriptions[0]))
+            with self._file_errors():  # one statement is a transaction of its own, and takes half the time
+                self._connection.execute(statement, row(descriptions[0]))
             return
         with self._transaction():
-            self._connection.executemany(statement, map(_ROW, descriptions))
+            self._connection.executemany(statement, map(row, descriptions))
 
     def attempts(self, prompt: int, describer: int, keys: Sequence[str]) -> list[Attempt]:
         """Return every attempt at these images, in the order of (key, sample, attempt); at most a few thousand keys."""
-        query = f"SELECT {', '.join(Attempt._fields)} FROM descriptions WHERE {_PLACE} ORDER BY key, sample, attempt"
-        rows = self._all(query.format(marks=", ".join("?" * len(keys))), (prompt, describer, *keys))
-        return list(map(Attempt._make, rows))
+        query = f"SELECT {', '.join(Attempt._fields)} FROM descriptions WHERE {_place(keys)}"
+        return [Attempt(*row) for row in self._all(query, (prompt, describer, *keys))]
+
+    def rows(self, prompt: int, describer: int, keys: Sequence[str]) -> list[Description]:
+        """Return every answer for these images, in the order of (key, sample, attempt); at most a few thousand keys."""
+        query = f"SELECT {_COLUMNS} FROM descriptions WHERE {_place(keys)}"
+        return [Description(*row) for row in self._all(query, (prompt, describer, *keys))]
 
     def descriptions(self, status: Status | None = "ok") -> Iterator[Description]:
         """Yield what counts, in the order of (key, prompt, describer, sample); None: of every status.
 
-        That is the last attempt, as people have judged it: of an edited one the text is theirs, and `raw_text` what the
-        describer answered.
+        That is the last attempt, as people have decided about it: of an edited one the text is theirs, and `raw_text`
+        what the describer answered.
         """
-        condition, values = ("WHERE status = ?", (status,)) if status else ("", ())
-        order = "ORDER BY key, prompt, describer, sample"
-        with self._told():
-            for row in self._connection.execute(f"SELECT {_COLUMNS} FROM current {condition} {order}", values):
+        query = (
+            f"SELECT {_COLUMNS} FROM current WHERE ?1 IS NULL OR status = ?1 ORDER BY key, prompt, describer, sample"
+        )
+        with self._file_errors():
+            for row in self._connection.execute(query, (status,)):
                 yield Description(*row)
-
-    def rows(self, prompt: int, describer: int, keys: Sequence[str]) -> Iterator[Description]:
-        """Yield every attempt at these images, in the order of (key, sample, attempt); at most a few thousand keys."""
-        query = f"SELECT {_COLUMNS} FROM descriptions WHERE {_PLACE} ORDER BY key, sample, attempt"
-        for row in self._all(query.format(marks=", ".join("?" * len(keys))), (prompt, describer, *keys)):
-            yield Description(*row)
 
     def current(self, key: str) -> list[Description]:
         """Return what counts of one image, of every status, in the order of (prompt, describer, sample)."""
@@ -158,10 +134,9 @@ class DescriptionSet:
 
     def add_reviews(self, reviews: Iterable[Review]) -> None:
         """Store what people decided about descriptions; no answer and no earlier decision is changed."""
-        marks = ", ".join("?" for _ in fields(Review))
+        statement = f"INSERT INTO reviews ({_REVIEW}) VALUES ({_marks(_REVIEW)})"
         with self._transaction():
-            rows = (attrgetter(*_REVIEW.split(", "))(review) for review in reviews)
-            self._connection.executemany(f"INSERT INTO reviews ({_REVIEW}) VALUES ({marks})", rows)
+            self._connection.executemany(statement, map(attrgetter(*_REVIEW.split(", ")), reviews))
 
     def reviews(self, key: str) -> list[Review]:
         """Return what people decided about the descriptions of one image, the oldest first."""
@@ -192,7 +167,7 @@ class DescriptionSet:
                 raise UnknownNameError("prompt", name, known, "These are the prompts of the set.")
         names = f"prompt IN ({', '.join('?' * len(prompts))})" if prompts else "1"
         query = f"SELECT {_SELECTED} FROM usable WHERE {names} AND ({where or '1'}\n)"
-        with self._told(), self._condition_told(where):
+        with self._file_errors(), self._condition_errors(where):
             cursor = self._read_only(f"{query} ORDER BY key, prompt_id, describer_id, sample", prompts)
             for row in cursor:
                 yield Selected(*row)
@@ -224,19 +199,20 @@ class DescriptionSet:
             describer: row id of the only describer to count; None counts all.
             since: count only what was stored at this time or later, seconds since 1970.
         """
-        condition, values = _only(prompt, describer)
-        query = f"SELECT status, count(*) FROM current WHERE {condition} AND created_at >= ? GROUP BY status"
-        return dict(self._all(query, (*values, since)))
+        query = (
+            "SELECT status, count(*) FROM current WHERE (?1 IS NULL OR prompt = ?1) AND (?2 IS NULL OR describer = ?2) "
+            "AND created_at >= ?3 GROUP BY status"
+        )
+        return dict(self._all(query, (prompt, describer, since)))
 
-    def reasons(self, prompt: int | None = None, describer: int | None = None) -> list[Reason]:
+    def reasons(self, prompt: int, describer: int) -> list[Reason]:
         """Return why attempts were rejected or failed, most frequent first, even where a later one was good."""
-        condition, values = _only(prompt, describer)
         query = (
             "SELECT status, reason, count(*) AS n, coalesce(name, min(key)), text FROM descriptions LEFT JOIN images "
-            f"USING (key) WHERE reason != '' AND {condition} GROUP BY status, reason "
+            "USING (key) WHERE reason != '' AND prompt = ? AND describer = ? GROUP BY status, reason "
             "ORDER BY status = 'ok', n DESC, reason"
         )
-        return [Reason(*row) for row in self._all(query, values)]
+        return [Reason(*row) for row in self._all(query, (prompt, describer))]
 
     def usage(self, prompt: int, describer: int) -> Iterator[Usage]:
         """Yield what each question took, every attempt counted; one about a class counts once for all its images."""
@@ -246,7 +222,7 @@ class DescriptionSet:
         )
         if self.prompts()[prompt].per_class:
             query += " GROUP BY class_name, sample, attempt"
-        with self._told():
+        with self._file_errors():
             for row in self._connection.execute(query, (prompt, describer)):
                 yield Usage(*row)
 
@@ -291,19 +267,10 @@ class DescriptionSet:
             rows = ((score, d.key, d.prompt, d.describer, d.sample, d.attempt) for score, d in scores)
             self._connection.executemany(statement, rows)
 
-    def fingerprint(self) -> str:
-        """Return a SHA-256 of all usable texts and what they belong to; times and failures do not count."""
-        digest = hashlib.sha256()
-        prompts, describers = self.prompts(), self.describers()
-        for row in self.descriptions("ok"):
-            parts = (row.key, prompts[row.prompt].row(), describers[row.describer].row(), row.sample, row.text)
-            digest.update(repr(parts).encode())
-        return digest.hexdigest()
-
     @contextmanager
     def attached(self, source: Path) -> Generator[sqlite3.Connection]:
         """Yield a connection that sees another set as the schema `there`, in one transaction."""
-        with self._told():
+        with self._file_errors():
             self._connection.execute("ATTACH DATABASE ? AS there", (str(source),))
             try:
                 with self._transaction():
@@ -322,21 +289,21 @@ class DescriptionSet:
             raise self._damaged(str(found))
 
     def _add(self, table: str, names: str, row: tuple[object, ...]) -> int:
-        marks = ", ".join("?" for _ in row)
-        with self._told():
-            found = self._connection.execute(f"SELECT id FROM {table} WHERE ({names}) = ({marks})", row).fetchone()
+        query = f"SELECT id FROM {table} WHERE ({names}) = ({_marks(names)})"
+        with self._file_errors():
+            found = self._connection.execute(query, row).fetchone()
             if found is None:
-                self._connection.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", row)
-                found = self._connection.execute(f"SELECT id FROM {table} WHERE ({names}) = ({marks})", row).fetchone()
+                self._connection.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({_marks(names)})", row)
+                found = self._connection.execute(query, row).fetchone()
         return int(found[0])
 
     def _all(self, query: str, values: Sequence[object] = ()) -> list[Any]:
-        with self._told():
+        with self._file_errors():
             return self._connection.execute(query, values).fetchall()
 
     @contextmanager
     def _transaction(self) -> Generator[None]:
-        with self._told():
+        with self._file_errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -357,7 +324,7 @@ class DescriptionSet:
             self._connection.set_authorizer(None)
 
     @contextmanager
-    def _condition_told(self, where: str | None) -> Generator[None]:
+    def _condition_errors(self, where: str | None) -> Generator[None]:
         """Tell what is wrong with a user's condition."""
         try:
             yield
@@ -368,20 +335,22 @@ class DescriptionSet:
             raise ConfigError(f"--where {where!r} is no usable condition: {error}. Columns: {columns}.") from None
 
     @contextmanager
-    def _told(self) -> Generator[None]:
+    def _file_errors(self) -> Generator[None]:
         """Turn what SQLite raises about disks and files into errors that say what to do."""
         try:
             yield
         except sqlite3.IntegrityError:
             raise
         except sqlite3.OperationalError as error:
-            if trouble := _disk_trouble(str(error)):
+            text = str(error)
+            if "full" in text or "disk I/O" in text:
+                trouble = "the disk is full" if "full" in text else f"the disk reports an error ({text})"
                 raise ArtifactError(
                     f"{self.path} cannot be written: {trouble}. What was stored before is kept; the same command goes "
                     "on from there once that is put right."
                 ) from None
-            if "unable to open" in str(error) or "readonly" in str(error):
-                raise ArtifactError(f"{self.path} cannot be opened for writing ({error}).") from None
+            if "unable to open" in text or "readonly" in text:
+                raise ArtifactError(f"{self.path} cannot be opened for writing ({text}).") from None
             raise
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from None
@@ -393,13 +362,10 @@ class DescriptionSet:
         )
 
 
-def _disk_trouble(text: str) -> str:
-    """Return what is wrong with the disk in words, empty where an error is none of the disk's."""
-    if "full" in text:
-        return "the disk is full"
-    return f"the disk reports an error ({text})" if "disk I/O" in text else ""
+def _marks(columns: str) -> str:
+    return ", ".join("?" for _ in columns.split(", "))
 
 
-def _only(prompt: int | None, describer: int | None) -> tuple[str, tuple[int, ...]]:
-    chosen = {name: value for name, value in (("prompt", prompt), ("describer", describer)) if value is not None}
-    return " AND ".join([f"{name} = ?" for name in chosen] or ["1"]), tuple(chosen.values())
+def _place(keys: Sequence[str]) -> str:
+    marks = ", ".join("?" * len(keys))
+    return f"prompt = ? AND describer = ? AND key IN ({marks}) ORDER BY key, sample, attempt"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shlex
 import signal
 import subprocess
@@ -15,9 +14,8 @@ import pytest
 
 from sightwords.descriptions.config import ImportConfig
 from sightwords.descriptions.import_ import import_descriptions as run
-from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
+from sightwords.descriptions.schema import DescriberInfo, Prompt
 from sightwords.descriptions.store import DescriptionSet
-from sightwords.descriptions.table import export_rows, write_rows
 from sightwords.errors import ArtifactError, DataError
 from sightwords.images.keys import image_key
 
@@ -102,11 +100,9 @@ def test_a_second_import_changes_nothing_and_another_source_adds(pictures, tmp_p
         _table(tmp_path / "s.csv", [(name, name) for name in keys]), images=str(root), out=tmp_path / "D.db"
     )
     run(config)
-    with DescriptionSet(config.out) as store:
-        before, count = store.fingerprint(), store.counts()
+    before = _texts(config.out)
     run(config)
-    with DescriptionSet(config.out) as store:
-        assert (store.fingerprint(), store.counts()) == (before, count)
+    assert _texts(config.out) == before
     other = _table(tmp_path / "other.csv", [(name, name) for name in keys])
     run(ImportConfig(other, images=str(root), out=config.out, prompt="theirs", describer="people"))
     with DescriptionSet(config.out) as store:
@@ -137,62 +133,6 @@ def test_a_foreign_file_as_out_is_left_alone(pictures, tmp_path):
     assert (tmp_path / "D.db").read_text().startswith("my thesis")
 
 
-def _exported(folder: Path, keys: list[str]) -> tuple[Path, list[dict[str, object]]]:
-    """Return a set with several prompts, describers, samples and statuses, and its records."""
-    path = folder / "original.db"
-    with DescriptionSet(path, create=True) as store:
-        prompts = [
-            store.add_prompt(Prompt("plain", 1, 'Describe, "please"\nin detail.')),
-            store.add_prompt(Prompt("class", 2, "{class_name}?")),
-        ]
-        describers = [
-            store.add_describer(DescriberInfo("hf:a", "a", "0f3", {"temperature": 0.5, "seed": 3})),
-            store.add_describer(DescriberInfo("hf:a", "a", "0f3", {"temperature": 0.7})),
-        ]
-        store.add_images([(key, f"images/{i}.png", "cat") for i, key in enumerate(keys)])
-        store.put(
-            [
-                Description(
-                    keys[0], prompts[0], describers[0], 0, ' two\nlines, "quoted" ', "ok", "", 12, 7, 0.1234567, 1.7e9
-                ),
-                Description(keys[0], prompts[0], describers[0], 1, "another 青", created_at=1.7e9 + 0.25),
-                Description(keys[0], prompts[1], describers[1], 0, "x " * 90_000, "rejected", "long", created_at=2.0),
-                Description(keys[1], prompts[1], describers[0], 3, "", "failed", "timeout", None, None, 30.0, 3.0),
-                Description(keys[2], prompts[0], describers[1], 0, "third", created_at=4.0),
-            ]
-        )  # fmt: skip
-        return path, list(export_rows(store))
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
-def test_an_exported_set_comes_back_as_it_was(pictures, tmp_path, suffix):
-    root, keys = pictures
-    path, records = _exported(tmp_path, list(keys.values()))
-    write_rows(records, tmp_path / f"export{suffix}")
-    result = run(ImportConfig(tmp_path / f"export{suffix}", images=str(root), out=tmp_path / "D.db"))
-    names = ("name", "class_name")  # told by the images at hand, not by the export
-    with DescriptionSet(path) as before, DescriptionSet(result.out) as after:
-        assert after.fingerprint() == before.fingerprint()
-        assert [{k: v for k, v in row.items() if k not in names} for row in export_rows(after)] == [
-            {k: v for k, v in row.items() if k not in names} for row in records
-        ]
-    assert (result.num_matched, result.num_empty) == (5, 0)
-
-
-def test_two_texts_for_one_sample_are_refused(pictures, tmp_path):
-    root, keys = pictures
-    record = {"key": next(iter(keys.values())), "prompt": "p", "describer": "d", "sample": 0, "status": "ok"}
-    for second, fine in (("one", True), ("two", False)):
-        lines = [json.dumps({**record, "text": text}) for text in ("one", second)]
-        (tmp_path / "s.jsonl").write_text("\n".join(lines))
-        config = ImportConfig(tmp_path / "s.jsonl", images=str(root), out=tmp_path / f"{second}.db")
-        if fine:
-            assert _texts(run(config).out) == {(record["key"], 0): "one"}
-        else:
-            with pytest.raises(DataError, match="two texts for sample 0"):
-                run(config)
-
-
 def test_a_kill_while_writing_leaves_the_set_as_it_was(pictures, tmp_path):
     root, keys = pictures
     out = tmp_path / "D.db"
@@ -205,8 +145,8 @@ def test_a_kill_while_writing_leaves_the_set_as_it_was(pictures, tmp_path):
         from sightwords.descriptions.config import ImportConfig
         made = []
         class Killing(module.Description):
-            def __init__(self, *values):
-                super().__init__(*values)
+            def __init__(self, *values, **named):
+                super().__init__(*values, **named)
                 made.append(self)
                 if len(made) == 4:
                     os.kill(os.getpid(), signal.SIGKILL)

@@ -93,7 +93,7 @@ def test_another_count_is_refused(folder, tmp_path, difference):
     ("value", "message"),
     [
         ({"a": "b"}, "a dict"),
-        (["a", 3], "int in it"),
+        (["a", 3], "list of int, str"),
         ("text", "a str"),
         (torch.zeros(3), "a Tensor"),
         (["\ud800"], "Unicode"),

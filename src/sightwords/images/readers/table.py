@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet as pq
 
 from sightwords.errors import DataError
@@ -40,7 +41,7 @@ def read(file: Path, image_column: str | None, label_column: str | None) -> Iter
         DataError: the table is damaged or lacks a column.
     """
     try:
-        with _opened(file) as (schema, batches):
+        with open_table(file) as (schema, batches):
             image = _column(file, schema, image_column, IMAGE_COLUMNS, "--image-column")
             label = _column(file, schema, label_column, LABEL_COLUMNS, "--label-column")
             if image is None:
@@ -58,14 +59,24 @@ def read(file: Path, image_column: str | None, label_column: str | None) -> Iter
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[tuple[pa.Schema, Batches]]:
-    """Yield a table's schema, and what gives its batches of chosen columns."""
+def open_table(file: Path) -> Iterator[tuple[pa.Schema, Batches]]:
+    """Yield the schema of a .parquet, .csv, .tsv or .jsonl file, and what gives its batches of chosen columns.
+
+    Raises:
+        pyarrow.ArrowException: the file is damaged.
+        OSError: the file cannot be read.
+    """
     if file.suffix.lower() == ".parquet":
         with pq.ParquetFile(file) as parquet:
             yield parquet.schema_arrow, parquet.iter_batches
     else:
-        table = _csv(file)
+        table = _jsonl(file) if file.suffix.lower() == ".jsonl" else _csv(file)
         yield table.schema, lambda columns: table.select(columns).to_batches()
+
+
+def _jsonl(file: Path) -> pa.Table:
+    options = pyarrow.json.ReadOptions(block_size=2**26)  # bytes; no line may be longer
+    return pyarrow.json.read_json(file, read_options=options)
 
 
 def _csv(file: Path) -> pa.Table:
