@@ -72,7 +72,7 @@ def test_a_models_own_card_is_read(tmp_path):
 
 
 def test_warnings_name_what_is_wrong(capsys):
-    parts = [describer_part("hf:Qwen/Qwen2.5-VL-3B-Instruct"), Part("images", "photos"), describer_part("demo")]
+    parts = [describer_part("hf:Qwen/Qwen2.5-VL-3B-Instruct"), Part("images", "photos"), describer_part("class_name")]
     assert warn_of_use(parts, None) == []
     found = warn_of_use(parts, "commercial")
     assert len(found) == 2

@@ -167,9 +167,8 @@ def check_use(use: object) -> None:
 
 
 def describer_part(identifier: str) -> Part:
-    """Return a describer as a part; class names and drawn birds have nothing to license."""
-    free = identifier in ("class_name", "demo")
-    return Part("describer", identifier, NOTHING_TO_LICENSE if free else None)
+    """Return a describer as a part; class names have nothing to license."""
+    return Part("describer", identifier, NOTHING_TO_LICENSE if identifier == "class_name" else None)
 
 
 def encoder_part(identifier: str, license: str | None) -> Part:

@@ -200,7 +200,7 @@ def test_another_file_is_not_taken_for_a_description_set(photos, out):
     with sqlite3.connect(out) as other:
         other.execute("CREATE TABLE mine (x)")
     with pytest.raises(ArtifactError):
-        describe(photos, out, "demo")
+        describe(photos, out, "class_name")
     assert os.path.getsize(out) > 0  # noqa: PTH202
 
 
@@ -284,7 +284,7 @@ def test_the_summary_says_what_was_written_what_not_and_why():
         ({"precision": "int4"}, "--precision is 'int4'"),
         ({"limit": 0}, "--limit is 0"),
         ({"prompt": "short", "prompt_file": Path("mine.txt")}, "--prompt-file"),
-        ({"describer": "demo", "samples": 2}, "--samples 1"),
+        ({"describer": "class_name", "samples": 2}, "--samples 1"),
         ({"max_cost": 1.0}, "--prices"),
     ],
 )

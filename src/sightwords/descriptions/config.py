@@ -42,7 +42,7 @@ class DescribeConfig(ImagesConfig):
     out: Path
     """Description set to write, one SQLite file; answers that it already holds are not asked for again."""
     describer: str = DEFAULT_DESCRIBER
-    """Who describes: hf:NAME_OR_FOLDER, server:MODEL@URL[,URL...] (OpenAI-compatible servers), class_name, or demo."""
+    """Who describes: hf:NAME_OR_FOLDER, server:MODEL@URL[,URL...] (OpenAI-compatible servers), or class_name."""
     split: Literal["train", "val", "all"] = "train"
     """Images to describe; training needs descriptions of the training images only."""
     prompt: Annotated[str, Parameter(group=_ASK)] = "plain"
@@ -157,8 +157,8 @@ class DescribeConfig(ImagesConfig):
             raise ConfigError("--prompt contrast and --confusions RUN go together: give both, or neither.")
         if self.max_cost is not None and self.prices is None:
             raise ConfigError("--max-cost needs --prices FILE, since servers do not report what they charge.")
-        if self.samples > 1 and self.describer in ("demo", "class_name"):
-            raise ConfigError(f"The describer {self.describer} has one description of an image; use --samples 1.")
+        if self.samples > 1 and self.describer == "class_name":
+            raise ConfigError("A class has one name; use --samples 1.")
         if self.pilot is not None and self.retry_failed:
             raise ConfigError("--pilot and --retry-failed are both given; a pilot asks for what is missing.")
 

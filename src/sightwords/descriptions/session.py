@@ -47,8 +47,8 @@ R = TypeVar("R")
 _MAX_FAILURES_IN_A_ROW = 20
 # Answers after which texts that many images share are looked for; then again at each doubling.
 _FIRST_LOOK = 1000
-# These repeat what is known already: whatever they say is right, however short, and many images may share it.
-_UNFILTERED = ("demo", "class_name")
+# What repeats the label is right, however short.
+_UNFILTERED = ("class_name",)
 
 
 @dataclass

@@ -14,12 +14,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from PIL.PngImagePlugin import PngInfo
 
 from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.describe import describe as run
+from sightwords.descriptions.schema import DescriberInfo
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ConfigError, ModelError
+from sightwords.images.decode import decode_image
 from sightwords.images.keys import image_key
 from support.chat_server import chat, chat_server
 from support.images import draw, write_class_folders
@@ -29,8 +30,8 @@ pytest.importorskip("ray")
 import ray
 
 from sightwords.cluster import Placement, workers
-from sightwords.descriptions.describers import make_describer
-from sightwords.descriptions.describers.base import Request
+from sightwords.descriptions.describers import DESCRIBERS, make_describer
+from sightwords.descriptions.describers.base import Answer, Describer, Request
 from sightwords.descriptions.describers.cluster import DescribeJobMaker, RayDescriber, worker_config
 from support.ray_nodes import pids_of_workers, shared_nodes
 
@@ -59,11 +60,8 @@ def requests_of(describer, num: int, size: int = 32):
 
 
 def drawing(n: int, size: int) -> bytes:
-    """Return a picture that the describer `demo` can read."""
-    info = PngInfo()
-    info.add_text("sightwords:description", f'{{"plain": "picture {n}"}}')
     buffer = io.BytesIO()
-    draw("disc", n, size).save(buffer, "PNG", pnginfo=info)
+    draw("disc", n, size).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -148,10 +146,10 @@ def test_the_command_shows_what_it_shows_without_ray(nodes, tmp_path):
     shown = []
     for engine in (["--engine", "local"], ["--engine", "ray", "--ray-address", nodes.address]):
         out = tmp_path / f"{engine[1]}.db"
-        command = [sys.executable, "-m", "sightwords", "describe", tmp_path / "images", "--describer", "demo"]
+        command = [sys.executable, "-m", "sightwords", "describe", tmp_path / "images", "--describer", "class_name"]
         done = subprocess.run([*command, *engine, "--out", out], capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr
-        assert "Describing: 6/6" in done.stdout + done.stderr
+        assert "Describing: 1/1" in done.stdout + done.stderr
         shown.append(re.sub(r"\d+\.\d+", "N", done.stdout.replace(engine[1], "ENGINE")))
     assert shown[0] == shown[1]
     assert rows(tmp_path / "ray.db") == rows(tmp_path / "local.db")
@@ -163,7 +161,7 @@ def test_info_and_errors_are_those_of_the_describer_itself(llava, photos, tmp_pa
     assert isinstance(describer, RayDescriber)
     assert describer.info() == make_describer(local).info()
     with pytest.raises(ConfigError, match="use --samples 1"):
-        make_describer(replace(local, describer="demo", samples=2, engine="ray"))
+        make_describer(replace(local, describer="class_name", samples=2, engine="ray"))
 
 
 def test_a_node_takes_its_own_gpu_the_full_path_and_its_part_of_the_requests(llava, photos, tmp_path, monkeypatch):
@@ -182,13 +180,29 @@ def test_another_model_under_the_same_name_is_refused(llava, photos, tmp_path):
         DescribeJobMaker(config, True, {}, replace(info, revision="abc"))(Placement(1, 1, 0))
 
 
-def test_a_job_reports_the_unreadable_and_sends_no_picture_back(photos, tmp_path):
-    config = config_of(photos, tmp_path / "d.db", "demo")
+class Sizes(Describer):
+    """Tells the size of an image; a stand-in for a model that looks at it."""
+
+    def info(self):
+        return DescriberInfo("sizes", "none")
+
+    def prepare(self, data, name):
+        return decode_image(data, name).size
+
+    def describe(self, requests, stopping):
+        for request in requests:
+            yield Answer(request, f"{request.name} is {request.picture[0]} pixels wide")
+
+
+def test_a_job_reports_the_unreadable_and_sends_no_picture_back(photos, tmp_path, monkeypatch):
+    monkeypatch.setitem(DESCRIBERS, "sizes", f"{__name__}:Sizes")
+    config = config_of(photos, tmp_path / "d.db", "sizes")
     job = DescribeJobMaker(config, True, {}, make_describer(config).info())(Placement(1, 1, 0))
     asked = list(requests_of(RayDescriber(replace(config, engine="ray")), 3))
     asked[1] = replace(asked[1], picture=b"no picture")
     asked.append(replace(asked[0], sample=1))
     found = dict(job.run(asked, never))
-    assert [found[i].text for i in range(4)] == ["picture 0", "", "picture 2", "picture 0"]
+    wide = "{}.png is 32 pixels wide".format
+    assert [found[i].text for i in range(4)] == [wide(0), "", wide(2), wide(0)]
     assert (found[1].status, found[1].reason[:23]) == ("failed", "unreadable image: not a")
     assert {answer.request.picture for answer in found.values()} == {None}

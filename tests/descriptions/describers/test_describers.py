@@ -1,25 +1,21 @@
-"""How describers are found, what is stored with their answers, and the two that ask no model."""
+"""How describers are found, and what they share."""
 
 from __future__ import annotations
 
 import io
-import json
-import re
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.describe import describe
-from sightwords.descriptions.describers import DESCRIBERS, make_describer, split_server
+from sightwords.descriptions.describers import DESCRIBERS, make_describer
 from sightwords.descriptions.describers.base import Decoding, Request, decode_within
-from sightwords.descriptions.describers.demo import TEXT_CHUNK
+from sightwords.descriptions.describers.server import split_server
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ConfigError, MissingExtraError, ModelError, UnknownNameError, UnreadableImageError
-from support.images import draw
 
 
 def make(describer: str, **options):
@@ -27,7 +23,6 @@ def make(describer: str, **options):
 
 
 def test_each_kind_is_found_by_its_prefix(llava):
-    assert make("demo").info().identifier == "demo"
     assert make("class_name").info().identifier == "class_name"
     assert make(f"hf:{llava}", device="cpu").info().identifier == "hf:tiny-llava"
     assert make("server:m@http://localhost:1/v1").info().identifier == "server:m"
@@ -67,9 +62,9 @@ def test_a_describer_of_your_own_is_one_file_and_one_line(photos, tmp_path, monk
     assert any("d.png" in text and f"{file.stat().st_size} bytes" in text for text in texts)
 
 
-@pytest.mark.parametrize("describer", ["", "blip", "hf:", "server:", "HuggingFaceTB/SmolVLM-Instruct", "demo:x"])
+@pytest.mark.parametrize("describer", ["", "blip", "hf:", "server:", "HuggingFaceTB/SmolVLM-Instruct"])
 def test_an_unknown_id_is_answered_with_the_known_forms(describer):
-    with pytest.raises(UnknownNameError, match=r"hf:NAME_OR_FOLDER, server:MODEL@URL.*, class_name or demo"):
+    with pytest.raises(UnknownNameError, match=r"hf:NAME_OR_FOLDER, server:MODEL@URL"):
         make(describer)
 
 
@@ -126,8 +121,8 @@ def test_a_folder_that_is_not_there_is_named():
         make("hf:/nowhere/model")
 
 
-def request(key: str = "a" * 64, sample: int = 0, attempt: int = 0, prompt: str = "plain", picture=None) -> Request:
-    return Request(key, sample, attempt, "x.png", "bird", prompt, "What?", picture)
+def request(key: str = "a" * 64, sample: int = 0, attempt: int = 0) -> Request:
+    return Request(key, sample, attempt, "x.png", "bird", "plain", "What?", None)
 
 
 def test_the_first_answer_is_greedy_and_seeds_are_functions_of_seed_key_sample_and_attempt():
@@ -140,11 +135,9 @@ def test_the_first_answer_is_greedy_and_seeds_are_functions_of_seed_key_sample_a
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
-def png(image: Image.Image, record: str | None = None) -> bytes:
-    buffer, chunks = io.BytesIO(), PngInfo()
-    if record is not None:
-        chunks.add_itxt(TEXT_CHUNK, record)
-    image.save(buffer, "PNG", pnginfo=chunks)
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -158,23 +151,3 @@ def test_only_larger_images_are_scaled_and_keep_their_shape():
     assert decode_within(png(Image.new("RGB", (2000, 1))), "line", 64).size == (64, 1)
     with pytest.raises(UnreadableImageError, match=r"x\.png"):
         decode_within(b"no image", "x.png", 64)
-
-
-@pytest.mark.parametrize(
-    ("record", "prompt", "text", "reason"),
-    [
-        (json.dumps({"plain": "A bird with a grün tail."}), "plain", "A bird with a grün tail.", ""),
-        (json.dumps({"plain": "A bird."}), "attributes", "", "attributes .*plain"),
-        (None, "plain", "", "not drawn by"),
-        ("not json", "plain", "", "not drawn by"),
-        ("[1]", "plain", "", "not drawn by"),
-    ],
-)
-def test_the_demo_repeats_what_the_drawing_says_for_a_prompt(record, prompt, text, reason):
-    describer = make("demo")
-    asked = request(prompt=prompt, picture=describer.prepare(png(draw("disc", 0), record), "a.png"))
-    [answer] = describer.describe([asked], lambda: False)
-    assert (answer.text, answer.status) == (text, "failed" if reason else "ok")
-    assert re.search(reason, answer.reason)
-    with pytest.raises(UnreadableImageError):
-        describer.prepare(png(draw("disc", 0))[:80], "a.png")

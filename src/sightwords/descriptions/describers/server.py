@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
@@ -35,7 +35,10 @@ from sightwords.descriptions.describers.base import Answer, Decoding, Request, d
 from sightwords.descriptions.describers.endpoint import Endpoint, Reply, ServerError, open_session, read_endpoint
 from sightwords.descriptions.describers.server_pool import WITHOUT, Server, ServerPool, backoff_s
 from sightwords.descriptions.schema import DescriberInfo
-from sightwords.errors import UnavailableError
+from sightwords.errors import ConfigError, UnavailableError
+
+if TYPE_CHECKING:
+    from sightwords.descriptions.config import DescribeConfig
 
 MAX_REFUSALS = 16  # without a single answer: these are about the server or its model and not about the images
 MAX_TRIES = 5  # of one request, those alone counted that failed with the server alive
@@ -74,6 +77,16 @@ class ServerDescriber:
         self.num_ahead = concurrency * len(endpoints)
         self._has_answered = False
 
+    @classmethod
+    def make(cls, name: str, config: DescribeConfig, sees_images: bool) -> ServerDescriber:
+        """Return the describer of a configuration.
+
+        Raises:
+            ConfigError: the ID lacks the model or a URL.
+        """
+        model, urls = split_server(name)
+        return cls(model, urls, Decoding.of(config), config.concurrency, config.timeout_s, config.patience_s)
+
     def info(self) -> DescriberInfo:
         """Return the model's name; where it is served makes no difference, and servers do not tell a revision."""
         return DescriberInfo(f"server:{self.model}", self.model, "", self.decoding.parameters())
@@ -103,8 +116,25 @@ class ServerDescriber:
         yield from held
 
 
+def split_server(rest: str) -> tuple[str, list[str]]:
+    """Return the model and the URLs of `MODEL@URL[,URL...]`.
+
+    Raises:
+        ConfigError: there is no model or no URL, or one that does not begin with http:// or https://.
+    """
+    model, *tail = re.split("@(?=https?://)", rest, maxsplit=1)
+    urls = re.split(",(?=https?://)", tail[0]) if tail else []
+    # a comma is left where what follows it is no URL; behind a question mark it belongs to a key
+    if model and urls and not any("," in url.partition("?")[0] or url.endswith("://") for url in urls):
+        return model, urls
+    raise ConfigError(
+        "A server describer is written server:MODEL@URL or server:MODEL@URL,URL with URLs that begin with http:// or "
+        "https://, for example server:qwen2.5vl@http://localhost:11434/v1."
+    )
+
+
 class _Traffic:
-    """What goes on between a describer and its servers: up to `answers` in the caller's thread, below it in the loop's."""
+    """What goes on between a describer and its servers: up to `answers` in the caller's thread, then in the loop's."""
 
     def __init__(self, describer: ServerDescriber, stopping: Callable[[], bool]) -> None:
         self.describer, self.pool, self.stopping = describer, describer.pool, stopping
