@@ -4,12 +4,14 @@ import csv
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError, ConfigError
 from sightwords.images.keys import image_keys
+from sightwords.labels.audit import AuditData, score_labels
 from sightwords.labels.audit import audit as run
 from sightwords.labels.config import AuditConfig
 from sightwords.text.config import EmbedConfig
@@ -72,40 +74,6 @@ def test_hostile_text_is_text_on_the_page(options):
     assert "prefers-color-scheme: dark" in page
 
 
-def test_a_run_adds_image_features(options, aligned):
-    run(replace(options, run=aligned.run))
-    rows = list(csv.DictReader((options.out / "audit.csv").open(encoding="utf-8")))
-    assert all(0 <= float(row["image_probability"]) <= 1 for row in rows)
-    assert "image probability" in (options.out / "audit.html").read_text()
-
-
-def test_a_prompt_with_the_label_is_named(options, data, tmp_path, tiny_st):
-    images, _, _ = data
-    with DescriptionSet(tmp_path / "labeled.db", create=True) as store:
-        prompt = store.add_prompt(Prompt("class", 1, "This is a {class_name}. Describe it."))
-        describer = store.add_describer(DescriberInfo("hf:test", "test"))
-        files = sorted((images / "train").rglob("*.png"))
-        texts = [f"{TEXTS[file.parent.name]} {i % 5}" for i, file in enumerate(files)]
-        keys = image_keys(files)
-        store.put([Description(k, prompt, describer, 0, t) for k, t in zip(keys, texts, strict=True)])
-    embed(EmbedConfig(tmp_path / "labeled.db", out=tmp_path / "E", encoder=f"st:{tiny_st}", device="cpu",
-                      precision="fp32"))  # fmt: skip
-    result = run(replace(options, descriptions=tmp_path / "labeled.db", embeddings=tmp_path / "E"))
-    assert any("prompt class gives the describer the label" in note for note in result.notes)
-
-
-def test_what_does_not_fit_is_refused_and_nothing_is_written(options, tmp_path):
-    other = write_class_folders(tmp_path / "other", num_train=2, num_val=1, size=40)
-    with pytest.raises(ArtifactError, match="None of 9 labeled images has a description"):
-        run(replace(options, images=str(other)))
-    (tmp_path / "several.csv").write_text(f"image,label\n{options.images}/train/bar/000.png,bar|disc\n")
-    with pytest.raises(ConfigError, match="one label an image"):
-        run(replace(options, images=None, train=str(tmp_path / "several.csv")))
-    with pytest.raises(ConfigError, match="--folds is 1"):
-        replace(options, folds=1)
-    assert not options.out.exists()
-
-
 def test_readable_class_names_are_shown_beside_the_ids(options, data, tmp_path):
     images, _, _ = data
     ids = {"disc": "n02979186", "bar": "n03888257", "square": "n03445777"}
@@ -118,5 +86,87 @@ def test_readable_class_names_are_shown_beside_the_ids(options, data, tmp_path):
     assert "strange.png: parachute, chute, rather cassette player" in result.summary()
     assert {row["label"], row["label_name"]} <= {*ids.values(), "parachute, chute", "cassette player", "golf ball"}
     page = (options.out / "audit.html").read_text(encoding="utf-8")
-    assert '>cassette player<' in page
-    assert '>n02979186<' not in page
+    assert ">cassette player<" in page
+    assert ">n02979186<" not in page
+
+
+def test_a_run_adds_the_probability_by_image_features(options, aligned):
+    run(replace(options, run=aligned.run))
+    rows = list(csv.DictReader((options.out / "audit.csv").open(encoding="utf-8")))
+    assert all(0 <= float(row["image_probability"]) <= 1 for row in rows)
+    assert "image probability" in (options.out / "audit.html").read_text()
+
+
+def test_a_prompt_that_contains_the_label_is_named(options, data, tmp_path, tiny_st):
+    images, _, _ = data
+    with DescriptionSet(tmp_path / "class.db", create=True) as store:
+        prompt = store.add_prompt(Prompt("class", 1, "This is a {class_name}. Describe it."))
+        describer = store.add_describer(DescriberInfo("hf:test", "test"))
+        files = sorted((images / "train").rglob("*.png"))
+        texts = [f"{TEXTS[file.parent.name]} {i % 5}" for i, file in enumerate(files)]
+        keys = image_keys(files)
+        store.put([Description(k, prompt, describer, 0, t) for k, t in zip(keys, texts, strict=True)])
+    embed(EmbedConfig(tmp_path / "class.db", out=tmp_path / "E", encoder=f"st:{tiny_st}", device="cpu",
+                      precision="fp32"))  # fmt: skip
+    result = run(replace(options, descriptions=tmp_path / "class.db", embeddings=tmp_path / "E"))
+    assert any("prompt class contains the label" in note for note in result.notes)
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_written(options, tmp_path):
+    other = write_class_folders(tmp_path / "other", num_train=2, num_val=1, size=40)
+    with pytest.raises(ArtifactError, match="None of 9 labeled images has a description"):
+        run(replace(options, images=str(other)))
+    (tmp_path / "several.csv").write_text(f"image,label\n{options.images}/train/bar/000.png,bar|disc\n")
+    with pytest.raises(ConfigError, match="one label per image"):
+        run(replace(options, images=None, train=str(tmp_path / "several.csv")))
+    with pytest.raises(ConfigError, match="--folds is 1"):
+        replace(options, folds=1)
+    assert not options.out.exists()
+
+
+@pytest.fixture
+def clusters():
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 30)
+    vectors = random.standard_normal((4, 12))[labels] + 0.5 * random.standard_normal((120, 12))
+    return AuditData({}, list("abcd"), list("abcd"), labels, vectors.astype(np.float32), np.arange(120))
+
+
+def test_no_score_depends_on_the_images_own_label(clusters):
+    before = score_labels(clusters, num_folds=120, show=False)  # so relabeling one image leaves its fold's others alone
+    for name in ("similarity", "text"):
+        labels, other = clusters.labels.copy(), getattr(before, name).other
+        labels[40] = other[40]
+        after = score_labels(replace(clusters, labels=labels), num_folds=120, show=False)
+        assert getattr(after, name).own[40] == pytest.approx(getattr(before, name).best[40], rel=1e-4)
+
+
+def test_swapped_labels_come_first(clusters):
+    wrong, labels = np.random.default_rng(1).choice(120, 6, replace=False), clusters.labels.copy()
+    labels[wrong] = (labels[wrong] + 1) % 4
+    scores = score_labels(replace(clusters, labels=labels), show=False)
+    assert set(np.argsort(-scores.suspicion)[:8].tolist()) >= set(wrong.tolist())
+    assert (scores.suggested[wrong] == clusters.labels[wrong]).all()
+    assert scores.is_suspect[wrong].mean() > 0.5
+    assert scores.is_suspect[np.setdiff1d(np.arange(120), wrong)].mean() < 0.05
+    agreed = (scores.similarity.other == scores.text.other) & (scores.similarity.margin < 0)
+    assert agreed[scores.is_suspect].all()
+
+
+def test_a_class_that_is_all_in_one_fold_is_not_an_error(clusters):
+    labels = np.where(clusters.labels == 3, 0, clusters.labels)
+    labels[5] = 3
+    similarity = score_labels(replace(clusters, labels=labels), show=False).similarity
+    assert np.isfinite(similarity.margin).all()
+    assert similarity.own[5] == -1
+
+
+def test_image_features_count_too_and_unread_images_stay_in_the_middle(clusters):
+    features = clusters.vectors[:, ::-1].copy()
+    features[7] = np.nan
+    noise = np.random.default_rng(2).standard_normal(features.shape).astype(np.float32)
+    scores = score_labels(replace(clusters, vectors=noise, features=features), show=False)
+    assert scores.image is not None
+    assert (scores.image.margin > 0).mean() > 0.85
+    assert scores.image.margin[7] == 0
+    assert np.isfinite(scores.suspicion).all()

@@ -1,12 +1,40 @@
-"""The share of wrong labels and the true classes are found where they are known, and nothing is found in nothing."""
+"""Folds, probe, and the label noise that is found where it is known, and not found where there is none."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from sightwords.labels.noise import LabelNoise
+from sightwords.labels.noise import LabelNoise, fit_logistic, folds_of, groups_of
+
+
+def test_images_that_share_a_text_are_one_group():
+    owners, rows = np.array([0, 0, 1, 2, 3, 4]), np.array([5, 6, 6, 7, 8, 7])
+    groups = groups_of(owners, rows, 5)
+    assert groups[0] == groups[1]
+    assert groups[2] == groups[4]
+    assert len(set(groups.tolist())) == 3
+
+
+def test_folds_keep_groups_together_and_spread_classes():
+    groups, labels = np.repeat(np.arange(40), 3), np.repeat(np.arange(4), 30)
+    folds = folds_of(groups, labels, 5, seed=0)
+    assert all(len(set(folds[groups == group].tolist())) == 1 for group in range(40))
+    assert all((np.bincount(folds[labels == label], minlength=5) == 6).all() for label in range(4))
+    assert (folds != folds_of(groups, labels, 5, seed=1)).any()
+    assert set(folds_of(np.zeros(6, int), np.zeros(6, int), 5, 0).tolist()) == {0}
+
+
+def test_the_probe_ends_where_the_gradient_is_zero():
+    draw = torch.Generator().manual_seed(0)
+    vectors, labels = torch.randn(60, 4, generator=draw), torch.randint(3, (60,), generator=draw)
+    weight, bias = fit_logistic(vectors, labels, 3, 1e-2, 200)
+    weight.requires_grad_(), bias.requires_grad_()
+    (F.cross_entropy(vectors @ weight.T + bias, labels) + 1e-2 * weight.square().sum()).backward()
+    assert weight.grad.abs().max() < 1e-4
+    assert bias.grad.abs().max() < 1e-4
 
 
 def labeled(share, num_images=4000, num_classes=6, clarity=3.0, flat=0.4, seed=0):
@@ -19,26 +47,22 @@ def labeled(share, num_images=4000, num_classes=6, clarity=3.0, flat=0.4, seed=0
     return flat * logits, torch.where(wrong, (true + shift) % num_classes, true), true
 
 
-@pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.7])
-def test_the_share_of_wrong_labels_is_found(share):
-    logits, labels, true = labeled(share)
+@pytest.mark.parametrize(("share", "num_classes"), [(0.05, 6), (0.2, 6), (0.5, 6), (0.7, 6), (0.3, 2)])
+def test_the_share_of_wrong_labels_is_found(share, num_classes):
+    logits, labels, true = labeled(share, num_classes=num_classes)
     noise = LabelNoise.fit(logits, labels)
-    assert noise.share == pytest.approx(float((labels != true).double().mean()), abs=0.02)
-    assert noise.sharpness == pytest.approx(1 / 0.4, rel=0.15)
+    assert noise.share == pytest.approx(float((labels != true).double().mean()), abs=0.03)
+    if num_classes > 2:
+        assert noise.sharpness == pytest.approx(1 / 0.4, rel=0.15)
 
 
-def test_two_classes():
-    logits, labels, true = labeled(0.3, num_classes=2)
-    assert LabelNoise.fit(logits, labels).share == pytest.approx(float((labels != true).double().mean()), abs=0.03)
-
-
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_right_labels_are_left_alone(seed):
     logits, labels, _ = labeled(0.0, num_images=500, seed=seed)
     assert LabelNoise.fit(logits, labels).share == 0.0
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_texts_that_know_nothing_find_nothing(seed):
     _, labels, _ = labeled(0.4, num_images=500, seed=seed)
     other, _, _ = labeled(0.0, num_images=500, seed=1000 + seed)

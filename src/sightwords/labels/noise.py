@@ -23,13 +23,18 @@ import torch.nn.functional as F
 from scipy.optimize import minimize
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.special import expit
 from torch import Tensor
+
+SIGNIFICANT = 10.83  # of chi-squared with one degree of freedom: once in a thousand by chance
+NUM_STEPS, L2 = 60, 1e-4  # of the probe
+_LEAST_SHARE = 1e-6  # stands for none
 
 
 def groups_of(owners: np.ndarray, rows: np.ndarray, num_images: int) -> np.ndarray:
     """Return a number for each image, the same for images that share a text, int64, (N,).
 
-    Images with one text belong into one fold: else the text would support itself.
+    Such images belong into one fold: else a classifier would have seen the text that it is to score.
 
     Args:
         owners: image of each description, (R,).
@@ -43,12 +48,12 @@ def groups_of(owners: np.ndarray, rows: np.ndarray, num_images: int) -> np.ndarr
 
 
 def folds_of(groups: np.ndarray, labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:
-    """Return the part of each image, int64, (N,): groups stay together, and each class is spread evenly.
+    """Return the fold of each image, int64, (N,): groups stay together, and each class is spread evenly.
 
     Args:
-        groups: see `groups_of`.
-        labels: classes; a group counts as the class of its first image.
-        num_folds: parts; at most as many as there are groups.
+        groups: see `groups_of`, (N,).
+        labels: classes, (N,); a group counts as the class of its first image.
+        num_folds: folds; at most as many as there are groups.
         seed: of the order within a class.
     """
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
@@ -56,10 +61,6 @@ def folds_of(groups: np.ndarray, labels: np.ndarray, num_folds: int, seed: int) 
     fold = np.empty(len(first), np.int64)
     fold[order] = np.arange(len(first)) % min(num_folds, len(first))
     return np.asarray(fold[group])
-
-
-SIGNIFICANT = 10.83  # of chi-squared with one degree of freedom: once in a thousand by chance
-_LEAST_SHARE = 1e-6  # stands for none
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ class LabelNoise:
     def fit(cls, logits_NK: Tensor, labels_N: Tensor, share: float | None = None) -> LabelNoise:
         """Return the likeliest, with a share of 0 unless a likelihood-ratio test speaks against that (p < 0.001).
 
-        What tells wrong labels from texts that are vague is that clear texts contradict the label as often as others.
-        Where all texts are alike in that, or know nothing of the classes, the test keeps the labels.
+        Wrong labels differ from vague texts in that clear texts contradict the label as often as others. Where all
+        texts are alike in that, or know nothing of the classes, the test keeps the labels.
 
         Args:
             logits_NK: of classifiers that have not seen the image, float32.
@@ -98,11 +99,11 @@ class LabelNoise:
         known_loss, (log_sharpness,) = _minimum(lambda x: loss(known, _exp(x[0])), [0.5])
         if share is not None:
             return cls(share, _exp(log_sharpness))
-        free = [_minimum(lambda x: loss(most * _sigmoid(x[0]), _exp(x[1])), [start, 0.5]) for start in (-3.0, 0.0)]
+        free = [_minimum(lambda x: loss(most * float(expit(x[0])), _exp(x[1])), [start, 0.5]) for start in (-3.0, 0.0)]
         best_loss, (raw, best_log_sharpness) = min(free, key=lambda found: found[0])
         if 2 * len(labels_N) * (known_loss - best_loss) < SIGNIFICANT:
             return cls(0.0, _exp(log_sharpness))
-        return cls(most * _sigmoid(raw), _exp(best_log_sharpness))
+        return cls(most * float(expit(raw)), _exp(best_log_sharpness))
 
     def shares(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
         """Return the probability of each class to be the true one, given text and label, float32, (N, K).
@@ -124,10 +125,6 @@ def _minimum(function: Callable[[np.ndarray], float], start: list[float]) -> tup
     return float(found.fun), found.x
 
 
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + _exp(-x))
-
-
 def _exp(x: float) -> float:
     return math.exp(min(max(x, -20.0), 20.0))
 
@@ -135,11 +132,11 @@ def _exp(x: float) -> float:
 def fit_logistic(
     vectors_NF: Tensor, labels_N: Tensor, num_classes: int, l2: float, max_steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Return weight (K, F) and bias (K,) of the classifier, fitted by L-BFGS.
+    """Return weight (K, F) and bias (K,) of the logistic regression, fitted by L-BFGS.
 
     Args:
-        vectors_NF: training vectors, shape (N, F), float.
-        labels_N: their classes, 0 to K - 1, shape (N,).
+        vectors_NF: training vectors, float.
+        labels_N: their classes, 0 to K - 1.
         num_classes: K.
         l2: factor of the squared weights, beside the mean cross-entropy.
         max_steps: most steps of L-BFGS.
@@ -158,10 +155,6 @@ def fit_logistic(
     return weight.detach(), bias.detach()
 
 
-NUM_STEPS = 60
-L2 = 1e-4
-
-
 @dataclass(frozen=True)
 class Probe:
     """Multinomial logistic regression on vectors that are standardized and given unit length.
@@ -169,7 +162,7 @@ class Probe:
     So one penalty suits text vectors and image features alike.
 
     Attributes:
-        mean: of the known vectors, (D,).
+        mean: of the training vectors, (D,).
         std: their standard deviation, (D,).
         weight: (K, D).
         bias: (K,).
@@ -182,13 +175,7 @@ class Probe:
 
     @classmethod
     def fit(cls, known_ND: Tensor, labels_N: Tensor, num_classes: int) -> Probe:
-        """Fit by L-BFGS.
-
-        Args:
-            known_ND: float32.
-            labels_N: their classes, int64.
-            num_classes: K.
-        """
+        """Fit to training vectors, float32, and their classes, int64."""
         mean, std = known_ND.mean(0), known_ND.std(0).clamp(min=1e-6)
         known = F.normalize((known_ND - mean) / std, dim=1)
         return cls(mean, std, *fit_logistic(known, labels_N, num_classes, L2, NUM_STEPS))
