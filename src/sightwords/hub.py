@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,12 +110,15 @@ def folder_hash(folder: Path) -> str:
 
 
 def card_license(folder: Path | None) -> str | None:
-    """Return the license that the model card in a folder names."""
-    card = folder / "README.md" if folder else None
-    if card is None or not card.is_file():
+    """Return the license that the model card in a folder names; None where there is no card, or none in it."""
+    import yaml
+    from huggingface_hub import metadata_load
+
+    if folder is None or not (folder / "README.md").is_file():
         return None
-    head = card.read_text(encoding="utf-8", errors="replace")[:20_000]
-    front = re.search(r"\A---\n(.*?)\n---", head, re.DOTALL)
-    named = dict(re.findall(r"^(license|license_name):[ ]*(\S+)", front.group(1), re.MULTILINE)) if front else {}
+    try:
+        named = metadata_load(folder / "README.md") or {}
+    except (ValueError, yaml.YAMLError):  # no valid text, or no table
+        return None
     # "other" says nothing by itself
     return named.get("license_name") if named.get("license") == "other" else named.get("license")

@@ -29,7 +29,7 @@ from sightwords.licenses import text_parts, warn_of_use
 from sightwords.progress import Progress, duration, stopwatch
 from sightwords.text.config import EmbedConfig
 from sightwords.text.embedding_set import INDEX_SCHEMA, EmbeddingSet, check_replaceable
-from sightwords.text.encode import Engine, default_rule, encode_here, plan_blocks, try_bf16
+from sightwords.text.encode import Engine, Trial, default_rule, encode_here, plan_blocks, try_bf16
 from sightwords.text.encoders import Encoder, open_encoder
 from sightwords.text.journal import Journal, disk_errors_explained
 from sightwords.text.plan import BatchRule
@@ -74,16 +74,12 @@ class EmbedResult:
         if meta["where"]:
             lines.append(f"  only where {meta['where']}")
         if meta["num_split_texts"]:
-            lines.append(
-                f"  {meta['num_split_texts']} texts are longer than {meta['max_tokens']} tokens: "
-                "encoded in pieces and pooled, nothing cut"
-            )
+            limit = f"longer than {meta['max_tokens']} tokens"
+            lines.append(f"  {meta['num_split_texts']} texts are {limit}: encoded in pieces and pooled, nothing cut")
         lines.append(f"  {meta['num_tokens_total']} tokens in {duration(self.seconds)}, {meta['precision']}")
         if trial:
-            lines[-1] += (
-                f" (a trial of bf16 on {trial['num_texts']} texts: {trial['speedup']:g} times as fast, smallest cosine "
-                f"to fp32 {trial['smallest_cosine']:.4f})"
-            )
+            tried = f"a trial of bf16 on {trial['num_texts']} texts: {trial['speedup']:g} times as fast"
+            lines[-1] += f" ({tried}, smallest cosine to fp32 {trial['smallest_cosine']:.4f})"
         return "\n".join(lines)
 
 
@@ -162,14 +158,17 @@ def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEn
     wanted = _provenance(texts, encoder) | {"rule": asdict(rule)}
     with closing(journal), stopwatch() as seconds:
         resume = _is_same(journal.plan, wanted, config.precision)
+        trial: Trial | None = None
         if resume:
-            chosen = {name: journal.plan[name] for name in ("precision", "precision_asked", "trial")}  # decided once
-        else:
-            chosen = _choose_precision(config, texts, encoder, cluster)
-        if chosen["precision"] != encoder.info.precision:
-            encoder = encoder.cast(chosen["precision"])
+            trial = Trial(**journal.plan["trial"]) if journal.plan["trial"] else None
+        elif config.precision == "auto":
+            trial = cluster.try_bf16(texts.distinct) if cluster else try_bf16(encoder, texts.distinct)
+        if trial and trial.passed:
+            encoder = encoder.cast("bf16")
+        precision = encoder.info.precision
+        chosen = {"precision": precision, "precision_asked": config.precision, "trial": trial and asdict(trial)}
         journal.begin(wanted | chosen, resume)
-        engine = partial(cluster.encode, chosen["precision"]) if cluster else partial(encode_here, encoder)
+        engine = partial(cluster.encode, precision) if cluster else partial(encode_here, encoder)
         _encode(encoder, texts.distinct, rule, journal, engine)
         meta = _provenance(texts, encoder) | chosen | journal.counts()
         meta["num_images"] = int(pc.count_distinct(texts.index["key"]).as_py())
@@ -199,17 +198,6 @@ def mean_vector(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
     for start in range(0, len(vectors), 4096):
         mean += weights[start : start + 4096] @ vectors[start : start + 4096].astype(np.float64)
     return mean.astype(np.float32)
-
-
-def _choose_precision(
-    config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEncoders | None
-) -> dict[str, Any]:
-    """Return the arithmetic to use, what was asked for, and the trial that decided, if there was one."""
-    trial = None
-    if config.precision == "auto":
-        trial = cluster.try_bf16(texts.distinct) if cluster else try_bf16(encoder, texts.distinct)
-    name = "bf16" if trial and trial.passed else encoder.info.precision
-    return {"precision": name, "precision_asked": config.precision, "trial": asdict(trial) if trial else None}
 
 
 def _encode(encoder: Encoder, texts: Sequence[str], rule: BatchRule, journal: Journal, engine: Engine) -> None:
@@ -254,7 +242,7 @@ def _is_same(meta: Mapping[str, Any], wanted: Mapping[str, Any], precision: str)
 def _existing_meta(out: Path) -> dict[str, Any]:
     """Return what the embedding set at `out` says of itself; empty where it is damaged or there is none."""
     try:
-        return EmbeddingSet(out).meta if out.exists() else {}
+        return EmbeddingSet(out).meta
     except ArtifactError:
         return {}
 
