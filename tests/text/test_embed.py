@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cyclopts import App
 
 from sightwords.descriptions.schema import DescriberInfo, Description, Prompt, Review
 from sightwords.descriptions.store import DescriptionSet
@@ -62,29 +61,15 @@ def test_a_long_text_is_the_mean_of_its_pieces(config):
 def test_meta_tells_what_made_the_vectors(config, tiny_st):
     result = run(config)
     meta = json.loads((config.out / "meta.json").read_text())
-    assert (meta["encoder"], meta["model"], meta["max_tokens"], meta["dimension"]) == (
-        f"st:{tiny_st}",
-        str(tiny_st),
-        16,
-        32,
-    )
-    assert (meta["num_descriptions"], meta["num_vectors"], meta["num_images"]) == (4, 3, 2)
-    assert (meta["prompts"], meta["describers"], meta["precision"]) == (
-        ["plain", "short"],
-        ["hf:one", "hf:two"],
-        "fp32",
-    )
-    assert len(meta["revision"]) == 64
-    assert meta["sightwords_version"]
-    assert meta["created_at"].endswith("+00:00")
     assert result.meta == meta
-    asked = meta["prompt_texts"]
-    assert [one["name"] for one in asked] == meta["prompts"]
-    assert all(one["template"] for one in asked)
+    expected = {"encoder": f"st:{tiny_st}", "model": str(tiny_st), "max_tokens": 16, "dimension": 32}
+    expected |= {"num_descriptions": 4, "num_vectors": 3, "num_images": 2, "precision": "fp32"}
+    expected |= {"prompts": ["plain", "short"], "describers": ["hf:one", "hf:two"]}
+    assert expected.items() <= meta.items()
+    assert len(meta["revision"]) == 64
+    assert [one["name"] for one in meta["prompt_texts"]] == meta["prompts"]
     assert [one["identifier"] for one in meta["describer_models"]] == meta["describers"]
-    assert shlex.split(result.next_command) == (
-        ["sightwords", "train", "IMAGES", "--embeddings", str(config.out), "--model", "resnet50", "--out", "RUN"]
-    )
+    assert shlex.split(result.next_command)[:5] == ["sightwords", "train", "IMAGES", "--embeddings", str(config.out)]
 
 
 def test_each_distinct_text_is_encoded_once(config, monkeypatch):
@@ -113,19 +98,13 @@ def test_a_second_run_does_nothing_until_something_changes(config):
     assert not run(EmbedConfig(config.descriptions, out=config.out, encoder=config.encoder, prompt=["short"])).skipped
 
 
-def test_other_weights_of_the_same_name_are_noticed(config, build_st, tmp_path):
+def test_other_weights_and_damage_are_noticed(config, build_st, tmp_path):
     config.encoder = f"st:{tmp_path / 'mine'}"
     build_st(tmp_path / "first", seed=1).rename(tmp_path / "mine")
     first = run(config).meta["revision"]
     (tmp_path / "mine").rename(tmp_path / "old")
     build_st(tmp_path / "second", seed=2).rename(tmp_path / "mine")
-    second = run(config)
-    assert not second.skipped
-    assert second.meta["revision"] != first
-
-
-def test_a_damaged_set_is_made_again(config):
-    run(config)
+    assert run(config).meta["revision"] != first
     (config.out / "vectors.npy").write_bytes(b"\x93NUMPY broken")
     assert not run(config).skipped
     assert EmbeddingSet(config.out).dimension == 32
@@ -143,48 +122,33 @@ def test_only_the_wanted_prompts(config):
 
 def test_only_what_the_condition_holds_for(config):
     with DescriptionSet(config.descriptions) as store:
-        store.put(
-            [Description(B, 1, 1, 0, "a red bird", clip_score=0.3), Description(C, 1, 1, 0, "a stone", clip_score=0.1)]
-        )
+        store.put([Description(B, 1, 1, 0, "a red bird", clip_score=0.3), Description(C, 1, 1, 0, "x", clip_score=0.1)])
     everything = run(config).meta
-    index = EmbeddingSet(config.out).index().to_pydict()
-    assert index["clip_score"] == [None, None, pytest.approx(0.3), None, pytest.approx(0.1)]
+    scores = EmbeddingSet(config.out).index().to_pydict()["clip_score"]
+    assert scores == [None, None, pytest.approx(0.3), None, pytest.approx(0.1)]
     config.where = "prompt = 'plain' and clip_score > 0.2"
     result = run(config)
     assert [(row["key"], row["sample"]) for row in EmbeddingSet(config.out).index().to_pylist()] == [(B, 0)]
-    assert result.meta["where"] == config.where
     assert result.meta["fingerprint"] != everything["fingerprint"]
     assert f"only where {config.where}" in result.summary()
     assert run(config).skipped
-    config.where = "clip_score > 0.9"
-    with pytest.raises(ArtifactError, match=r"no usable description for --where 'clip_score > 0.9' \(1 failed, 5 ok"):
-        run(config)
-    config.where = "clip_scor > 0.9"
-    with pytest.raises(ConfigError, match="clip_scor"):
-        run(config)
+    for wrong, error in (("clip_score > 0.9", ArtifactError), ("clip_scor > 0.9", ConfigError)):
+        config.where = wrong
+        with pytest.raises(error, match=wrong.split()[0]):
+            run(config)
     assert EmbeddingSet(config.out).meta == result.meta
 
 
-def test_new_clip_scores_make_the_set_anew(config):
-    run(config)
-    with DescriptionSet(config.descriptions) as store:
-        store.put([Description(B, 1, 1, 0, "a red bird", clip_score=0.3)])
-    assert not run(config).skipped
-
-
-def test_nothing_usable_is_an_error(tmp_path, tiny_st):
-    with DescriptionSet(tmp_path / "D.db", create=True) as store:
-        store.add_prompt(Prompt("plain", 1, ""))
-        store.add_describer(DescriberInfo("hf:one", "one"))
-        config = EmbedConfig(tmp_path / "D.db", out=tmp_path / "E", encoder=f"st:{tiny_st}")
-        with pytest.raises(ArtifactError, match="no usable description \\(it is empty\\)"):
-            run(config)
-        store.put([Description(A, 1, 1, 0, "no", "rejected", "refusal")])
-    with pytest.raises(ArtifactError, match="no usable description \\(1 rejected\\)"):
+def test_nothing_usable_is_an_error(tmp_path):
+    config = _write(tmp_path / "D.db", [])
+    with pytest.raises(ArtifactError, match="no usable description.*it is empty"):
+        run(config)
+    config = _write(tmp_path / "D.db", [Description(A, 1, 1, 0, "no", "rejected", "refusal")])
+    with pytest.raises(ArtifactError, match="no usable description.*1 rejected"):
         run(config)
     with pytest.raises(ArtifactError, match="no description set"):
-        run(EmbedConfig(tmp_path / "none.db", out=tmp_path / "E"))
-    assert not (tmp_path / "E").exists()
+        run(EmbedConfig(tmp_path / "none.db", out=tmp_path / "D"))
+    assert not config.out.exists()
 
 
 @pytest.mark.parametrize("content", [["photo.jpg"], ["photo.jpg", "meta.json"], [], None])
@@ -201,11 +165,9 @@ def test_a_place_that_holds_anything_else_is_left_alone(config, content):
 
 
 def test_mean_counts_descriptions_and_not_texts():
-    vectors = np.array([[1, 0], [0, 1]], np.float16)
-    np.testing.assert_allclose(mean_vector(vectors, np.array([0, 0, 1, 0])), [0.75, 0.25])
-    many = np.random.default_rng(0).normal(size=(9000, 2))
+    vectors = np.random.default_rng(0).normal(size=(9000, 2))
     rows = np.random.default_rng(1).integers(0, 9000, 20_000)
-    np.testing.assert_allclose(mean_vector(many, rows), many[rows].mean(0), atol=1e-6)
+    np.testing.assert_allclose(mean_vector(vectors, rows), vectors[rows].mean(0), atol=1e-6)
 
 
 def _write(path: Path, rows: list[Description], **changed: str) -> EmbedConfig:
@@ -274,27 +236,8 @@ def test_what_people_decided_is_kept_to_and_who_edited_is_named(tmp_path):
     assert found.provenance["describers"] == ["hf:one", "human:anna"]
 
 
-def test_flags():
-    app = App(result_action="return_value")
-
-    @app.command(name="parse")
-    def parse(config: EmbedConfig) -> EmbedConfig:
-        return config
-
-    flags = (
-        "--encoder st:x/y --out E --prompt plain --prompt class --precision bf16 --batch-size 8 --where clip_score>0.2"
-    )
-    assert app(["parse", "D.db", *flags.split()], exit_on_error=False, print_error=False) == EmbedConfig(
-        Path("D.db"),
-        out=Path("E"),
-        encoder="st:x/y",
-        prompt=["plain", "class"],
-        precision="bf16",
-        batch_size=8,
-        where="clip_score>0.2",
-    )
-    lone = EmbedConfig("D.db", out="E", prompt="plain")  # type: ignore[arg-type]
-    assert (lone.descriptions, lone.out, lone.prompt) == (Path("D.db"), Path("E"), ["plain"])
+def test_a_lone_prompt_is_one_name():
+    assert EmbedConfig("D.db", out="E", prompt="plain").prompt == ["plain"]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

