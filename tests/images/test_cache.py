@@ -47,17 +47,6 @@ def test_what_was_put_comes_back_also_in_another_process_view(plan):
     assert not cache.get(key(0)).flags.writeable
 
 
-def test_keys_that_want_the_same_place_are_told_apart(plan):
-    keys = [("ab" * 8) + f"{number:048x}" for number in range(20)]
-    cache = ImageCache(plan)
-    for number, one in enumerate(keys):
-        cache.put(one, picture(number))
-        if number % 3 == 0:
-            cache.flush()
-    cache.flush()
-    assert all(np.array_equal(ImageCache(plan).get(one), picture(number)) for number, one in enumerate(keys))
-
-
 def test_nothing_is_kept_twice(plan):
     first, second = ImageCache(plan), ImageCache(plan)
     for cache in (first, second, first):
@@ -178,16 +167,3 @@ def test_batches_are_the_same_whether_pictures_were_there_or_not(images, workers
     assert all(torch.equal(a.images, b.images) for a, b in zip(first, batches(tight), strict=True))
     plain = batches(None)
     assert all(torch.equal(a.indices, b.indices) for a, b in zip(first, plain, strict=True))
-
-
-def test_pictures_that_need_no_shrinking_are_exactly_those_of_no_cache(images):
-    train = open_dataset(ImagesConfig(str(images)), show=False).split("train")
-    transform = TrainTransform(AugmentConfig(), InputSize(16), 0)
-    plan = plan_cache(str(images), 0.01, 500, "bicubic")
-    for cache in (plan, plan):
-        pairs = zip(
-            train_loader(train, 3, transform, TrainOrder(len(train), 8, 0), 0, 3, cache=cache),
-            train_loader(train, 3, transform, TrainOrder(len(train), 8, 0), 0, 3),
-            strict=True,
-        )
-        assert all(torch.equal(a.images, b.images) for a, b in pairs)

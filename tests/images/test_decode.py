@@ -8,7 +8,8 @@ from PIL import Image
 
 from sightwords.errors import UnreadableImageError
 from sightwords.images import decode
-from sightwords.images.decode import EncodedImage, decode_image
+from sightwords.images.decode import EncodedImage, decode_image, jpeg, thumbnail, thumbnail_uri
+from sightwords.images.references import ImageReference
 from support.images import photo
 
 
@@ -155,3 +156,31 @@ def test_a_damaged_jpeg_file_is_treated_alike_both_ways(keep, is_ended, monkeypa
     fast = outcome()
     monkeypatch.setattr(decode, "_plain_jpeg", lambda data: None)
     assert outcome() == fast
+
+
+def test_a_large_file_is_decoded_small_and_looks_the_same(monkeypatch):
+    data, seen = encoded(Image.fromarray(photo(900, 1200, 0)), "JPEG", quality=95), []
+    whole_decode = EncodedImage.decode
+    monkeypatch.setattr(EncodedImage, "decode", lambda self, by=1: seen.append(by) or whole_decode(self, by))
+    small = thumbnail(data, "a.jpg", 100)
+    assert small.size == (100, 75)
+    assert seen == [4]  # 300 pixels, at least twice the 100 that are wanted
+    whole = whole_decode(EncodedImage(data))
+    whole.thumbnail((100, 100), Image.Resampling.LANCZOS)
+    difference = np.abs(np.asarray(small, int) - np.asarray(whole, int))
+    assert difference.mean() < 3
+
+
+def test_a_small_picture_keeps_its_size():
+    assert thumbnail(encoded(Image.fromarray(photo(30, 40, 0)), "JPEG"), "a.jpg", 100).size == (40, 30)
+    assert Image.open(io.BytesIO(jpeg(Image.new("RGB", (8, 6))))).size == (8, 6)
+
+
+def test_what_cannot_be_read_is_told_or_left_empty(tmp_path):
+    with pytest.raises(UnreadableImageError, match=r"a\.jpg"):
+        thumbnail(b"no image", "a.jpg", 100)
+    (tmp_path / "b.jpg").write_bytes(b"no image")
+    assert thumbnail_uri(ImageReference(str(tmp_path / "b.jpg"), "b.jpg")) == ""
+    assert thumbnail_uri(ImageReference(str(tmp_path / "c.jpg"), "c.jpg")) == ""
+    (tmp_path / "d.jpg").write_bytes(encoded(Image.fromarray(photo(30, 40, 0)), "JPEG"))
+    assert thumbnail_uri(ImageReference(str(tmp_path / "d.jpg"), "d.jpg")).startswith("data:image/jpeg;base64,/9j/")

@@ -3,13 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from sightwords.errors import ConfigError
 from sightwords.images.config import AugmentConfig, ImagesConfig
 from sightwords.images.dataset import open_dataset
 from sightwords.images.loader import TrainOrder, eval_loader, train_loader
-from sightwords.images.transforms import DecodedImage, EvalTransform, InputSize, RandomOperation, TrainTransform
+from sightwords.images.transforms import DecodedImage, EvalTransform, InputSize, TrainTransform
 
 SIZE = InputSize(24)
 STRONG = AugmentConfig(randaugment=2, color_jitter=0.4, erase=0.5, crop_scale=0.3)
@@ -115,7 +114,7 @@ def test_orders_that_cannot_be(arguments, message):
         TrainOrder(seed=0, **arguments)
 
 
-@pytest.mark.parametrize("magnitude", range(31))
+@pytest.mark.parametrize("magnitude", [0, 9, 30])
 @pytest.mark.parametrize("std", [0.0, 5.0])
 def test_every_randaugment_operation_works_at_every_strength(magnitude, std):
     picture = DecodedImage(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
@@ -123,18 +122,6 @@ def test_every_randaugment_operation_works_at_every_strength(magnitude, std):
     results = [transform(picture, epoch, "key") for epoch in range(60)]
     assert all(r.dtype == torch.uint8 and r.shape == (3, 24, 24) for r in results)
     assert len({r.numpy().tobytes() for r in results}) > 50
-
-
-def test_strengths_are_drawn_around_the_mean_and_stay_within_bounds():
-    operation = RandomOperation(27, 1.5, [0, 0, 0])
-    used = []
-    operation._operations = [lambda image, strength=strength: used.append(strength) for strength in range(31)]
-    torch.manual_seed(0)
-    for _ in range(2000):
-        operation(None)
-    assert max(used) <= 30
-    assert np.mean(used) == pytest.approx(27, abs=0.2)
-    assert np.std(used) == pytest.approx(1.5, abs=0.15)
 
 
 def test_repeats_are_spread_over_the_global_batch_and_augmented_differently(train_set):
@@ -171,11 +158,3 @@ def test_an_image_that_comes_again_in_a_batch_is_decoded_once(train_set, monkeyp
     assert all(
         torch.equal(torch.cat([a.images, b.images]), both.images) for a, b, both in zip(*halves, whole, strict=True)
     )
-
-
-def test_eval_transform_keeps_the_center():
-    picture = Image.new("RGB", (100, 50), (255, 0, 0))
-    picture.paste((0, 0, 255), (25, 0, 75, 50))
-    out = EvalTransform(InputSize(32, crop_pct=1.0))(DecodedImage(np.asarray(picture)), 0, "")
-    assert out.shape == (3, 32, 32)
-    assert (out[2] > 200).float().mean() > 0.95

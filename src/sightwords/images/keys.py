@@ -26,8 +26,8 @@ KEY_BYTES = 32
 # names end with a zero byte; the digest is of the names: processes that hash the same files replace each other's parts
 _SCHEMA = """CREATE TABLE IF NOT EXISTS parts (
     folder BLOB, digest BLOB, names BLOB, stats BLOB, keys BLOB, UNIQUE (folder, digest))"""
-_CHUNK = 8192  # files hashed between two commits; a kill loses at most these
-_TASK = 128  # files that a thread hashes at a time
+CHUNK_SIZE = 8192  # files hashed between two commits; a kill loses at most these
+TASK_SIZE = 128  # files that a thread hashes at a time
 NUM_THREADS = 8  # reading and hashing release Python's lock, so some wait for the disk while others compute
 
 Advance = Callable[[int], None]
@@ -99,8 +99,8 @@ class KeyCache:
             todo = todo[np.argsort(references.folder[todo], kind="stable")]  # a part is of one folder
             if advance is not None:
                 advance(len(references) - len(todo))
-            for rows in _pieces(todo, _CHUNK):
-                tasks = ([references[i] for i in some.tolist()] for some in _pieces(rows, _TASK))
+            for rows in _pieces(todo, CHUNK_SIZE):
+                tasks = ([references[i] for i in some.tolist()] for some in _pieces(rows, TASK_SIZE))
                 for i, found in zip(rows.tolist(), chain.from_iterable(threads.map(_digests, tasks)), strict=True):
                     if isinstance(found, str):
                         reasons[i] = found
