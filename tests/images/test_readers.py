@@ -22,10 +22,10 @@ def found(root) -> list[tuple[str, list[str]]]:
     """Return the folders with their files' names, and check their stamps."""
     result = []
     for folder in walk(str(root)):
-        for name, stat in zip(folder.names, folder.stats, strict=True):
+        for name, stat in zip(folder.names, folder.stats.tolist(), strict=True):
             path = Path(folder.path, name)
             status = path.stat() if path.exists() else None
-            assert stat == ((status.st_size, status.st_mtime_ns) if status else (-1, -1))
+            assert tuple(stat) == ((status.st_size, status.st_mtime_ns) if status else (-1, -1))
         result.append((os.path.relpath(folder.path, root), folder.names))
     return result
 

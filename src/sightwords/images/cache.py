@@ -47,13 +47,9 @@ class CachePlan:
 
 
 def plan_cache(source: str, limit_gb: float, shorter: int, interpolation: str) -> CachePlan:
-    """Return the cache of a source of images; see `CachePlan`.
+    """Return the cache, of at most `limit_gb` gigabytes (10^9) of pixels, of a source of images.
 
-    Args:
-        source: what tells one data set from another, such as its absolute path.
-        limit_gb: gigabytes (10^9) of pixels, at most.
-        shorter: in pixels.
-        interpolation: one of `transforms.INTERPOLATIONS`.
+    The source is what tells one data set from another, such as its absolute path; for the others see `CachePlan`.
     """
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
     file = f"{name}-{shorter}-{interpolation}-v{DECODER_VERSION}.pixels"
@@ -61,11 +57,7 @@ def plan_cache(source: str, limit_gb: float, shorter: int, interpolation: str) -
 
 
 class ImageCache:
-    """One process's view of a cache.
-
-    Args:
-        plan: which file. What is there is kept; an index that cannot be read is begun anew.
-    """
+    """One process's view of a cache. What is there is kept; an index that cannot be read is begun anew."""
 
     def __init__(self, plan: CachePlan) -> None:
         self._limit = plan.limit_bytes

@@ -179,12 +179,7 @@ class Dataset:
 
 
 def open_dataset(config: ImageOptions, splits: Sequence[str] = ("train", "val"), show: bool = True) -> Dataset:
-    """List the images of the wanted splits, with keys.
-
-    Args:
-        config: where the images are.
-        splits: the splits that the caller needs; others are not read.
-        show: whether to show progress.
+    """List the images of the splits that the caller needs, with keys; `show` shows progress.
 
     Raises:
         DataError: a source is of no known layout, or no image can be read.
@@ -208,9 +203,8 @@ def open_dataset(config: ImageOptions, splits: Sequence[str] = ("train", "val"),
 
 def _num_shared(splits: dict[str, Split]) -> int:
     """Return the number of keys that training and validation have in common."""
-    if not {"train", "val"} <= splits.keys():
-        return 0
-    return len(splits["val"].distinct_indices()) - len(splits["val"].distinct_indices([splits["train"]]))
+    train, val = splits.get("train"), splits.get("val")
+    return len(val.distinct_indices()) - len(val.distinct_indices([train])) if train and val else 0
 
 
 def _listings(config: ImageOptions, splits: Sequence[str]) -> dict[str, Listing]:

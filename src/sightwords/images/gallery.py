@@ -37,15 +37,7 @@ class Card:
 def write_gallery(
     path: Path, title: str, facts: Sequence[tuple[str, str]], cards: Sequence[Card], notes: Sequence[str] = ()
 ) -> None:
-    """Write the page in one step.
-
-    Args:
-        path: where; replaced.
-        title: heading of the page.
-        facts: (name, value) pairs under the heading.
-        cards: what to show, in order.
-        notes: sentences above the cards: how to read them.
-    """
+    """Write the page in one step: a title, (name, value) pairs, notes on how to read it, and the cards in order."""
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)

@@ -41,9 +41,6 @@ def image_key(data: bytes) -> str:
 def image_keys(files: Iterable[str | Path]) -> list[str]:
     """Return the key of each image file, for a training loop of one's own; the second look at a file is free.
 
-    Args:
-        files: paths of the image files.
-
     Raises:
         DataError: a file cannot be read; the first of them is named.
     """
@@ -59,11 +56,7 @@ def image_keys(files: Iterable[str | Path]) -> list[str]:
 
 
 class KeyCache:
-    """Remembers the keys of files in one SQLite file; losing it costs time and nothing else.
-
-    Args:
-        path: the file; the user's cache folder has it by default.
-    """
+    """Remembers the keys of files in one SQLite file, by default in the cache folder; losing it costs time alone."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or cache_folder() / "keys.sqlite"
@@ -71,12 +64,7 @@ class KeyCache:
     def keys(
         self, references: Sequence[ImageReference], advance: Advance | None = None
     ) -> tuple[list[str | None], dict[int, str]]:
-        """Return the key of every image, None where it cannot be read, and the reasons by position.
-
-        Args:
-            references: the images.
-            advance: called with the number of images done since the last call.
-        """
+        """Return the key of every image, None where it cannot be read, and the reasons by position; see `find`."""
         columns = ImageReferences.of(references)
         keys, reasons = self.find(columns, columns.stats(), advance)
         return [None if i in reasons else key.tobytes().hex() for i, key in enumerate(keys)], reasons

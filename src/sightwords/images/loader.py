@@ -28,7 +28,7 @@ class Slot:
         epoch: epoch, from 0; it varies the augmentation.
         step: optimizer step over the whole training, from 0.
         position: place in the global batch of that step.
-        index: the image's index in its set.
+        index: the image's index in its split.
         repeat: how many times the image came before in this global batch; it varies the augmentation too.
     """
 

@@ -36,16 +36,10 @@ def stratified(images: Split, limit: int, proportional: bool = False) -> list[in
 
 
 def hold_out(images: Split, fraction: float, seed: int, multi_label: bool = False) -> tuple[Split, Split]:
-    """Return a split in two parts: the rest, and the fraction of each class that is held out.
+    """Return a split in two parts: the rest, and the fraction, 0 to 1, of each class that is held out.
 
-    A function of (seed, keys): images with the same bytes are on the same side.
-
-    Args:
-        images: the images.
-        fraction: how much of each class, 0 to 1.
-        seed: of the choice.
-        multi_label: whether images without a label, which show nothing of what is looked for, are held out like others;
-            else their class is not known and they stay.
+    A function of (seed, keys): images with the same bytes are on the same side. In multi-label data, images without a
+    label show nothing of what is looked for and are held out like others; else their class is not known and they stay.
 
     Raises:
         DataError: nothing would be held out, or nothing left.

@@ -40,18 +40,15 @@ def _channels_first(pixels_HWC: np.ndarray) -> Tensor:
 
 
 class CroppableImage(Protocol):
-    """Pixels that are at hand, or are decoded when asked for: see `EncodedImage` and `DecodedImage`.
-
-    Attributes:
-        size: width and height in pixels.
-        reductions: the factors by which it can be shrunk at no cost, largest first, 1 last.
-    """
+    """Pixels that are at hand, or are decoded when asked for: see `EncodedImage` and `DecodedImage`."""
 
     @property
-    def size(self) -> tuple[int, int]: ...
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
 
     @property
-    def reductions(self) -> tuple[int, ...]: ...
+    def reductions(self) -> tuple[int, ...]:
+        """The factors by which it can be shrunk at no cost, largest first, 1 last."""
 
     def crop(self, box: Box, reduction: int = 1) -> np.ndarray:
         """Return a part of it, uint8, shape (height / reduction, width / reduction, 3)."""
@@ -59,12 +56,7 @@ class CroppableImage(Protocol):
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An image whose pixels are at hand.
-
-    Attributes:
-        pixels: uint8, shape (H, W, 3).
-        reductions: see `CroppableImage`.
-    """
+    """An image whose pixels, uint8, shape (H, W, 3), are at hand."""
 
     pixels: np.ndarray
     reductions: tuple[int, ...] = (1,)

@@ -22,20 +22,16 @@ class Folder(NamedTuple):
     Attributes:
         path: the folder.
         names: the files' names.
-        stats: (bytes, mtime_ns) of each file; NO_STAT where it cannot be looked at.
+        stats: (bytes, mtime_ns) of each file, int64, shape (n, 2); NO_STAT where it cannot be looked at.
     """
 
     path: str
     names: list[str]
-    stats: list[tuple[int, int]]
+    stats: np.ndarray
 
 
 def list_folder(root: Path, split: str | None) -> dict[str, Listing]:
-    """List the images below `root`: by split folder where there are any, else all of it as one split.
-
-    Args:
-        root: the folder.
-        split: the split that all of it belongs to, or None where its folders may name splits.
+    """List the images below `root`: where `split` is None, by split folder if there are any, else as one split.
 
     Raises:
         DataError: two folders name the same split, or there is no image.
@@ -57,7 +53,7 @@ def list_folder(root: Path, split: str | None) -> dict[str, Listing]:
 def _list_classes(top: Path, root: Path) -> Listing:
     """List the images below `top`; the class is the first folder below it, none for images in `top` itself."""
     folders = walk(str(top))
-    stats = np.array([stat for folder in folders for stat in folder.stats], np.int64).reshape(-1, 2)
+    stats = np.concatenate([np.empty((0, 2), np.int64), *(folder.stats for folder in folders)])
     names = name_column([name for folder in folders for name in folder.names])
     folder = np.repeat(np.arange(len(folders), dtype=np.int32), [len(folder.names) for folder in folders])
     paths, titles = [f"{folder.path}/" for folder in folders], [_relative(folder.path, root) for folder in folders]
@@ -80,9 +76,6 @@ def walk(top: str) -> list[Folder]:
     """Return every folder below `top` that holds image files, `top` included, each before those inside it.
 
     Links are followed; a folder that cannot be read is passed over, and so are names that begin with a dot.
-
-    Args:
-        top: the folder to begin with.
     """
     own, below = _look(top)
     with ThreadPoolExecutor(NUM_THREADS) as threads:
@@ -111,12 +104,14 @@ def _look(path: str) -> tuple[list[Folder], list[str]]:
         folders = {entry.name for entry in entries if _is_folder(entry)}
         images = [entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.name[0] != "."]
         files = [entry for entry in images if entry.name not in folders]
-        own = Folder(path, [entry.name for entry in files], [_stat(entry) for entry in files])
+        stats = np.array([_stat(entry) for entry in files], np.int64)
     except OSError:
         return [], []
     finally:
         os.close(descriptor)
-    return [own] if files else [], [f"{path}/{name}" for name in sorted(folders)]
+    return [Folder(path, [entry.name for entry in files], stats)] if files else [], [
+        f"{path}/{name}" for name in sorted(folders)
+    ]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

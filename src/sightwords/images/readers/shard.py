@@ -18,11 +18,6 @@ LABEL_FIELDS = ("label", "labels", "cls", "class")
 def read(file: Path, image_column: str | None, label_column: str | None) -> Iterator[Row]:
     """Yield the images of an uncompressed tar shard; the label is `.cls` (number or name) or `label` in `.json`.
 
-    Args:
-        file: the shard.
-        image_column: of no use here.
-        label_column: of no use here.
-
     Raises:
         DataError: the shard is damaged or compressed, or a label cannot be read.
     """

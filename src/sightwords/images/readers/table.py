@@ -30,12 +30,8 @@ def read(file: Path, image_column: str | None, label_column: str | None) -> Iter
     """Yield the images of a table; its column `split`, where there is one, says of which split each is.
 
     Paths are relative to the table's folder. Image bytes inside a Parquet file are unpacked once into the cache, so
-    that training reads each image as a byte range instead of decoding a row group for it.
-
-    Args:
-        file: the table.
-        image_column: column of the image; None finds it.
-        label_column: column of the label; None finds it.
+    that training reads each image as a byte range instead of decoding a row group for it. A column that is None is
+    found by its usual names.
 
     Raises:
         DataError: the table is damaged or lacks a column.
