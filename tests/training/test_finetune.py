@@ -16,7 +16,6 @@ from sightwords.images.loader import TrainOrder
 from sightwords.images.seeds import torch_seeded
 from sightwords.models import build_backbone
 from sightwords.models.run_folder import RunFolder
-from sightwords.training.checkpoint import Best
 from sightwords.training.config import AlignConfig, TrainConfig
 from sightwords.training.data import draw_probabilities
 from sightwords.training.loop import Loop
@@ -229,21 +228,6 @@ def test_balanced_order():
     assert all((np.bincount(epoch, minlength=12)[:10] <= 1).all() for epoch in epochs)  # 0.6: once or never
     assert np.array_equal(order.epoch_order(7), TrainOrder(12, 4, seed=0, probabilities=probabilities).epoch_order(7))
     assert not np.array_equal(epochs[0], epochs[1])
-
-
-def test_best():
-    best, never, weights = Best(2), Best(0), {"a": torch.zeros(1)}
-    for epoch, value in enumerate([0.1, 0.3, 0.3, 0.2], 1):
-        weights["a"].fill_(epoch)
-        best.update(value, epoch, weights, {"0.mean": weights["a"]})
-        never.update(value, epoch, weights, {})
-    assert (best.is_over, best.epoch, best.value, best.weights["a"].item()) == (True, 2, 0.3, 2)
-    other = Best(2)
-    other.load_state_dict(best.state_dict())
-    assert other.is_over
-    assert (other.weights["a"].item(), other.projectors["0.mean"].item()) == (2, 2)
-    assert not never.is_over
-    assert never.weights == {}
 
 
 @pytest.mark.parametrize("holdout", [0.0, 0.25])

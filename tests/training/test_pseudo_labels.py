@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.images.config import ImagesConfig
@@ -165,14 +164,6 @@ def test_a_training_says_what_was_found_and_learns_from_it(config):
     assert not (plain.out / FILE).exists()
     # both learn little in two epochs; what they are told is nearer to what the images show
     assert result.metrics["train_classification_loss"] != plain.metrics["train_classification_loss"]
-
-
-def test_right_labels_train_as_without_the_check(config):
-    result = run(replace(config, label_noise=0.0, label_noise_correction="auto"))
-    assert "no evidence of wrong labels" in result.summary()
-    run(replace(config, label_noise=0.0, label_noise_correction=0, out=config.out.parent / "plain"))
-    one, other = (load_file(folder / "model.safetensors") for folder in (config.out, config.out.parent / "plain"))
-    assert all(torch.equal(one[name], other[name]) for name in other)
 
 
 def test_a_resumed_run_reads_what_the_first_found(config, monkeypatch):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -133,28 +131,6 @@ def test_parameters_are_updated_in_one_kernel_where_torch_has_one(config, name, 
 
 
 @pytest.mark.slow
-def test_a_killed_process_resumes_exactly(config, tmp_path):
-    config = replace(config, checkpoint_every=1, epochs=4)
-    run(config)
-    again = replace(config, out=tmp_path / "again")
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps(_options(again)))
-    command = [sys.executable, "-m", "sightwords", "--config", str(recipe), "train", again.images, "--resume"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: sums are rounded by the number of threads
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
-    deadline = time.monotonic() + 120
-    while not list((again.out / "checkpoints").glob("step-*[3-9].pt")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (again.out / "model.safetensors").exists()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=env)
-    assert equal(weights(config), weights(again))
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("align", "accumulate"),
     [
@@ -269,29 +245,6 @@ def test_the_wrong_words_for_the_alignment_are_told(config):
     with pytest.raises(UnknownNameError, match="Unknown module 'block.0'. Did you mean: blocks.0"):
         run(replace(config, align=AlignConfig(layers=["block.0"])))
     assert not config.out.exists()
-
-
-@pytest.mark.slow
-def test_words_as_labels_from_descriptions_to_network(images, tmp_path):
-    """Descriptions, their words, and a network that learns them beside the classes."""
-    from sightwords.descriptions.config import ImportConfig
-    from sightwords.descriptions.import_ import import_descriptions
-    from sightwords.text.config import EmbedConfig
-    from sightwords.text.embed import embed
-
-    rows = [f"{p.relative_to(images)},a {p.parent.name} that is {'even' if i % 2 else 'odd'}"
-            for i, p in enumerate(sorted(images.rglob("train/*/*.png")))]  # fmt: skip
-    (tmp_path / "texts.csv").write_text("path,text\n" + "\n".join(rows))
-    import_descriptions(ImportConfig(tmp_path / "texts.csv", images=str(images), out=tmp_path / "D.db"))
-    embed(EmbedConfig(tmp_path / "D.db", encoder="builtin:words", out=tmp_path / "E"))
-    config = TrainConfig(
-        str(images), out=tmp_path / "run", embeddings=[tmp_path / "E"], model="test_resnet", image_size=32, epochs=6,
-        batch_size=8, warmup_epochs=0, lr=0.01, workers=0, device="cpu", align=AlignConfig(loss="tokens"),
-        augment=AugmentConfig(crop_scale=1.0),
-    )  # fmt: skip
-    run(config)
-    losses = [record["train_align_loss"] for record in metrics(config)]
-    assert losses[-1] < 0.92 * losses[0]
 
 
 def test_the_embedding_matters_and_the_baseline_starts_alike(config, tmp_path):
