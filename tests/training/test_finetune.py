@@ -24,6 +24,7 @@ from sightwords.training.optim import BODY, build_optimizer, build_schedule, fre
 from sightwords.training.run import train as run
 from sightwords.training.task import Task, class_weights
 from support.texts import write_vectors
+from support.trainings import killed_at
 
 VIT = {"depth": 2, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
 
@@ -263,20 +264,14 @@ def test_it_stops_early_and_keeps_the_best_weights(config, holdout, monkeypatch)
 def test_the_best_weights_are_those_of_the_run_that_goes_on(config, monkeypatch):
     """A machine that rounds otherwise may not find the best again that the run saw after its last checkpoint."""
     config = replace(config, early_stopping=5, epochs=4, checkpoint_every=6)
-    values, weights, validate, step = [0.5, 0.4, 0.9, 0.45, 0.4, 0.5], [], Loop.validate, Loop.step
+    values, weights, validate = [0.5, 0.4, 0.9, 0.45, 0.4, 0.5], [], Loop.validate
 
     def told(self, loader):
         weights.append({name: t.clone() for name, t in self.evaluated().network.state_dict().items()})
         return validate(self, loader) | {"top1": values[len(weights) - 1]}
 
-    def dying(self, batches):
-        if self.state.step == 10:
-            raise KeyboardInterrupt
-        step(self, batches)
-
     monkeypatch.setattr(Loop, "validate", told)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Loop, "step", dying)
+    with killed_at(10):
         run(config)
     assert run(replace(config, resume=True)).metrics["chosen_epoch"] == 1
     kept = load_file(config.out / "model.safetensors")
@@ -292,21 +287,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_with_all_of_it(config, tmp_pa
     run(config)
     again = replace(config, out=tmp_path / "again")
 
-    class StoppedError(Exception):
-        pass
-
     for stop in (2, 5, 10):
-        with pytest.MonkeyPatch.context() as patch:
-            original = Loop.step
-
-            def dying(self, batches, stop=stop, original=original):
-                if self.state.step == stop:
-                    raise StoppedError
-                original(self, batches)
-
-            patch.setattr(Loop, "step", dying)
-            with pytest.raises(StoppedError):
-                run(replace(again, resume=True))
+        with killed_at(stop):
+            run(replace(again, resume=True))
     run(replace(again, resume=True, workers=1))
     assert metrics(config) == metrics(again)
     one, other = (load_file(c.out / "model.safetensors") for c in (config, again))

@@ -191,7 +191,7 @@ def test_a_prompt_that_tells_the_label_is_warned_of(template, is_told, config):
     assert ("The prompt own gives the describer the label" in run(config).summary()) == is_told
 
 
-def test_images_without_labels_are_used_where_that_is_wanted(config, tmp_path):
+def test_images_without_labels_are_used_if_that_is_wanted(config, tmp_path, monkeypatch):
     """A table whose label cells are empty for half of the training images; one of those has no description either."""
     names = sorted((tmp_path / "images" / "train").rglob("*.png"))
     cells = [path.parent.name if number % 2 else "" for number, path in enumerate(names)]
@@ -207,7 +207,10 @@ def test_images_without_labels_are_used_where_that_is_wanted(config, tmp_path):
     )  # fmt: skip
     with pytest.raises(DataError, match="60 train images have no label.*--pseudo-labels"):
         run(config)
+    reads, rows_of = [], EmbeddingSet.rows_of
+    monkeypatch.setattr(EmbeddingSet, "rows_of", lambda self, keys: reads.append(self) or rows_of(self, keys))
     result = run(replace(config, pseudo_labels=True))
+    assert len(reads) == 1  # the index, for text, pseudo-labels and what is left out alike
     assert "59 of 107 training images have no label" in result.summary()
     assert "1 images with neither label nor description were left out" in result.summary()
     assert result.label_noise is None

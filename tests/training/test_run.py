@@ -24,7 +24,7 @@ from sightwords.training.optim import build_optimizer
 from sightwords.training.run import train as run
 from sightwords.training.task import Task
 from support.texts import write_vectors
-from support.trainings import Trainings
+from support.trainings import Trainings, killed_at
 
 VIT = {"depth": 1, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
 
@@ -38,7 +38,7 @@ def config(images, tmp_path):
         out=tmp_path / "run",
         embeddings=write_vectors(tmp_path / "E", train_set, leave_out=2, per_image=2),
         model="vit_tiny_patch16_224",
-        model_kwargs={**VIT, "drop_path_rate": 0.2},
+        model_kwargs={**VIT, "proj_drop_rate": 0.2},
         image_size=32,
         epochs=3,
         batch_size=8,
@@ -71,33 +71,13 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-class KilledError(Exception):
-    pass
-
-
-def kill_after(monkeypatch, step):
-    """Let the training die right after the checkpointing point of a step."""
-    from sightwords.training.loop import Loop
-
-    original = Loop.step
-
-    def dying(self, batches):
-        if self.state.step == step:
-            raise KilledError
-        original(self, batches)
-
-    monkeypatch.setattr(Loop, "step", dying)
-
-
 @pytest.mark.parametrize("step", [1, 4, 6, 8])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(config, tmp_path, step):
     config = replace(config, checkpoint_every=2)
     run(config)
     again = replace(config, out=tmp_path / "again")
-    with pytest.MonkeyPatch.context() as patch:
-        kill_after(patch, step)
-        with pytest.raises(KilledError):
-            run(again)
+    with killed_at(step):
+        run(again)
     run(replace(again, resume=True, workers=1))
     assert equal(weights(config), weights(again))
     assert metrics(config) == metrics(again)
@@ -111,10 +91,8 @@ def test_a_run_with_kept_pictures_is_resumed_exactly_also_where_they_are_gone(co
     run(config)
     assert list((cache_folder() / "pixels").glob("*.pixels"))
     again = replace(config, out=tmp_path / "again")
-    with pytest.MonkeyPatch.context() as patch:
-        kill_after(patch, 4)
-        with pytest.raises(KilledError):
-            run(again)
+    with killed_at(4):
+        run(again)
     shutil.rmtree(cache_folder() / "pixels")
     with pytest.raises(ArtifactError, match="cache_gb was True, is False"):
         run(replace(again, resume=True, cache_gb=0.0))
@@ -219,10 +197,8 @@ def test_every_option_of_the_alignment(config, tmp_path, options):
     config = replace(config, embeddings=[*config.embeddings, second], align=align, accumulate=2, epochs=2)
     run(config)
     again = replace(config, out=tmp_path / "again", checkpoint_every=2)
-    with pytest.MonkeyPatch.context() as patch:
-        kill_after(patch, 4)
-        with pytest.raises(KilledError):
-            run(again)
+    with killed_at(4):
+        run(again)
     run(replace(again, resume=True))
     assert equal(weights(config), weights(again))
     assert metrics(config) == metrics(again)
