@@ -35,7 +35,7 @@ from unittest import mock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))  # the models and pictures are those of the tests
+sys.path.insert(0, str(ROOT / "tests"))  # the models and images are those of the tests
 
 import torch  # noqa: E402
 
@@ -138,10 +138,10 @@ class Bench:
         self.plan = [[by_name[request.name] for request in batch] for batch in batches]
 
     def requests(self) -> Iterator[Request]:
-        """Yield the questions, decoding each picture when it is asked for."""
+        """Yield the questions, decoding each image when it is asked for."""
         for file in self.files:
-            picture = decode_within(file.read_bytes(), file.name, self.decoding.max_side)
-            yield Request(file.name, 0, 0, file.name, "", "plain", QUESTION, picture)
+            image = decode_within(file.read_bytes(), file.name, self.decoding.max_side)
+            yield Request(file.name, 0, 0, file.name, "", "plain", QUESTION, image)
 
     def watch(self, network: Any) -> None:
         """Have a model's `generate` count its time."""
@@ -172,9 +172,9 @@ def bare_arm(bench: Bench) -> Iterator[Clock]:
     turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
     options = {"padding": True, "add_special_tokens": False, "return_tensors": "pt"}
     for batch in bench.plan:
-        pictures = [[decode_within(file.read_bytes(), file.name, side)] for file in batch]
+        images = [[decode_within(file.read_bytes(), file.name, side)] for file in batch]
         texts = processor.apply_chat_template([turn] * len(batch), add_generation_prompt=True, tokenize=False)
-        inputs = processor(images=pictures, text=texts, **options).to(network.device, dtype=network.dtype)
+        inputs = processor(images=images, text=texts, **options).to(network.device, dtype=network.dtype)
         with torch.inference_mode():
             tokens = network.generate(**inputs, max_new_tokens=bench.decoding.max_new_tokens, do_sample=False)
         answers = processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -78,9 +78,10 @@ def test_every_distinct_image_is_a_target_once(dataset):
 @pytest.mark.parametrize("num_shares", [2, 3])
 def test_shares_are_disjoint_and_whole(dataset, num_shares):
     parts, names = list(dataset.splits.values()), dataset.class_names
-    shares = [[t.key for t in Targets(parts, names, False, rank, num_shares)] for rank in range(num_shares)]
+    shares = [[t.key for t in Targets(parts, names, part=(rank, num_shares))] for rank in range(num_shares)]
     assert sorted(key for share in shares for key in share) == sorted(t.key for t in Targets(parts, names))
-    assert [len(Targets(parts, names, True, rank, num_shares)) for rank in range(num_shares)] == [2, 0, 0][:num_shares]
+    per_class = [len(Targets(parts, names, True, (rank, num_shares))) for rank in range(num_shares)]
+    assert per_class == [2, 0, 0][:num_shares]
 
 
 @pytest.fixture

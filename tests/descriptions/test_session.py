@@ -160,7 +160,7 @@ def test_the_same_text_for_many_images_is_rejected_and_asked_again(run):
 
 def test_a_class_is_asked_once_without_an_image_and_all_its_images_get_the_answer(run):
     result = run(lambda r: f"{GOOD} {r.text}", prompt="class_features")
-    assert [(request.key, request.picture) for request in run.asked] == [("class:bar", None), ("class:red disc", None)]
+    assert [(request.key, request.image) for request in run.asked] == [("class:bar", None), ("class:red disc", None)]
     assert result.num_ok == 5
     assert len({row.text for row in run.rows()}) == 2
     assert run(prompt="class_features").num_skipped == 2

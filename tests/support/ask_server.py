@@ -1,4 +1,4 @@
-"""Asking a server describer about drawn pictures, as several tests do."""
+"""Asking a server describer about drawn images, as several tests do."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def describer_of(*urls: str, concurrency: int = 4, timeout_s: float = 5.0, patie
 
 
 def questions(describer: ServerDescriber, num: int, sample: int = 0, first: int = 0) -> Iterator[Request]:
-    """Yield requests about `num` different pictures; picture i has the key str(i)."""
+    """Yield requests about `num` different images; image i has the key str(i)."""
     for i in range(first, first + num):
-        picture = describer.prepare(encoded(draw("disc", i)), f"{i}.png")
-        yield Request(str(i), sample, 0, f"{i}.png", "disc", "plain", "Describe this.", picture)
+        image = describer.prepare(encoded(draw("disc", i)), f"{i}.png")
+        yield Request(str(i), sample, 0, f"{i}.png", "disc", "plain", "Describe this.", image)
 
 
 def never() -> bool:
@@ -38,6 +38,6 @@ def never() -> bool:
 
 
 def ask(*urls: str, num: int = 1, sample: int = 0, first: int = 0, **options: Any) -> dict[int, Answer]:
-    """Ask about `num` different pictures; return the answers by picture number."""
+    """Ask about `num` different images; return the answers by image number."""
     describer = describer_of(*urls, **options)
     return {int(a.request.key): a for a in describer.describe(questions(describer, num, sample, first), never)}

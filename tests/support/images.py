@@ -1,4 +1,4 @@
-"""Small pictures that can be told apart: a colored shape on a noisy ground."""
+"""Small images that can be told apart: a colored shape on a noisy ground."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CLASSES = {"disc": (200, 40, 40), "square": (40, 170, 60), "bar": (50, 60, 200)}
 
 
 def draw(class_name: str, seed: int, size: int = 32) -> Image.Image:
-    """Return a picture of a class, a function of (class, seed)."""
+    """Return an image of a class, a function of (class, seed)."""
     random = np.random.default_rng([seed, *class_name.encode()])
     ground = random.integers(150, 255, (size, size, 3), dtype=np.uint8)
     image = Image.fromarray(ground)

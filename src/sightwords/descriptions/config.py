@@ -122,8 +122,7 @@ class DescribeConfig(ImagesConfig):
         for name in ("prompt_file", "confusions", "prices", "licenses"):
             setattr(self, name, Path(getattr(self, name)) if getattr(self, name) else None)
         check_use(self.use)
-        self._check_numbers()
-        self._check_choices()
+        self._check_values()
         self._check_combinations()
         _ = self.filter_rules  # checks itself
 
@@ -132,7 +131,7 @@ class DescribeConfig(ImagesConfig):
         """What a description must be like to be kept."""
         return FilterRules(self.min_words, self.max_words, self.on_cut, self.language)
 
-    def _check_numbers(self) -> None:
+    def _check_values(self) -> None:
         for name, least in _AT_LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
@@ -141,8 +140,6 @@ class DescribeConfig(ImagesConfig):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{_flag(name)} is {value}; it must be above 0.")
-
-    def _check_choices(self) -> None:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:

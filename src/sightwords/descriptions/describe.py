@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from sightwords.descriptions.budget import Budget, Limits, Spent
@@ -76,16 +77,14 @@ class DescribeResult:
             f"Wrote {self.num_ok} descriptions by {self.describer} (prompt {self.prompt}) to {self.out} "
             f"in {duration(self.seconds)}{there}."
         ]
-        lines += reason_table(self.reasons)
+        lines += reason_table(self.reasons) if self.reasons else []
         if self.num_failed:
             lines.append(f"The same command asks again for the {self.num_failed} that failed.")
         if self.num_rejected:
             lines.append(f"With --retry-failed the {self.num_rejected} that were rejected get new tries.")
         if self.problems:
-            lines.append(f"Images that cannot be read and have no description: {len(self.problems)}")
+            lines.append(f"Images that cannot be read and have no description: {len(self.problems)}, such as")
             lines += [f"  {problem.name}: {problem.reason}" for problem in self.problems[:_NUM_SHOWN]]
-            if len(self.problems) > _NUM_SHOWN:
-                lines.append(f"  and {len(self.problems) - _NUM_SHOWN} more")
         if self.stopped:
             lines.append(f"Stopped: {self.stopped} Everything that arrived is stored.")
         lines += self.forecast
@@ -95,18 +94,13 @@ class DescribeResult:
 
 
 def reason_table(reasons: Sequence[Reason]) -> list[str]:
-    """Return the reasons as an aligned table with an example each, a line a row; none where there is no reason."""
-    if not reasons:
-        return []
+    """Return the reasons as an aligned table with an example each, a line a row."""
     rows = [("Count", "Status", "Reason", "For example")]
     for r in reasons[:_NUM_REASONS]:
         example = f"{r.image}: {glimpse(r.text)}" if r.text else r.image
         rows.append((str(r.count), r.status, glimpse(r.reason), example))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"  {n:>{widths[0]}}  {s:<{widths[1]}}  {r:<{widths[2]}}  {e}".rstrip() for n, s, r, e in rows]
-    if len(reasons) > _NUM_REASONS:
-        lines.append(f"  and {len(reasons) - _NUM_REASONS} further reasons")
-    return lines
+    return [f"  {n:>{widths[0]}}  {s:<{widths[1]}}  {r:<{widths[2]}}  {e}".rstrip() for n, s, r, e in rows]
 
 
 def describe(config: DescribeConfig, stopping: Callable[[], bool] = lambda: False) -> DescribeResult:
@@ -135,11 +129,8 @@ def describe(config: DescribeConfig, stopping: Callable[[], bool] = lambda: Fals
     info = describer.info()
     warn_of_use([describer_part(info.identifier)], config.use, config.licenses)
     price = read_price(config.prices, info.model) if config.prices else None
-    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-    def targets_of(splits: list[Split]) -> Targets:
-        return Targets(splits, dataset.class_names, prompt.per_class, rank, world_size)
-
+    part = rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    targets_of = partial(Targets, class_names=dataset.class_names, per_class=prompt.per_class, part=part)
     everything = targets_of(splits)
     result = DescribeResult(config.out, info.identifier, prompt.name, problems=list(dataset.problems))
     with DescriptionSet(config.out, create=True) as store:

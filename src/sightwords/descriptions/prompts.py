@@ -18,50 +18,29 @@ _WORD_LIMIT = "{word_limit}"
 _MATRIX = "confusion.csv"
 _NUM_NAMED = 3  # classes that the prompt contrast names
 
-# Raise a prompt's version whenever its template changes, so that old and new answers are never taken for one another.
+# Raise a prompt's version whenever its template changes, so that answers to both are never taken for one another.
 PROMPTS = {
     prompt.name: prompt
     for prompt in (
         Prompt("plain", 1, "Describe this image in detail."),
         Prompt("short", 1, f"Describe this image in one sentence of at most {_WORD_LIMIT} words."),
-        Prompt(
-            "class",
-            1,
-            "This image belongs to the class: {class_name}. Describe what can be seen, above all the features by "
-            "which one can tell that it is {class_name}.",
-        ),
-        Prompt(
-            "attributes",
-            1,
-            "Describe the main object of this image: its shape, its colors, its texture, its parts, and the setting "
-            "that it is in.",
-        ),
-        Prompt(
-            "contrast",
-            1,
-            "This image belongs to the class: {class_name}. It is easily mistaken for: {confused_with}. Describe what "
-            "can be seen in this image that tells it apart from these.",
-        ),
-        Prompt(
-            "class_features",
-            1,
-            "Describe in three sentences what a photograph of the class {class_name} shows: shape, colors, texture, "
-            "parts and usual setting, above all what tells it apart from similar classes.",
-            per_class=True,
-        ),
+        Prompt("class", 1, "This image belongs to the class: {class_name}. Describe what can be seen, above all the "
+               "features by which one can tell that it is {class_name}."),
+        Prompt("attributes", 1, "Describe the main object of this image: its shape, its colors, its texture, its "
+               "parts, and the setting that it is in."),
+        Prompt("contrast", 1, "This image belongs to the class: {class_name}. It is easily mistaken for: "
+               "{confused_with}. Describe what can be seen in this image that tells it apart from these."),
+        Prompt("class_features", 1, "Describe in three sentences what a photograph of the class {class_name} shows: "
+               "shape, colors, texture, parts and usual setting, above all what tells it apart from similar classes.",
+               per_class=True),
     )
-}
+}  # fmt: skip
 # what the describer class_name "is asked": its answer is the question
 CLASS_NAME = Prompt("class_name", 1, "{class_name}", per_class=True)
 
 
 def choose_prompt(config: DescribeConfig, class_ids: Sequence[str], class_names: Sequence[str]) -> Prompt:
-    """Return the prompt that a configuration names.
-
-    Args:
-        config: which prompt.
-        class_ids: ids of the images' classes.
-        class_names: their readable names, same order.
+    """Return the prompt that a configuration names, for images of these classes (ids and readable names).
 
     Raises:
         UnknownNameError: there is no prompt of that name.
@@ -79,11 +58,7 @@ def choose_prompt(config: DescribeConfig, class_ids: Sequence[str], class_names:
 
 
 def named_prompt(name: str, word_limit: int = 20) -> Prompt:
-    """Return a built-in prompt.
-
-    Args:
-        name: one of `PROMPTS`.
-        word_limit: number of words that `short` allows.
+    """Return the prompt of that name; `short` allows `word_limit` words.
 
     Raises:
         UnknownNameError: there is none of that name.

@@ -42,9 +42,8 @@ class Targets:
     Args:
         splits: the images.
         class_names: readable names of the classes.
-        per_class: ask about classes. They are few: the first process takes them all.
-        rank: number of this process; it asks about its part of the keys alone.
-        world_size: number of processes.
+        per_class: ask about classes; they are few, so the first process takes them all.
+        part: (rank, number of processes): this process asks about its part of the keys alone.
     """
 
     def __init__(
@@ -52,18 +51,14 @@ class Targets:
         splits: Sequence[Split],
         class_names: Sequence[str],
         per_class: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
-        self.per_class = per_class
+        self.per_class, (rank, world_size) = per_class, part
         self._splits, self._class_names = splits, class_names
         self._indices = [split.distinct_indices(splits[:i]) for i, split in enumerate(splits)]
-        if per_class and rank:
-            self._indices = [at[:0] for at in self._indices]
-        elif world_size > 1 and not per_class:
-            for number, (split, at) in enumerate(zip(splits, self._indices, strict=True)):
-                own = [int(split.key(i)[:8], 16) % world_size == rank for i in at]
-                self._indices[number] = at[np.array(own, bool)]
+        for number, (split, at) in enumerate(zip(splits, self._indices, strict=True) if world_size > 1 else ()):
+            own = [(0 if per_class else int(split.key(i)[:8], 16) % world_size) == rank for i in at]
+            self._indices[number] = at[np.array(own, bool)]
         self._keys: dict[str, list[str]] = {}
         for image in self.images() if per_class else ():
             self._keys.setdefault(image.class_name, []).append(image.key)
@@ -110,11 +105,9 @@ class Wanted:
     since: float
 
     def next_attempt(self, attempts: Sequence[Attempt], review: Review | None = None) -> int | None:
-        """Return the number of the attempt to make at a description, None where there is nothing to ask.
+        """Return the number of the attempt to make after these, None where there is nothing to ask.
 
-        Args:
-            attempts: all attempts so far, in order.
-            review: what a person decided last; that settles it, unless they want it asked again.
+        What a person decided last settles it, unless they want it asked again.
         """
         if not attempts:
             return None if self.only_failed else 0
@@ -128,9 +121,7 @@ class Wanted:
             return last.attempt
         if last.reason.startswith(REFUSED):
             return last.attempt + 1 if self.only_failed and earlier else None
-        allowed = self.tries
-        if self.only_failed:
-            allowed += sum(attempt.created_at < self.since for attempt in attempts)
+        allowed = self.tries + sum(attempt.created_at < self.since for attempt in attempts) * self.only_failed
         if review is not None and review.action == "ask":
             allowed = max(allowed, self.tries + review.attempt + 1)
         return last.attempt + 1 if last.attempt + 1 < allowed else None

@@ -57,16 +57,12 @@ class Session:
 
     Attributes:
         config: which answers are kept.
-        store: where answers go.
-        describer: who is asked.
-        prompt: what is asked.
         targets: what is asked about.
-        wanted: which descriptions.
+        wanted: which descriptions of it.
         budget: what may be spent.
         stopping: True once the run is to stop.
         problems: images that turned out to be unreadable, by key.
         num_unreadable: how many of them have a failed row in the set.
-        num_answers: answers that came.
     """
 
     config: DescribeConfig
@@ -79,7 +75,7 @@ class Session:
     stopping: Callable[[], bool]
     problems: dict[str, Problem] = field(default_factory=dict)
     num_unreadable: int = 0
-    num_answers: int = 0
+    _num_answers: int = 0
     _num_failed_in_a_row: int = 0
     _num_to_ask_again: int = 0
     _num_notices_shown: int = 0
@@ -115,7 +111,7 @@ class Session:
         """Yield what is to be asked, until the run is to stop; images that cannot be read are counted instead."""
         wanted = missing(self.store, self.targets, self.wanted)
         with closing(prefetch(lambda one: self._prepare(one[0]), wanted, self.describer.num_ahead)) as prepared:
-            for (target, sample, attempt), picture in prepared:
+            for (target, sample, attempt), image in prepared:
                 if self.stopping():
                     return
                 request = Request(
@@ -126,14 +122,14 @@ class Session:
                     class_name=target.class_name,
                     prompt_name=self.prompt.name,
                     text=self.prompt.text(target.class_name),
-                    picture=None,
+                    image=None,
                 )
-                error = picture.exception()
+                error = image.exception()
                 if isinstance(error, OSError | UnreadableImageError):
                     self._leave_out(request, error)
                     progress.advance()
                 else:
-                    yield replace(request, picture=picture.result())
+                    yield replace(request, image=image.result())
 
     def _prepare(self, target: Target) -> object:
         """Return an image as the describer wants it; runs in threads."""
@@ -161,7 +157,7 @@ class Session:
         """
         result = self._filtered(answer)
         self._put(answer, result)
-        self.num_answers += 1
+        self._num_answers += 1
         self.budget.settle(answer)
         rejected = result.status == "rejected" and not result.reason.startswith(REFUSED)
         if rejected and (self.wanted.only_failed or answer.request.attempt + 1 < self.wanted.tries):
@@ -177,7 +173,7 @@ class Session:
                 f"{self._num_failed_in_a_row} requests in a row got no answer; the last one, for "
                 f"{answer.request.name}: {result.reason}."
             )
-        if self.num_answers >= self._next_look:
+        if self._num_answers >= self._next_look:
             self._next_look *= 2
             self._reject_same(progress)
 
@@ -213,7 +209,7 @@ class Session:
 
     def _reject_same(self, progress: Progress) -> None:
         """Reject texts that many images of several classes share: they say nothing about any of them."""
-        if self.config.describer in _UNFILTERED or self.prompt.per_class or not self.num_answers:
+        if self.config.describer in _UNFILTERED or self.prompt.per_class or not self._num_answers:
             return
         limit = self.config.max_same
         num_rejected = self.store.reject_same(self.wanted.prompt, self.wanted.describer, limit)
@@ -223,13 +219,7 @@ class Session:
 
 
 def prefetch(prepare: Callable[[T], R], items: Iterable[T], num_ahead: int) -> Generator[tuple[T, Future[R]]]:
-    """Yield (item, its prepared value or error) in order, with at most `num_ahead` items prepared or being prepared.
-
-    Args:
-        prepare: called in threads.
-        items: taken one by one, no more than `num_ahead` before they are yielded.
-        num_ahead: number of items, at least 1.
-    """
+    """Yield (item, its prepared value or error) in order; at most `num_ahead` items are taken before their turn."""
     waiting: deque[tuple[T, Future[R]]] = deque()
     pool = ThreadPoolExecutor(min(num_ahead, 8, (os.cpu_count() or 1) + 1), "sightwords-prefetch")
     try:

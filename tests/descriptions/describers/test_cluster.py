@@ -105,7 +105,7 @@ def test_a_worker_and_a_node_die_midway(nodes, tmp_path, monkeypatch):
             working = [entry["NodeID"] for entry in ray.nodes() if entry["Alive"] and entry["Resources"].get("CPU")]
             nodes.remove(working[0])
         time.sleep(0.1)
-        return chat(f"A picture with the fingerprint {hashlib.sha256(call.image).hexdigest()} lies here.")
+        return chat(f"An image with the fingerprint {hashlib.sha256(call.image).hexdigest()} lies here.")
 
     with chat_server(answer) as server:
         config = config_of(images, tmp_path / "d.db", f"server:tiny@{server.url}", engine="ray", concurrency=8)
@@ -191,18 +191,18 @@ class Sizes(Describer):
 
     def describe(self, requests, stopping):
         for request in requests:
-            yield Answer(request, f"{request.name} is {request.picture[0]} pixels wide")
+            yield Answer(request, f"{request.name} is {request.image[0]} pixels wide")
 
 
-def test_a_job_reports_the_unreadable_and_sends_no_picture_back(photos, tmp_path, monkeypatch):
+def test_a_job_reports_the_unreadable_and_sends_no_image_back(photos, tmp_path, monkeypatch):
     monkeypatch.setitem(DESCRIBERS, "sizes", f"{__name__}:Sizes")
     config = config_of(photos, tmp_path / "d.db", "sizes")
     job = DescribeJobMaker(config, True, {}, make_describer(config).info())(Placement(1, 1, 0))
     asked = list(requests_of(RayDescriber(replace(config, engine="ray")), 3))
-    asked[1] = replace(asked[1], picture=b"no picture")
+    asked[1] = replace(asked[1], image=b"no image")
     asked.append(replace(asked[0], sample=1))
     found = dict(job.run(asked, never))
     wide = "{}.png is 32 pixels wide".format
     assert [found[i].text for i in range(4)] == [wide(0), "", wide(2), wide(0)]
     assert (found[1].status, found[1].reason[:23]) == ("failed", "unreadable image: not a")
-    assert {answer.request.picture for answer in found.values()} == {None}
+    assert {answer.request.image for answer in found.values()} == {None}

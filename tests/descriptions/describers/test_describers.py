@@ -46,7 +46,7 @@ class SizeDescriber(Describer):
 
     def describe(self, requests, stopping):
         for request in requests:
-            yield Answer(request, f"The file {request.name} has a size of {request.picture} {self.unit}.")
+            yield Answer(request, f"The file {request.name} has a size of {request.image} {self.unit}.")
 """
 
 

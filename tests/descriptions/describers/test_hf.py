@@ -27,14 +27,14 @@ def llama(tmp_path_factory):
 
 
 def requests(describer: HFDescriber, samples: tuple[int, ...] = (0,)) -> list[Request]:
-    """Return questions of different lengths about pictures of different sizes."""
+    """Return questions of different lengths about images of different sizes."""
     asked = []
     for i, (class_name, size, kind) in enumerate(FILES):
         buffer = io.BytesIO()
         draw(class_name, i, size).save(buffer, kind)
-        picture = describer.prepare(buffer.getvalue(), f"{i}")
+        image = describer.prepare(buffer.getvalue(), f"{i}")
         text = "Describe this image in detail." + " What can be seen?" * i
-        asked += [Request(f"{i}" * 64, sample, 0, f"{i}", "", "plain", text, picture) for sample in samples]
+        asked += [Request(f"{i}" * 64, sample, 0, f"{i}", "", "plain", text, image) for sample in samples]
     return asked
 
 
@@ -55,7 +55,7 @@ def test_batches_answer_as_single_questions_do(model, request):
     folder = request.getfixturevalue(model)
     single, batched = answers(folder, 1), answers(folder, 3)
     assert {k: a.text for k, a in batched.items()} == {k: a.text for k, a in single.items()}
-    assert len({a.text for a in single.values()}) >= 4  # the picture and the question matter
+    assert len({a.text for a in single.values()}) >= 4  # the image and the question matter
     for key, answer in batched.items():
         assert answer.status == "ok"
         assert answer.num_prompt_tokens == single[key].num_prompt_tokens
@@ -63,7 +63,7 @@ def test_batches_answer_as_single_questions_do(model, request):
         assert "Describe this image" not in answer.text
         assert answer.seconds > 0
     if model == "qwen2_vl":
-        return  # its number of picture tokens follows the picture's size
+        return  # its number of image tokens follows the image's size
     counts = [single[str(i), 0].num_prompt_tokens for i in range(len(FILES))]
     assert [b - a for a, b in pairwise(counts)] == [5, 5, 5, 5]  # five more words each
 
@@ -78,7 +78,7 @@ def test_answers_are_those_of_plain_generate(model, request):
     network = AutoModelForImageTextToText.from_pretrained(folder)
     ours = answers(folder, 2)
     for asked in requests(HFDescriber(str(folder), DECODING, 1, "cpu")):
-        content = [{"type": "image", "image": asked.picture}, {"type": "text", "text": asked.text}]
+        content = [{"type": "image", "image": asked.image}, {"type": "text", "text": asked.text}]
         inputs = processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
             return_tensors="pt",
@@ -88,11 +88,11 @@ def test_answers_are_those_of_plain_generate(model, request):
         assert ours[asked.key[0], 0].text == text.strip()
 
 
-def test_pictures_of_like_size_share_a_batch(llava, monkeypatch):
+def test_images_of_like_size_share_a_batch(llava, monkeypatch):
     batches, encode = [], LoadedModel.encode
 
     def note(self, batch):
-        batches.append([request.picture.width for request in batch])
+        batches.append([request.image.width for request in batch])
         return encode(self, batch)
 
     monkeypatch.setattr(LoadedModel, "encode", note)
@@ -242,7 +242,7 @@ def class_questions() -> list[Request]:
 
 
 @pytest.mark.parametrize("model", ["llava", "smolvlm", "qwen2_vl", "llama"])
-def test_questions_about_classes_are_answered_without_a_picture(model, request):
+def test_questions_about_classes_are_answered_without_an_image(model, request):
     """Against an independent path: plain generate, one question at a time."""
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 

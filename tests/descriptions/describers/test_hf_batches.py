@@ -40,8 +40,8 @@ class FakeModel:
 
 
 def ask(number: int, side: int | None = 8, text: str = "What is this?") -> Request:
-    picture = Image.new("RGB", (side, side)) if side else None
-    return Request(str(number), 0, 0, str(number), "", "plain", text, picture)
+    image = Image.new("RGB", (side, side)) if side else None
+    return Request(str(number), 0, 0, str(number), "", "plain", text, image)
 
 
 def never() -> bool:

@@ -86,8 +86,8 @@ def test_an_answer_comes_with_its_counts_and_the_request_is_well_formed():
 def test_any_text_arrives_as_it_is(text, is_shown):
     with chat_server(lambda call: chat("Round.")) as served:
         describer = describer_of(served.url)
-        picture = describer.prepare(BAD, "n") if is_shown else None
-        (answer,) = describer.describe([Request("k", 0, 0, "n", "", "plain", text, picture)], never)
+        image = describer.prepare(BAD, "n") if is_shown else None
+        (answer,) = describer.describe([Request("k", 0, 0, "n", "", "plain", text, image)], never)
     content = served.calls[0].body["messages"][0]["content"]
     assert answer.text == "Round."
     assert (content[1]["text"] if is_shown else content) == text

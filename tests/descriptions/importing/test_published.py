@@ -23,7 +23,7 @@ FILES = (
     "b/0sub/9.bmp", "a/.hidden.jpg", "a/é.jpg", "a/e.jpg", "a/f.TIFF", "C/x.ppm", "C/y.pgm", "10/1.jpg", "9/1.jpg",
     ".dot/1.jpg",
 )  # fmt: skip
-OTHERS = ("b/notes.txt", "b/movie.gif", "a/picture.avif", "a/archive.jpg.zip", "top.jpg", "b/sub/.DS_Store")
+OTHERS = ("b/notes.txt", "b/movie.gif", "a/image.avif", "a/archive.jpg.zip", "top.jpg", "b/sub/.DS_Store")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """One question, about one image or (without a picture) about one class.
+    """One question, about one image or (without an image) about one class.
 
     Attributes:
         key: key of the image; of a class, a name that no image's key can have.
@@ -28,7 +28,7 @@ class Request:
         class_name: the readable name of its class, empty where it has none.
         prompt_name: name of the prompt.
         text: what is asked, the class name filled in.
-        picture: what the describer's own `prepare` made of the image's bytes; None where no image is shown.
+        image: what the describer's own `prepare` made of the image's bytes; None where no image is shown.
     """
 
     key: str
@@ -38,7 +38,7 @@ class Request:
     class_name: str
     prompt_name: str
     text: str
-    picture: Any
+    image: Any
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class Answer:
     Attributes:
         request: what was asked.
         text: what came back, empty where nothing did.
-        status: `ok` where an answer came, `rejected` where the describer refuses this request for good, `failed` where
-            no answer came (asked again by the next run).
+        status: `ok`, `rejected` (refused for good), or `failed` (no answer came; the next run asks again).
         reason: why it is not `ok`.
         cut_at: the token limit where it ended the answer; None where the answer ended by itself.
         num_prompt_tokens: tokens sent, where known.
@@ -89,11 +88,7 @@ class Decoding:
         return Decoding(config.max_new_tokens, config.max_side, config.temperature, config.seed)
 
     def parameters(self) -> dict[str, Any]:
-        """Return what is stored with the answers.
-
-        Batch size, concurrency, device and precision are left out on purpose: a set that was begun on one machine goes
-        on elsewhere without asking anything twice.
-        """
+        """Return what is stored with the answers: nothing that another machine would do otherwise."""
         return asdict(self)
 
     def temperature_of(self, request: Request) -> float:
@@ -117,25 +112,18 @@ class Describer(Protocol):
     notices: list[str]
 
     def __init__(self, name: str, config: DescribeConfig, sees_images: bool) -> None:
-        """Make the describer of a configuration; nothing large is loaded yet.
+        """Make the describer that stands as `name` behind the colon of `--describer`; nothing large is loaded yet.
 
-        Args:
-            name: what stands behind the colon of `--describer`.
-            config: the options.
-            sees_images: whether it is shown images; without, a text-only model will do.
+        Without `sees_images` no request has an image, so that a text-only model will do.
         """
         self.notices = []
 
     def info(self) -> DescriberInfo:
-        """Return who is asked; cheap, and possible before anything large is loaded.
-
-        Raises:
-            ModelError: the model cannot be had.
-        """
+        """Return who is asked; cheap. Raises ModelError where the model cannot be had."""
         ...
 
     def prepare(self, data: bytes, name: str) -> Any:
-        """Return what `Request.picture` holds for an image file's bytes; called in several threads at once.
+        """Return what `Request.image` holds for an image file's bytes; called in several threads at once.
 
         Raises:
             UnreadableImageError: the bytes cannot be turned into pixels.
@@ -149,8 +137,8 @@ class Describer(Protocol):
 
         Args:
             requests: what to ask; ends early when the run is to stop.
-            stopping: True once the run is to stop: what is being answered is finished, nothing else is begun, and
-                requests that were taken but not begun are dropped (the next run asks them).
+            stopping: True once the run is to stop: what is being answered is finished, other requests are dropped (the
+                next run asks them).
 
         Raises:
             UnavailableError: the describer cannot be reached or used; all answers that had arrived were yielded.
@@ -160,14 +148,11 @@ class Describer(Protocol):
 
 
 def decode_within(data: bytes, name: str, max_side: int) -> Image.Image:
-    """Return an image file's picture, scaled down where its longest side is above `max_side` pixels.
+    """Return an image, scaled down where its longest side is above `max_side` pixels.
 
     Raises:
         UnreadableImageError: the bytes cannot be turned into pixels.
     """
     image = decode_image(data, name)
-    longest = max(image.size)
-    if longest <= max_side:
-        return image
-    width, height = (max(1, round(side * max_side / longest)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image

@@ -140,23 +140,23 @@ class DescribeJob:
         self._threads = ThreadPoolExecutor(_DECODE_THREADS, "sightwords-decode")
 
     def run(self, items: Sequence[Request], stopping: Callable[[], bool]) -> Iterator[tuple[int, Answer]]:
-        """Yield (position, answer) without the request's picture, which does not travel back."""
+        """Yield (position, answer) without the request's image, which does not travel back."""
         requests: list[Request] = []
         places: dict[tuple[str, int], int] = {}
-        for position, (item, picture) in enumerate(zip(items, self._threads.map(self._prepare, items), strict=True)):
+        for position, (item, image) in enumerate(zip(items, self._threads.map(self._prepare, items), strict=True)):
             places[item.key, item.sample] = position
-            if isinstance(picture, UnreadableImageError):
-                reason = f"unreadable image: {picture.reason}"
-                yield position, Answer(replace(item, picture=None), "", "failed", reason)
+            if isinstance(image, UnreadableImageError):
+                reason = f"unreadable image: {image.reason}"
+                yield position, Answer(replace(item, image=None), "", "failed", reason)
             else:
-                requests.append(replace(item, picture=picture))
+                requests.append(replace(item, image=image))
         for answer in self._describer.describe(iter(requests), stopping) if requests else ():
-            request = replace(answer.request, picture=None)
+            request = replace(answer.request, image=None)
             yield places[request.key, request.sample], replace(answer, request=request)
 
     def _prepare(self, item: Request) -> Any:
         try:
-            return item.picture and self._describer.prepare(item.picture, item.name)
+            return item.image and self._describer.prepare(item.image, item.name)
         except UnreadableImageError as error:
             return error
 

@@ -40,7 +40,7 @@ class HFDescriber(Describer):
         batch_size: images at once; halved where memory runs out.
         device: `auto`, or a torch device.
         precision: `fp32`, `bf16`, `fp16`, or `auto`: bf16 on GPUs that compute in it, fp16 on older ones, else fp32.
-        sees_images: False where no request has a picture, so that a text-only model will do.
+        sees_images: False where no request has an image, so that a text-only model will do.
 
     Raises:
         MissingExtraError: transformers is not installed.
@@ -216,19 +216,13 @@ class HFDescriber(Describer):
             with _loading(self.source):
                 self._config = self.transformers.AutoConfig.from_pretrained(self.source, trust_remote_code=False)
         kind = self._config.model_type
-        if kind in known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-            return True
-        if self.sees_images:
-            raise ModelError(
-                f"{self.source} is a {kind} model, which cannot describe images (transformers does not list it as "
-                "image-text-to-text). Name a vision-language model, such as SmolVLM, Qwen-VL or LLaVA."
-            )
-        if kind not in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-            raise ModelError(
-                f"{self.source} is a {kind} model, which cannot answer questions (transformers lists it neither as "
-                "image-text-to-text nor as causal). Name a chat model, such as SmolLM, Qwen or Llama."
-            )
-        return False
+        sees = kind in known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+        if not sees and (self.sees_images or kind not in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+            ability, such = "describe images", "vision-language model, such as SmolVLM, Qwen-VL or LLaVA"
+            if not self.sees_images:
+                ability, such = "answer questions", "chat model, such as SmolLM, Qwen or Llama"
+            raise ModelError(f"{self.source} is a {kind} model, which cannot {ability}. Name a {such}.")
+        return sees
 
     def _commit(self) -> str:
         return "" if self.folder else getattr(self._config, "_commit_hash", None) or ""
@@ -240,7 +234,7 @@ def like_batches(requests: Sequence[Request], batch_size: int) -> list[list[Requ
     Requests with and without an image never share a batch.
     """
     batches = []
-    for _, alike in groupby(sorted(requests, key=_likeness), key=lambda request: request.picture is not None):
+    for _, alike in groupby(sorted(requests, key=_likeness), key=lambda request: request.image is not None):
         rows = list(alike)
         batches += [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     return batches
@@ -248,9 +242,9 @@ def like_batches(requests: Sequence[Request], batch_size: int) -> list[list[Requ
 
 def _likeness(request: Request) -> tuple[bool, int, int]:
     """Order by image or none, then by area in steps of a factor of 1.4, then by length of the text."""
-    if request.picture is None:
+    if request.image is None:
         return False, 0, len(request.text)
-    width, height = request.picture.size
+    width, height = request.image.size
     return True, round(2 * math.log2(width * height)), len(request.text)
 
 

@@ -106,7 +106,7 @@ class LoadedModel:
         """Return the inputs of a batch, padded on the left, still in the CPU's memory; may run beside `answer`.
 
         Args:
-            batch: requests that all have a picture, or all have none.
+            batch: requests that all have an image, or all have none.
 
         Raises:
             ModelError: there is neither a chat template nor a token that stands for an image.
@@ -116,9 +116,9 @@ class LoadedModel:
             begin, options = self.tokenizer.bos_token, {"padding": True, "return_tensors": "pt"}
             if begin and texts[0].startswith(begin):
                 options["add_special_tokens"] = False  # never two begin tokens
-            if batch[0].picture is None:
+            if batch[0].image is None:
                 return self.tokenizer(texts, **options)
-            return self.processor(images=[[request.picture] for request in batch], text=texts, **options)
+            return self.processor(images=[[request.image] for request in batch], text=texts, **options)
 
     def chat_texts(self, batch: Sequence[Request]) -> list[str]:
         """Return each request as the user's turn of a chat.
@@ -132,7 +132,7 @@ class LoadedModel:
             return texts
         image_token = getattr(self.processor, "image_token", None)
         if image_token:
-            return [request.text if request.picture is None else f"{image_token}\n{request.text}" for request in batch]
+            return [request.text if request.image is None else f"{image_token}\n{request.text}" for request in batch]
         raise ModelError(
             f"{self.source} has no chat template and names no image token, so sightwords cannot tell how to ask it. "
             "Use an instruction-tuned model, or add a chat_template.jinja to its folder."
@@ -142,7 +142,7 @@ class LoadedModel:
         if self.tokenizer is self.processor:
             return request.text  # the templates of text-only models expect a string
         text = {"type": "text", "text": request.text}
-        return [text] if request.picture is None else [{"type": "image"}, text]
+        return [text] if request.image is None else [{"type": "image"}, text]
 
     def answer(self, inputs: Any, batch: Sequence[Request], decoding: Decoding) -> list[Answer]:
         """Return the answers to a batch that `encode` made the inputs of; each takes its part of the batch's time."""

@@ -309,10 +309,10 @@ def request_body(model: str, request: Request, decoding: Decoding, refused: Coll
     }
     sent = {name: value for name, value in parameters.items() if name not in refused}
     image = {"type": "image_url", "image_url": {"url": ""}}
-    content = request.text if request.picture is None else [image, {"type": "text", "text": request.text}]
+    content = request.text if request.image is None else [image, {"type": "text", "text": request.text}]
     written = json.dumps({"messages": [{"role": "user", "content": content}], "model": model, **sent})
     head, url, tail = written.partition('"url": "')  # the image's: inside of JSON text, quotes are escaped
-    return b"".join((head.encode(), url.encode(), *(request.picture or ()), tail.encode()))
+    return b"".join((head.encode(), url.encode(), *(request.image or ()), tail.encode()))
 
 
 def refused_parameter(reply: Reply, refused: Collection[str]) -> str | None:
