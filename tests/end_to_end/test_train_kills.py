@@ -31,7 +31,7 @@ def config(images, tmp_path) -> TrainConfig:
         out=tmp_path / "whole",
         embeddings=[write_vectors(tmp_path / "E", train_set, leave_out=2, per_image=3)],
         model="vit_tiny_patch16_224",
-        model_kwargs={"depth": 1, "embed_dim": 32, "num_heads": 2, "patch_size": 8, "drop_path_rate": 0.2},
+        model_kwargs={"depth": 1, "embed_dim": 32, "num_heads": 2, "patch_size": 8, "proj_drop_rate": 0.2},
         image_size=32,
         epochs=8,
         batch_size=8,

@@ -53,17 +53,6 @@ def write_csv(root):
     return str(root / "table.csv")
 
 
-def write_parquet_paths(root):
-    write_folder(root)
-    table = {
-        "image": [f"{s}/{n}/{i}.png" for s, n, i in ROWS],
-        "label": [n for _, n, _ in ROWS],
-        "split": [s for s, _, _ in ROWS],
-    }
-    pq.write_table(pa.table(table), root / "table.parquet")
-    return str(root / "table.parquet")
-
-
 def write_hub_parquet(root):
     """The layout of the Hugging Face hub: bytes inside, integer labels, names in the schema's metadata."""
     (root / "data").mkdir(parents=True)
@@ -91,7 +80,7 @@ def write_shards(root):
     return str(root)
 
 
-LAYOUTS = [write_folder, write_csv, write_parquet_paths, write_hub_parquet, write_shards]
+LAYOUTS = [write_folder, write_csv, write_hub_parquet, write_shards]
 
 
 @pytest.mark.parametrize("write", LAYOUTS)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from sightwords.errors import UnreadableImageError
 from sightwords.images import decode
-from sightwords.images.decode import EncodedImage, decode_image, jpeg, thumbnail, thumbnail_uri
+from sightwords.images.decode import EncodedImage, decode_image, thumbnail, thumbnail_uri
 from sightwords.images.references import ImageReference
 from support.images import photo
 
@@ -130,17 +130,6 @@ def test_cutting_from_a_jpeg_file_gives_the_pixels_of_the_whole(options, monkeyp
     np.testing.assert_array_equal(EncodedImage(data).crop((5, 7, 70, 50)), whole[7:50, 5:70])
 
 
-def test_a_jpeg_file_that_the_fast_way_refuses_is_left_to_pillow(monkeypatch):
-    data = encoded(Image.fromarray(photo(40, 40, 0)), "JPEG")
-    expected = EncodedImage(data).crop((0, 0, 40, 40))
-
-    def refuse(*args, **kwargs):
-        raise RuntimeError("no JPEG support")
-
-    monkeypatch.setattr("torchvision.io.decode_jpeg", refuse)
-    np.testing.assert_array_equal(EncodedImage(data).crop((0, 0, 40, 40)), expected)
-
-
 @pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])
 @pytest.mark.parametrize("is_ended", [False, True])
 def test_a_damaged_jpeg_file_is_treated_alike_both_ways(keep, is_ended, monkeypatch):
@@ -169,11 +158,6 @@ def test_a_large_file_is_decoded_small_and_looks_the_same(monkeypatch):
     whole.thumbnail((100, 100), Image.Resampling.LANCZOS)
     difference = np.abs(np.asarray(small, int) - np.asarray(whole, int))
     assert difference.mean() < 3
-
-
-def test_a_small_picture_keeps_its_size():
-    assert thumbnail(encoded(Image.fromarray(photo(30, 40, 0)), "JPEG"), "a.jpg", 100).size == (40, 30)
-    assert Image.open(io.BytesIO(jpeg(Image.new("RGB", (8, 6))))).size == (8, 6)
 
 
 def test_what_cannot_be_read_is_told_or_left_empty(tmp_path):

@@ -45,13 +45,6 @@ def test_images_are_found_folder_by_folder_in_order(tmp_path):
     ]
 
 
-def test_names_are_sorted_whatever_the_order_on_disk(tmp_path):
-    numbers = [f"{i * 37 % 101:03d}" for i in range(101)]
-    write(tmp_path, *[f"a/{number}.jpg" for number in numbers], *[f"a/{number}/in/1.jpg" for number in numbers])
-    expected = [("a", [f"{number}.jpg" for number in sorted(numbers)])]
-    assert found(tmp_path) == expected + [(f"a/{number}/in", ["1.jpg"]) for number in sorted(numbers)]
-
-
 def test_links_are_followed_and_those_that_lead_nowhere_are_listed(tmp_path):
     write(tmp_path, "root/a/1.jpg", "elsewhere/2.jpg")
     (tmp_path / "root" / "b").symlink_to(tmp_path / "elsewhere")

@@ -49,14 +49,6 @@ def test_label_noise_is_of_its_share_uniform_and_nested():
     assert images.first_labels().tolist() == truth.tolist()  # the set itself is as it was
 
 
-def test_label_noise_depends_on_the_key_alone():
-    images = images_of(50, 50)
-    some = images.subset(range(0, 100, 3))
-    noisy = dict(zip(images.keys(), make_subset(images, 2, label_noise=0.5).first_labels(), strict=True))
-    keys = some.keys()
-    assert [noisy[key] for key in keys] == make_subset(some, 2, label_noise=0.5).first_labels().tolist()
-
-
 def test_label_noise_needs_one_label_an_image():
     images = Split.of([ImageReference("a", "a", 0, 1)], ["0" * 64], [[0, 1]])
     with pytest.raises(DataError, match="--label-noise needs one label"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sightwords.exporting.config import ExportConfig, FormatName
+from sightwords.exporting.config import ExportConfig
 from sightwords.exporting.export import ExportResult
 from sightwords.exporting.export import export as run
 from support.images import write_class_folders
@@ -15,7 +15,7 @@ from support.trained_run import trained_run
 Exported = tuple[Path, dict[str, ExportResult]]
 
 
-def export(folder: Path, format: FormatName, name: str) -> ExportResult:
+def export(folder: Path, format: str, name: str) -> ExportResult:
     return run(ExportConfig(folder / "run", out=folder / name, format=format, pairs=2))
 
 
@@ -25,7 +25,7 @@ def exported(tmp_path_factory) -> Exported:
     folder = tmp_path_factory.mktemp("exported")
     photos = write_class_folders(folder / "photos", num_train=1, num_val=4, size=48)
     trained_run(folder / "run", images=str(photos))
-    names: dict[FormatName, str] = {"timm": "n.safetensors", "hub": "hub"}
+    names = {"timm": "n.safetensors", "hub": "hub"}
     return folder, {format: export(folder, format, name) for format, name in names.items()}
 
 
@@ -33,5 +33,5 @@ def exported(tmp_path_factory) -> Exported:
 def programs(exported) -> Exported:
     """The same folder with `n.onnx` and `n.pt2` too, which take some seconds."""
     folder, results = exported
-    names: dict[FormatName, str] = {"onnx": "n.onnx", "torch_export": "n.pt2"}
+    names = {"onnx": "n.onnx", "torch_export": "n.pt2"}
     return folder, {**results, **{format: export(folder, format, name) for format, name in names.items()}}

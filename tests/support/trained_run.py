@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sightwords.models import build_backbone
-from sightwords.models.run_facts import RunFacts
+from sightwords.models.card import RunFacts
 from sightwords.models.run_folder import NetworkInfo, RunFolder
 
 
@@ -38,6 +38,5 @@ def trained_run(
     run_folder.start({"model": model, "seed": 0, **config}, info)
     run_folder.save_weights(backbone.network.state_dict())
     run_folder.log({"step": 1, "epoch": 1, "val_top1": 0.5})
-    if facts is not None:
-        run_folder.write_facts(facts)
+    run_folder.write_facts(facts or RunFacts("images", 24, 12))
     return backbone.network.eval()

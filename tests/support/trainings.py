@@ -1,18 +1,41 @@
-"""Trainings in processes of their own, started one by one, which may be killed."""
+"""Trainings that are killed: at a step, or in processes of their own, started one by one."""
 
 from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import timm  # noqa: F401
 import torch
 
 from sightwords.training.config import TrainConfig
+from sightwords.training.loop import Loop
 from sightwords.training.run import train as run
 from support.forks import Forks
 from support.ports import free_port
+
+
+class KilledError(Exception):
+    pass
+
+
+@contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """Let a training in this block die when it has taken so many steps."""
+    original = Loop.step
+
+    def dying(self, batches):
+        if self.state.step == step:
+            raise KilledError
+        original(self, batches)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(Loop, "step", dying)
+        yield
 
 
 class Trainings(Forks):

@@ -16,7 +16,6 @@ from sightwords.images.loader import TrainOrder
 from sightwords.images.seeds import torch_seeded
 from sightwords.models import build_backbone
 from sightwords.models.run_folder import RunFolder
-from sightwords.training.checkpoint import Best
 from sightwords.training.config import AlignConfig, TrainConfig
 from sightwords.training.data import draw_probabilities
 from sightwords.training.loop import Loop
@@ -25,6 +24,7 @@ from sightwords.training.optim import BODY, build_optimizer, build_schedule, fre
 from sightwords.training.run import train as run
 from sightwords.training.task import Task, class_weights
 from support.texts import write_vectors
+from support.trainings import killed_at
 
 VIT = {"depth": 2, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
 
@@ -231,21 +231,6 @@ def test_balanced_order():
     assert not np.array_equal(epochs[0], epochs[1])
 
 
-def test_best():
-    best, never, weights = Best(2), Best(0), {"a": torch.zeros(1)}
-    for epoch, value in enumerate([0.1, 0.3, 0.3, 0.2], 1):
-        weights["a"].fill_(epoch)
-        best.update(value, epoch, weights, {"0.mean": weights["a"]})
-        never.update(value, epoch, weights, {})
-    assert (best.is_over, best.epoch, best.value, best.weights["a"].item()) == (True, 2, 0.3, 2)
-    other = Best(2)
-    other.load_state_dict(best.state_dict())
-    assert other.is_over
-    assert (other.weights["a"].item(), other.projectors["0.mean"].item()) == (2, 2)
-    assert not never.is_over
-    assert never.weights == {}
-
-
 @pytest.mark.parametrize("holdout", [0.0, 0.25])
 def test_it_stops_early_and_keeps_the_best_weights(config, holdout, monkeypatch):
     config = replace(config, early_stopping=2, holdout=holdout, epochs=9)
@@ -279,20 +264,14 @@ def test_it_stops_early_and_keeps_the_best_weights(config, holdout, monkeypatch)
 def test_the_best_weights_are_those_of_the_run_that_goes_on(config, monkeypatch):
     """A machine that rounds otherwise may not find the best again that the run saw after its last checkpoint."""
     config = replace(config, early_stopping=5, epochs=4, checkpoint_every=6)
-    values, weights, validate, step = [0.5, 0.4, 0.9, 0.45, 0.4, 0.5], [], Loop.validate, Loop.step
+    values, weights, validate = [0.5, 0.4, 0.9, 0.45, 0.4, 0.5], [], Loop.validate
 
     def told(self, loader):
         weights.append({name: t.clone() for name, t in self.evaluated().network.state_dict().items()})
         return validate(self, loader) | {"top1": values[len(weights) - 1]}
 
-    def dying(self, batches):
-        if self.state.step == 10:
-            raise KeyboardInterrupt
-        step(self, batches)
-
     monkeypatch.setattr(Loop, "validate", told)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Loop, "step", dying)
+    with killed_at(10):
         run(config)
     assert run(replace(config, resume=True)).metrics["chosen_epoch"] == 1
     kept = load_file(config.out / "model.safetensors")
@@ -308,21 +287,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_with_all_of_it(config, tmp_pa
     run(config)
     again = replace(config, out=tmp_path / "again")
 
-    class StoppedError(Exception):
-        pass
-
     for stop in (2, 5, 10):
-        with pytest.MonkeyPatch.context() as patch:
-            original = Loop.step
-
-            def dying(self, batches, stop=stop, original=original):
-                if self.state.step == stop:
-                    raise StoppedError
-                original(self, batches)
-
-            patch.setattr(Loop, "step", dying)
-            with pytest.raises(StoppedError):
-                run(replace(again, resume=True))
+        with killed_at(stop):
+            run(replace(again, resume=True))
     run(replace(again, resume=True, workers=1))
     assert metrics(config) == metrics(again)
     one, other = (load_file(c.out / "model.safetensors") for c in (config, again))

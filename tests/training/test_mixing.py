@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from sightwords.align import AlignmentHead, mix_weights
 from sightwords.images.config import AugmentConfig
-from sightwords.training.mixing import Mix, draw_mix, mix_images, mix_labels, partners
+from sightwords.images.loader import ImageBatch
+from sightwords.models import build_backbone
+from sightwords.training.alignment import POOLED, Alignment
+from sightwords.training.mixing import BatchMaker, Mix, TextTargets, draw_mix, mix_images, mix_labels, partners
+
+MIXUP = AugmentConfig(mixup=1.0)
 
 
 def test_partners_are_neighbors_and_never_cross_a_process():
@@ -49,3 +55,27 @@ def test_a_mix_is_a_function_of_seed_and_step():
 def test_off_is_off():
     assert draw_mix(AugmentConfig(), 0, 0, 32) is None
     assert all(draw_mix(AugmentConfig(mixup=1.0), 0, s, 32).box is None for s in range(20))
+
+
+def test_images_labels_and_text_have_the_same_partner_and_lam():
+    backbone = build_backbone("test_resnet", 3, 32)
+    pixels, rows = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8), torch.arange(4)
+    text = TextTargets(torch.eye(4), torch.tensor([1.0, 0.0, 1.0, 1.0]))  # image 1 has no description
+    loaded = ImageBatch(pixels, torch.eye(4), rows, rows, 0, 0, [], [text])
+    plain, mixed = (
+        BatchMaker(backbone, augment, 0, torch.device("cpu"), False) for augment in (AugmentConfig(), MIXUP)
+    )
+    before, after = plain(loaded), mixed(loaded)
+    lam = after.lam
+    assert 0 < lam < 1
+    assert after.partner.tolist() == [1, 0, 3, 2]
+    torch.testing.assert_close(after.images, lam * before.images + (1 - lam) * before.images[after.partner])
+    torch.testing.assert_close(after.targets, lam * torch.eye(4) + (1 - lam) * torch.eye(4)[after.partner])
+    weights = mix_weights(text.weight, after.partner, lam)
+    torch.testing.assert_close(mixed.sizes(loaded), torch.tensor([4, float(weights.sum())]))
+    seen = {}
+    heads = [{POOLED: AlignmentHead(backbone.num_features, 4)}]
+    heads[0][POOLED].register_forward_pre_hook(lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True)
+    Alignment(heads, [1.0], 1.0)({POOLED: torch.randn(4, backbone.num_features)}, after, after.targets, 4)
+    assert seen["lam"] == lam
+    assert torch.equal(seen["partner_B"], after.partner)

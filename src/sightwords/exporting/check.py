@@ -1,12 +1,18 @@
-"""The checks of an exported file; each returns what it found in words, and fails with an error."""
+"""A run's network, and the checks of what it is exported to; each says what it found, or fails with an error."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import statistics
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +21,80 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sightwords.errors import ArtifactError
+from sightwords.models.inference import rebuild
+from sightwords.models.run_folder import NetworkInfo, RunFolder
 
-Answer = Callable[[Tensor], Tensor]
+Network = Callable[[Tensor], Tensor]
 """From normalized images (B, 3, S, S) to logits (B, K)."""
 
 LATENCY_BATCHES = (1, 8)
+_PACKAGES = ("sightwords", "torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run's network.
+
+    Attributes:
+        folder: the run.
+        info: what the network is.
+        weights: its parameters and buffers by name.
+        network: the network as it was trained, in eval mode, on the CPU.
+    """
+
+    folder: RunFolder
+    info: NetworkInfo
+    weights: Mapping[str, Tensor]
+    network: nn.Module
+
+    @property
+    def library(self) -> str:
+        """`timm` or `torchvision`."""
+        return self.info.model.partition(":")[0]
+
+    @property
+    def name(self) -> str:
+        """The network's name in its library."""
+        return self.info.model.partition(":")[2]
+
+    def stock(self, weights: Mapping[str, Tensor] | None = None, where: str = "model.safetensors") -> nn.Module:
+        """Return the library's own network, made by the library's own factory, in eval mode.
+
+        Args:
+            weights: loaded with `strict=True`; None leaves those of the initialization.
+            where: file that they are from, for the message.
+
+        Raises:
+            ArtifactError: a name or shape differs, or the network refuses a plain dictionary.
+        """
+        import timm
+        import torchvision
+
+        factory = {"timm": timm.create_model, "torchvision": torchvision.models.get_model}[self.library]
+        network: nn.Module = factory(self.name, **self.info.factory_kwargs).eval()
+        try:
+            if weights is not None:
+                network.load_state_dict(OrderedDict(weights), strict=True)
+        except (RuntimeError, ValueError) as error:
+            raise ArtifactError(f"{where} does not load into the stock network: {error}") from None
+        return network
+
+    @property
+    def factory_call(self) -> str:
+        """The call of that factory, as a line of Python."""
+        factory = {"timm": "timm.create_model", "torchvision": "torchvision.models.get_model"}[self.library]
+        shown = "".join(f", {key}={value!r}" for key, value in self.info.factory_kwargs.items())
+        return f'{factory}("{self.name}"{shown})'
+
+
+def open_checkpoint(folder: RunFolder) -> Checkpoint:
+    """Return a run's network.
+
+    Raises:
+        ArtifactError: the run is unfinished or damaged.
+    """
+    info, weights = folder.network(), folder.load_weights()
+    return Checkpoint(folder, info, weights, rebuild(info, weights).network.eval())
 
 
 @dataclass(frozen=True)
@@ -28,13 +103,82 @@ class Check:
 
     Attributes:
         name: of the check.
-        text: what was found, a sentence.
+        text: what was found, in words.
         values: the same as JSON values.
     """
 
     name: str
     text: str
     values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A file that was written, read back as its users read it.
+
+    Attributes:
+        network: what it computes.
+        flops: multiplications and additions for one image, None where they are not known.
+        checks: what was found while it was loaded.
+    """
+
+    network: Network
+    flops: int | None
+    checks: list[Check]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was verified. It is written only where every check was passed.
+
+    Attributes:
+        file: name of the file that it is about.
+        format: its format.
+        network: what it holds: library, name, arguments of the factory.
+        images: what it was verified with: kind, source, number.
+        checks: what was found.
+        sha256: of the file's bytes.
+    """
+
+    file: str
+    format: str
+    network: dict[str, Any]
+    images: dict[str, Any]
+    checks: list[Check]
+    sha256: str
+
+    @classmethod
+    def of(
+        cls, file: Path, format: str, checkpoint: Checkpoint, images: dict[str, Any], checks: list[Check]
+    ) -> Certificate:
+        """Return the certificate of a file that passed its checks."""
+        kwargs = checkpoint.info.factory_kwargs
+        network = {"library": checkpoint.library, "name": checkpoint.name, "factory_kwargs": kwargs}
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        return cls(file.name, format, network, images, checks, digest)
+
+    def text(self) -> str:
+        """Return what was verified, in a few lines."""
+        lines = [f"Verified with {self.images['num_images']} {self.images['kind']} ({self.images['source']}):"]
+        return "\n".join(lines + [f"  {check.name:<13} {check.text}" for check in self.checks])
+
+    def json(self) -> str:
+        """Return everything as JSON, with the versions and the machine that it was verified by."""
+        values = {
+            **asdict(self),
+            "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+            "system": f"{platform.system()} {platform.machine()}",
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def same_graph(network: nn.Module, stock: nn.Module) -> Check:
@@ -57,7 +201,7 @@ def same_flops(counted: int | None, stock: nn.Module, image_size: int) -> Check:
     """Compare the operations for one image with the stock network's.
 
     Args:
-        counted: multiplications and additions of the exported network; None where they cannot be told.
+        counted: multiplications and additions of the exported network; None where they are not known.
         stock: the stock network.
         image_size: side of the input in pixels.
 
@@ -67,12 +211,12 @@ def same_flops(counted: int | None, stock: nn.Module, image_size: int) -> Check:
     expected = count_flops(stock, image_size)
     if counted is not None and counted != expected:
         raise ArtifactError(f"The exported network takes {counted:,} FLOPs for an image, the stock one {expected:,}.")
-    told = "as the stock network" if counted is not None else "of the stock network; the file's cannot be counted"
-    return Check("same FLOPs", f"{expected:,} for an image, {told}", {"flops": counted, "stock_flops": expected})
+    whose = "as the stock network" if counted is not None else "of the stock network; the file's cannot be counted"
+    return Check("same FLOPs", f"{expected:,} for an image, {whose}", {"flops": counted, "stock_flops": expected})
 
 
 @torch.inference_mode()
-def count_flops(network: Answer, image_size: int) -> int:
+def count_flops(network: Network, image_size: int) -> int:
     """Return the multiplications and additions for one image, as torch counts them."""
     # torch does not count its fused attention on the CPU; written out, it does
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -81,14 +225,14 @@ def count_flops(network: Answer, image_size: int) -> int:
 
 
 @torch.inference_mode()
-def same_outputs(answer: Answer, trained: nn.Module, images_NCHW: Tensor, tolerance: float) -> Check:
+def same_outputs(network: Network, trained: nn.Module, images_NCHW: Tensor, tolerance: float) -> Check:
     """Compare outputs for batches of several sizes with the trained network's.
 
     Args:
-        answer: the exported network.
+        network: the exported network.
         trained: the trained network, in eval mode.
         images_NCHW: normalized images.
-        tolerance: largest difference that is allowed, as a part of the largest output (at least 1); 0: every bit.
+        tolerance: largest difference that is allowed, as a fraction of the largest output (at least 1); 0: every bit.
 
     Raises:
         ArtifactError: a shape differs, or an output by more than is allowed.
@@ -96,13 +240,13 @@ def same_outputs(answer: Answer, trained: nn.Module, images_NCHW: Tensor, tolera
     sizes = sorted({min(size, len(images_NCHW)) for size in (1, 2, 5, len(images_NCHW))})
     largest, is_equal = 0.0, True
     for size in sizes:
-        expected, got = trained(images_NCHW[:size]), answer(images_NCHW[:size])
+        expected, got = trained(images_NCHW[:size]), network(images_NCHW[:size])
         if expected.shape != got.shape:
             raise ArtifactError(f"{size} images give outputs of shape {tuple(got.shape)}, not {tuple(expected.shape)}.")
         difference = (expected - got).abs().max().item()
         allowed = tolerance * max(1.0, expected.abs().max().item())
         if not difference <= allowed or (tolerance == 0 and not torch.equal(expected, got)):
-            raise ArtifactError(f"The exported network answers otherwise: largest difference {difference:g}.")
+            raise ArtifactError(f"The exported network gives other outputs: largest difference {difference:g}.")
         largest, is_equal = max(largest, difference), is_equal and torch.equal(expected, got)
     bound = "every bit" if tolerance == 0 else f"at most {tolerance:g} of the largest output"
     found = "equal in every bit" if is_equal else f"largest difference {largest:.2g}, allowed is {bound}"
@@ -111,45 +255,31 @@ def same_outputs(answer: Answer, trained: nn.Module, images_NCHW: Tensor, tolera
     return Check("same outputs", f"{found}; batches of {batches}", values)
 
 
-def latency(answer: Answer, stock: nn.Module, images_NCHW: Tensor, num_pairs: int) -> Check:
-    """Measure the stock network and the exported one in turn; this fails never, since machines are noisy."""
+def latency(network: Network, stock: nn.Module, images_NCHW: Tensor, num_pairs: int) -> Check:
+    """Measure the stock network and the exported one in turn. Never fails: latency is noisy."""
     values: dict[str, Any] = {"num_pairs": num_pairs, "num_threads": torch.get_num_threads()}
     values |= {"machine": f"{platform.machine()} {platform.processor()}".strip(), "device": "cpu"}
     shown = []
     for size in LATENCY_BATCHES:
         batch = images_NCHW[torch.arange(size) % len(images_NCHW)]
-        pairs = [_pair(answer, stock, batch, bool(i % 2)) for i in range(num_pairs + 1)][1:]  # the first warms up
-        ours, ratio = statistics.median(b for _, b in pairs), statistics.median(b / a for a, b in pairs)
-        theirs = statistics.median(a for a, _ in pairs)
+        pairs = []
+        for i in range(num_pairs + 1):  # who goes first may gain or lose by it, so they take turns
+            order = (stock, network) if i % 2 else (network, stock)
+            milliseconds = {one: _milliseconds(one, batch) for one in order}
+            pairs.append((milliseconds[stock], milliseconds[network]))
+        del pairs[0]  # warms up
+        theirs, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
+        ratio = statistics.median(b / a for a, b in pairs)
         values[f"batch_{size}"] = {"stock_ms": theirs, "exported_ms": ours, "ratio": ratio}
         shown.append(f"batch {size}: stock {theirs:.2f} ms, exported {ours:.2f} ms, ratio {ratio:.2f}")
     return Check("latency", f"median of {num_pairs} pairs on the CPU; " + "; ".join(shown), values)
 
 
-def _pair(answer: Answer, stock: nn.Module, images_BCHW: Tensor, stock_first: bool) -> tuple[float, float]:
-    """Return milliseconds of the stock network and of the other; who goes first may gain or lose by it."""
-    if stock_first:
-        theirs = _milliseconds(stock, images_BCHW)
-        return theirs, _milliseconds(answer, images_BCHW)
-    ours = _milliseconds(answer, images_BCHW)
-    return _milliseconds(stock, images_BCHW), ours
-
-
 @torch.inference_mode()
-def _milliseconds(answer: Answer, images_BCHW: Tensor) -> float:
+def _milliseconds(network: Network, images_BCHW: Tensor) -> float:
     start_s = time.perf_counter()
-    answer(images_BCHW)
+    network(images_BCHW)
     return 1000 * (time.perf_counter() - start_s)
-
-
-def _modules(network: nn.Module) -> list[str]:
-    return [
-        f"{name} ({type(module).__module__}.{type(module).__qualname__})" for name, module in network.named_modules()
-    ]
-
-
-def _tensors(network: nn.Module) -> list[str]:
-    return [f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in network.state_dict().items()]
 
 
 def equal_weights(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> Check:
@@ -163,3 +293,13 @@ def equal_weights(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
     if unequal := [name for name, tensor in expected.items() if not torch.equal(tensor, found[name])]:
         raise ArtifactError(f"{where} has other weights than the run: {', '.join(unequal[:3])}.")
     return Check("same weights", f"{len(found)} tensors, equal in every bit", {"num_tensors": len(found)})
+
+
+def _modules(network: nn.Module) -> list[str]:
+    return [
+        f"{name} ({type(module).__module__}.{type(module).__qualname__})" for name, module in network.named_modules()
+    ]
+
+
+def _tensors(network: nn.Module) -> list[str]:
+    return [f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in network.state_dict().items()]

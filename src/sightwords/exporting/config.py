@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 from cyclopts import Group, Parameter
 
 from sightwords.errors import ConfigError
+from sightwords.exporting.formats import FORMATS
+from sightwords.images.config import check_range
 from sightwords.licenses import Use, check_use
-
-FormatName = Literal["timm", "torchvision", "onnx", "torch_export", "hub"]
-SUFFIXES = {"timm": ".safetensors", "torchvision": ".safetensors", "onnx": ".onnx", "torch_export": ".pt2"}
 
 _CHECK = Group("How it is verified", sort_key=1)
 _CARD = Group("What the card says", sort_key=2)
@@ -30,7 +29,7 @@ class ExportConfig:
     _: KW_ONLY
     out: Path | None = None
     """File to write: .safetensors, .onnx or .pt2 as the format asks; a folder with --format hub."""
-    format: FormatName | None = None
+    format: str | None = None
     """timm or torchvision: weights for the stock library. onnx: one file for onnxruntime. torch_export: a program for
     torch.export.load. hub: the folder that timm.create_model("hf-hub:...") reads. [default: by the file's ending]"""
     push_to_hub: str | None = None
@@ -61,31 +60,23 @@ class ExportConfig:
         self.comparison = Path(self.comparison) if self.comparison else None
         self.licenses = Path(self.licenses) if self.licenses else None
         check_use(self.use)
-        for name, least in (("num_images", 1), ("pairs", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}.")
-        if self.format is not None and self.format not in get_args(FormatName):
-            raise ConfigError(f"--format is {self.format!r}; it must be one of {', '.join(get_args(FormatName))}.")
-        self._check_hub()
-        self._check_ending()
+        check_range(self, "num_images pairs", least=1)
+        if self.format is not None and self.format not in FORMATS:
+            raise ConfigError(f"--format is {self.format!r}; it must be one of {', '.join(FORMATS)}.")
+        if self.push_to_hub is not None:
+            if not _HUB_NAME.fullmatch(self.push_to_hub):
+                raise ConfigError(f"--push-to-hub is {self.push_to_hub!r}; it must be OWNER/NAME, as on the hub.")
+            if self.format not in (None, "hub"):
+                raise ConfigError(f"--push-to-hub uploads the hub folder. Leave out --format {self.format}.")
+            self.format = "hub"
+        elif self.out is None:
+            raise ConfigError("Nowhere to write to. Give --out FILE, or --push-to-hub OWNER/NAME.")
+        if self.out is not None:
+            self._check_suffix(self.out)
 
-    def _check_hub(self) -> None:
-        if self.push_to_hub is None:
-            if self.out is None:
-                raise ConfigError("Nowhere to write to. Give --out FILE, or --push-to-hub OWNER/NAME.")
-            return
-        if not _HUB_NAME.fullmatch(self.push_to_hub):
-            raise ConfigError(f"--push-to-hub is {self.push_to_hub!r}; it must be OWNER/NAME, as on the hub.")
-        if self.format not in (None, "hub"):
-            raise ConfigError(f"--push-to-hub uploads the hub folder; --format {self.format} is another one.")
-        self.format = "hub"
-
-    def _check_ending(self) -> None:
-        if self.format == "hub":
-            return
-        assert self.out is not None
-        known = SUFFIXES.values() if self.format is None else [SUFFIXES[self.format]]
-        if self.out.suffix not in known:
-            allowed = " or ".join(dict.fromkeys(known))
+    def _check_suffix(self, out: Path) -> None:
+        named = [self.format] if self.format else list(FORMATS)
+        suffixes = list(dict.fromkeys(FORMATS[name][1] for name in named if FORMATS[name][1]))
+        if suffixes and out.suffix not in suffixes:
             hint = "" if self.format else " A folder for the Hugging Face hub is --format hub."
-            raise ConfigError(f"--out is {self.out}; the file must end in {allowed}.{hint}")
+            raise ConfigError(f"--out is {out}; the file must end in {' or '.join(suffixes)}.{hint}")

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sightwords.errors import ConfigError
-from sightwords.exporting.card import CardFacts, find_comparison, make_card
-from sightwords.exporting.certificate import Certificate
-from sightwords.exporting.check import latency, same_flops, same_outputs
-from sightwords.exporting.checkpoint import Subject, open_subject
-from sightwords.exporting.config import SUFFIXES, ExportConfig, FormatName
-from sightwords.exporting.formats import FORMATS, Format
-from sightwords.exporting.formats.hub import check_token, upload
-from sightwords.exporting.sample import Sample, open_sample
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from sightwords.errors import ArtifactError, ConfigError, DataError
+from sightwords.exporting.check import Certificate, Checkpoint, latency, open_checkpoint, same_flops, same_outputs
+from sightwords.exporting.config import ExportConfig
+from sightwords.exporting.formats import FORMATS, Format, load_format
 from sightwords.files import atomic_path, staged_files, write_text
+from sightwords.images.loader import input_batches
+from sightwords.images.readers import Listing, list_source
 from sightwords.licenses import warn_of_use
-from sightwords.models.run_folder import RunFolder
+from sightwords.models import normalize_images
+from sightwords.models.card import make_card, shown_name
+from sightwords.models.inference import eval_transform
+from sightwords.models.run_folder import NetworkInfo, RunFolder
 
-HUB_FILES = {"config.json", "model.safetensors", "README.md", "certificate.json"}
+_BATCH = 16
+_COMPARISON_FILES = ("comparison.json", "effects.parquet", "results.parquet")
+_HUB_FILES = {"config.json", "model.safetensors", "README.md", "certificate.json"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class ExportResult:
         if self.out is not None:
             lines.append(f"Wrote {self.out} with {', '.join(path.name for path in self.files if path != self.out)}.")
         if self.uploaded:
-            lines.append(f"Wrote to the hub: {self.uploaded}")
+            lines.append(f"Uploaded to the hub: {self.uploaded}")
         shown = "\n".join("  " + line for line in self.snippet.splitlines())
         return "\n".join([*lines, *self.warnings, f"Load it with:\n\n{shown}\n"])
 
@@ -70,101 +80,190 @@ def export(config: ExportConfig) -> ExportResult:
             none.
         DataError: --images has no readable image.
         MissingExtraError: a library that the format needs is not installed.
-        ModelError: the hub does not take the upload.
+        ModelError: the hub refuses the upload.
     """
-    folder = RunFolder(config.run)
-    subject = open_subject(folder)
-    name = _format_name(config, subject)
-    format = FORMATS[name]
+    checkpoint = open_checkpoint(RunFolder(config.run))
+    name = config.format or _format_of(config.out, checkpoint)
+    format, is_file = load_format(name), bool(FORMATS[name][1])
     if config.push_to_hub:
+        from sightwords.exporting.formats.hub import check_token
+
         check_token()
-    comparison = find_comparison(config.comparison, config.run)
-    facts = folder.facts()
-    warnings = warn_of_use(facts.parts(subject.info.model), config.use, config.licenses) if facts else []
-    sample = open_sample(subject.info, folder.config(), config.images, config.num_images)
-    with _staging(config, name) as staging:
-        file = format.write(subject, staging, config.out.name if config.out else "")
-        certificate = _verified(format, file, subject, sample, config)
-        title = (config.push_to_hub or str(config.out)).rstrip("/").rpartition("/")[2].removesuffix(file.suffix)
-        snippet = _snippet(format, subject, config, str(config.out))
-        shown = _snippet(format, subject, config, config.out.name if config.out else "")
-        card = CardFacts(title, config, folder, subject, facts, comparison, certificate, shown)
-        _write_beside(staging, file, name, make_card(card), certificate)
+    comparison = _comparison(config)
+    parts = checkpoint.folder.facts().parts(checkpoint.info.model)
+    warnings = warn_of_use(parts, config.use, config.licenses)
+    sample = open_sample(checkpoint, config.images, config.num_images)
+    with _staging(config.out, is_file) as staging:
+        file = format.write(checkpoint, staging, config.out.name if config.out else "")
+        certificate = _verified(name, format, file, checkpoint, sample, config.pairs)
+        card = make_card(
+            checkpoint.folder,
+            config.licenses,
+            title=(config.push_to_hub or str(config.out)).rstrip("/").rpartition("/")[2].removesuffix(file.suffix),
+            library=format.library,
+            license=config.license,
+            datasets=config.dataset,
+            tags=[name.replace("_", "-")],
+            snippet=_snippet(format, checkpoint, config, config.out.name if config.out else ""),
+            comparison=comparison,
+            verified=certificate.text(),
+        )
+        prefix = f"{file.name}." if is_file else ""  # in the hub's folder, names that the hub shows
+        write_text(staging / f"{prefix}certificate.json", certificate.json())
+        write_text(staging / (f"{prefix}card.md" if is_file else "README.md"), str(card))
         names = sorted(path.name for path in staging.iterdir())
         uploaded = _uploaded(config, staging) if config.out is None else ""
     if config.out is not None:
         uploaded = _uploaded(config, config.out)
-    return ExportResult(config.out, _places(config.out, name, names), certificate, snippet, warnings, uploaded)
+    return ExportResult(
+        out=config.out,
+        files=[(config.out.parent if is_file else config.out) / one for one in names] if config.out else [],
+        certificate=certificate,
+        snippet=_snippet(format, checkpoint, config, str(config.out)),
+        warnings=warnings,
+        uploaded=uploaded,
+    )
 
 
-def _uploaded(config: ExportConfig, folder: Path) -> str:
-    return upload(folder, config.push_to_hub, config.private) if config.push_to_hub else ""
-
-
-def _format_name(config: ExportConfig, subject: Subject) -> FormatName:
-    """Return the format that was named, else the one that the ending of --out tells."""
-    if config.format is not None:
-        return config.format
-    assert config.out is not None
-    by_ending: dict[str, FormatName] = {".onnx": "onnx", ".pt2": "torch_export"}
-    library: FormatName = "timm" if subject.library == "timm" else "torchvision"
-    return by_ending.get(config.out.suffix, library)
-
-
-@contextmanager
-def _staging(config: ExportConfig, name: FormatName) -> Iterator[Path]:
-    """Yield a folder whose content takes its place when everything went well."""
-    if config.out is None:
-        with tempfile.TemporaryDirectory(prefix="sightwords-") as folder:
-            yield Path(folder)
-        return
-    if name in SUFFIXES:
-        if config.out.is_dir():
-            raise ConfigError(f"{config.out} is a folder. Name a file with --out.")
-        with staged_files(config.out.parent) as folder_path:
-            yield folder_path
-        return
-    _check_replaceable(config.out)
-    with atomic_path(config.out) as folder_path:
-        folder_path.mkdir()
-        yield folder_path
-
-
-def _check_replaceable(out: Path) -> None:
-    """Refuse a place that holds anything but an earlier export for the hub: it is replaced as a whole."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file; --format hub writes a folder. Name another --out.")
-    foreign = sorted({path.name for path in out.iterdir()} - HUB_FILES) if out.is_dir() else []
-    if foreign:
-        raise ConfigError(f"{out} holds something else ({', '.join(foreign[:3])}). Name another --out.")
-
-
-def _verified(format: Format, file: Path, subject: Subject, sample: Sample, config: ExportConfig) -> Certificate:
-    """Return the certificate of a file, once every check is passed."""
-    loaded = format.load(file, subject)
-    stock, size = subject.stock(), subject.info.image_size
-    checks = [
-        *loaded.checks,
-        same_flops(loaded.flops, stock, size),
-        same_outputs(loaded.answer, subject.network, sample.images, format.tolerance),
-        latency(loaded.answer, stock, sample.images, config.pairs),
-    ]
-    return Certificate.of(file, format.name, subject, sample, checks)
-
-
-def _snippet(format: Format, subject: Subject, config: ExportConfig, out: str) -> str:
-    lines = format.snippet(subject, out)
+def _snippet(format: Format, checkpoint: Checkpoint, config: ExportConfig, out: str) -> str:
+    lines = format.snippet(checkpoint, out)
     return lines.replace(f"local-dir:{out}", f"hf-hub:{config.push_to_hub}") if config.push_to_hub else lines
 
 
-def _write_beside(staging: Path, file: Path, name: FormatName, card: str, certificate: Certificate) -> None:
-    """Write certificate and card beside the file; in the hub's folder they have the names that the hub shows."""
-    stem = f"{file.name}." if name in SUFFIXES else ""
-    write_text(staging / f"{stem}certificate.json", certificate.json())
-    write_text(staging / (f"{stem}card.md" if stem else "README.md"), card)
+def _comparison(config: ExportConfig) -> dict[str, Any] | None:
+    """Return what the card shows of the comparison that the user named, or that the run is part of.
+
+    Raises:
+        ArtifactError: what the user named is no finished comparison.
+    """
+    # a run lies at runs/CONDITION/NETWORK/ARM/SEED below its comparison
+    candidates = [config.comparison] if config.comparison else config.run.resolve().parents[:6]
+    found = (one for one in candidates if all((one / name).is_file() for name in _COMPARISON_FILES))
+    folder = next(found, None)
+    if folder is None:
+        if config.comparison:
+            raise ArtifactError(f"{config.comparison} is no finished comparison. Make one with: sightwords compare")
+        return None
+    epochs = json.loads((folder / "comparison.json").read_text(encoding="utf-8")).get("epochs")
+    effects = pq.read_table(folder / "effects.parquet").to_pylist()
+    num_seeds = len(pc.unique(pq.read_table(folder / "results.parquet", columns=["seed"])["seed"]))
+    trainings = "one training" if num_seeds == 1 else f"{num_seeds} trainings"
+    if len({effect["model"] for effect in effects} - {"all models"}) == 1:
+        effects = [effect for effect in effects if effect["model"] != "all models"]  # it says the same again
+    return {"trainings": f"{trainings} of {epochs} epochs" if epochs else trainings, "effects": effects}
 
 
-def _places(out: Path | None, name: FormatName, names: list[str]) -> list[Path]:
+def _uploaded(config: ExportConfig, folder: Path) -> str:
+    if not config.push_to_hub:
+        return ""
+    from sightwords.exporting.formats.hub import upload
+
+    return upload(folder, config.push_to_hub, config.private)
+
+
+def _format_of(out: Path | None, checkpoint: Checkpoint) -> str:
+    """Return the format that the ending of --out tells; of several, that of the network's library."""
+    assert out is not None
+    fitting = [name for name, (_, suffix) in FORMATS.items() if suffix == out.suffix]
+    return checkpoint.library if checkpoint.library in fitting else fitting[0]
+
+
+@contextmanager
+def _staging(out: Path | None, is_file: bool) -> Iterator[Path]:
+    """Yield a folder whose content takes its place when everything went well."""
     if out is None:
-        return []
-    return [(out.parent if name in SUFFIXES else out) / file for file in names]
+        with tempfile.TemporaryDirectory(prefix="sightwords-") as folder:
+            yield Path(folder)
+    elif is_file:
+        if out.is_dir():
+            raise ConfigError(f"{out} is a folder. Name a file with --out.")
+        with staged_files(out.parent) as staging:
+            yield staging
+    else:
+        if out.exists() and not out.is_dir():
+            raise ConfigError(f"{out} is a file; --format hub writes a folder. Name another --out.")
+        if foreign := sorted({path.name for path in out.iterdir()} - _HUB_FILES) if out.is_dir() else []:
+            raise ConfigError(f"{out} holds something else ({', '.join(foreign[:3])}). Name another --out.")
+        with atomic_path(out) as staging:
+            staging.mkdir()
+            yield staging
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images to verify with.
+
+    Attributes:
+        images: normalized, float32, shape (N, 3, S, S).
+        kind: "validation images of the run", "images of --images", or "images of seeded noise".
+        source: where they are from, or why there are none.
+    """
+
+    images: Tensor
+    kind: str
+    source: str
+
+
+def _verified(
+    name: str, format: Format, file: Path, checkpoint: Checkpoint, sample: Sample, num_pairs: int
+) -> Certificate:
+    """Return the certificate of a file, once every check is passed."""
+    loaded, stock = format.load(file, checkpoint), checkpoint.stock()
+    checks = [
+        *loaded.checks,
+        same_flops(loaded.flops, stock, checkpoint.info.image_size),
+        same_outputs(loaded.network, checkpoint.network, sample.images, format.tolerance),
+        latency(loaded.network, stock, sample.images, num_pairs),
+    ]
+    images = {"kind": sample.kind, "source": sample.source, "num_images": len(sample.images)}
+    return Certificate.of(file, name, checkpoint, images, checks)
+
+
+def open_sample(checkpoint: Checkpoint, named: str | None, num_images: int) -> Sample:
+    """Return images, evenly spread over the source; noise where the run's own images are gone.
+
+    Args:
+        checkpoint: the run's network; the run's configuration names its images.
+        named: a source that the user named; the run's own where it is None.
+        num_images: how many.
+
+    Raises:
+        DataError: the source that the user named has no readable image.
+    """
+    info, config = checkpoint.info, checkpoint.folder.config()
+    source = str(named or config.get("val") or config.get("images"))
+    try:
+        images = _read(info, _listing(config, named), num_images)
+    except DataError as error:
+        if named is not None:
+            raise
+        # what is written is for all to read: no folders of this machine
+        reason = str(error).replace(source, shown_name(source)).partition(". ")[0].rstrip(".")
+        shape = (num_images, 3, info.image_size, info.image_size)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        return Sample(noise, "images of seeded noise", f"the run's images cannot be read: {reason}")
+    return Sample(images, "images of --images" if named else "validation images of the run", shown_name(source))
+
+
+def _listing(config: Mapping[str, Any], named: str | None) -> Listing:
+    own, split = (config.get("val"), "val") if config.get("val") else (config.get("images"), None)
+    if named is None and own is None:
+        raise DataError("its configuration names none")
+    source = named or str(own)
+    found = list_source(source, None if named else split, config.get("image_column"), config.get("label_column"))
+    if "val" not in found and named is None:
+        raise DataError("there are no validation images")
+    return found.get("val") or next(iter(found.values()))
+
+
+def _read(info: NetworkInfo, listing: Listing, num_images: int) -> Tensor:
+    wanted = min(num_images, len(listing))
+    # unreadable ones fall out, and the next ones take their place
+    order = sorted({round(place) for place in np.linspace(0, len(listing) - 1, wanted).tolist()})
+    order += sorted(set(range(len(listing))) - set(order))
+    references = [listing.references[index] for index in order[: wanted + _BATCH]]
+    parts = [batch.images for batch in input_batches(references, eval_transform(info), _BATCH)]
+    images = torch.cat(parts)[:wanted]
+    if not len(images):
+        raise DataError("none of them can be read")
+    return normalize_images(images, info.mean, info.std)

@@ -167,11 +167,7 @@ class Dataset:
     num_shared: int = 0
 
     def split(self, name: str) -> Split:
-        """Return a split.
-
-        Raises:
-            DataError: there is none of that name.
-        """
+        """Return a split; raise DataError where there is none of that name."""
         if name not in self.splits or not len(self.splits[name]):
             known = ", ".join(f"{n} ({len(s)} images)" for n, s in self.splits.items()) or "none"
             raise DataError(f"There are no {name} images. Splits found: {known}. Name a source with --{name}.")

@@ -180,18 +180,10 @@ def _deep_gray(image: Image.Image) -> Image.Image:
 
 
 def thumbnail(data: bytes, name: str, max_side: int = MAX_SIDE) -> Image.Image:
-    """Return a small upright RGB image.
+    """Return an upright RGB image, its longest side at most `max_side` pixels; arguments and errors as `EncodedImage`.
 
     A large JPEG file is decoded at a smaller size, twice the wanted one at least, so that the filter decides what is
     seen.
-
-    Args:
-        data: the file's bytes.
-        name: the image's name for the error message.
-        max_side: longest side in pixels; a smaller image keeps its size.
-
-    Raises:
-        UnreadableImageError: as of `EncodedImage`.
     """
     encoded = EncodedImage(data, name)
     longest = max(encoded.size)

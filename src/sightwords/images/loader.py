@@ -312,13 +312,7 @@ def _same(batch: Any) -> Any:
 
 @dataclass(frozen=True)
 class InputBatch:
-    """Images of a batch without keys or labels, and those of it that could not be read.
-
-    Attributes:
-        images: those that were read, uint8, shape (B, 3, S, S).
-        names: of all, in their order.
-        reasons: why each could not be read, empty for the B that were.
-    """
+    """The B images of a batch that were read, uint8, shape (B, 3, S, S); names of all, and why each was not, or ""."""
 
     images: Tensor
     names: list[str]

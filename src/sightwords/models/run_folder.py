@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sightwords.errors import ArtifactError
 from sightwords.files import atomic_path, write_text
-from sightwords.models.run_facts import RunFacts
+from sightwords.models.card import RunFacts, TextFacts
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,12 @@ class RunFolder:
 
     def write_facts(self, facts: RunFacts) -> None:
         """Write what the run is made from."""
-        write_text(self.folder / "facts.json", json.dumps(facts.plain(), indent=2, ensure_ascii=False) + "\n")
+        write_text(self.folder / "facts.json", json.dumps(asdict(facts), indent=2, ensure_ascii=False) + "\n")
 
-    def facts(self) -> RunFacts | None:
-        """Return what the run is made from, None for a run of a version that did not write it down."""
-        if not (self.folder / "facts.json").is_file():
-            return None
-        return RunFacts.from_plain(json.loads(self._read("facts.json")))
+    def facts(self) -> RunFacts:
+        """Return what the run is made from."""
+        values = json.loads(self._read("facts.json"))
+        return RunFacts(**{**values, "texts": [TextFacts(**text) for text in values["texts"]]})
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a line to the metrics."""

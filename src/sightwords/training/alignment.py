@@ -181,14 +181,7 @@ class Alignment(nn.Module):
 def build_alignment(
     config: AlignConfig, backbone: Backbone, joins: list[TextJoin], images: Split, num_classes: int
 ) -> Alignment:
-    """Return the heads that a training needs.
-
-    Args:
-        config: objective, projector, targets.
-        backbone: says the widths of its features.
-        joins: the embedding sets.
-        images: the training images, for class means.
-        num_classes: K.
+    """Return the heads that a training needs, with class means of the training images where the objective reads them.
 
     Raises:
         ConfigError: the objective does not fit the vectors.

@@ -23,30 +23,32 @@ FREE_FIELDS = {"out", "resume", "workers", "checkpoint_every", "images", "train"
 FREE_FIELDS |= {"use", "licenses"}
 
 
+@dataclass
 class Best:
     """The best evaluation so far, with its weights, for early stopping.
 
     The weights are part of the checkpoint and have no file of their own: a run resumed from before that evaluation, on
     a machine that rounds differently, may never reach it again.
 
-    Args:
+    Attributes:
         patience: evaluations without a better value after which training stops; 0 never stops, and the last evaluation
             is the one that counts.
     """
 
-    def __init__(self, patience: int) -> None:
-        self.patience, self.value, self.epoch, self.num_since = patience, -1.0, 0, 0
-        self.weights: dict[str, Tensor] = {}
-        self.projectors: dict[str, Tensor] = {}
+    patience: int
+    value: float = -1.0
+    epoch: int = 0
+    num_since: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    projectors: dict[str, Tensor] = field(default_factory=dict)
 
     def update(self, value: float, epoch: int, weights: Mapping[str, Tensor], projectors: Mapping[str, Tensor]) -> None:
-        """Take in an evaluation, and copy its weights and projectors to the CPU where it is the best."""
+        """Take in an evaluation; if it is the best, copy its weights and projectors to the CPU."""
         if not self.patience:
             self.value, self.epoch = value, epoch
         elif value > self.value:
             self.value, self.epoch, self.num_since = value, epoch, 0
-            self.weights = _copied(weights)
-            self.projectors = _copied(projectors)
+            self.weights, self.projectors = _copied(weights), _copied(projectors)
         else:
             self.num_since += 1
 
@@ -56,15 +58,12 @@ class Best:
         return bool(self.patience) and self.num_since >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
-        """Return value, epoch, the evaluations since, the weights and the projectors."""
-        numbers = {"value": self.value, "epoch": self.epoch, "num_since": self.num_since}
-        return {**numbers, "weights": self.weights, "projectors": self.projectors}
+        """Return everything but the patience."""
+        return {name: value for name, value in vars(self).items() if name != "patience"}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state."""
-        self.value, self.epoch, self.num_since = state["value"], state["epoch"], state["num_since"]
-        self.weights = dict(state["weights"])
-        self.projectors = dict(state["projectors"])
+        vars(self).update(state)
 
 
 @dataclass
@@ -72,10 +71,6 @@ class TrainState:
     """Everything of a training that changes from step to step.
 
     Attributes:
-        task: network and heads.
-        optimizer: its optimizer.
-        scaler: gradient scaler of fp16.
-        best: the best evaluation so far.
         identity: what the run is; it must be the same on resumption.
         ema: moving average of the network, or None.
         ema_heads: moving average of the heads, or None; used only to search by words.
@@ -101,18 +96,9 @@ class TrainState:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as tensors and plain values."""
-        return {
-            "format": FORMAT_VERSION,
-            "task": self.task.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "ema": self.ema.state_dict() if self.ema else None,
-            "ema_heads": self.ema_heads.state_dict() if self.ema_heads else None,
-            "best": self.best.state_dict(),
-            "step": self.step,
-            "sums": self.sums,
-            "identity": dict(self.identity),
-        }
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        own = {"format": FORMAT_VERSION, "step": self.step, "sums": self.sums, "identity": dict(self.identity)}
+        return {**parts, **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state.
@@ -129,14 +115,13 @@ class TrainState:
             raise ArtifactError(
                 f"This run was started with other settings: {changed}. Give the same options, or another --out."
             )
-        self.task.load_state_dict(state["task"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        for average, name in ((self.ema, "ema"), (self.ema_heads, "ema_heads")):
-            if average is not None:
-                average.load_state_dict(state[name])
-        self.best.load_state_dict(state["best"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
         self.step, self.sums = state["step"], dict(state["sums"])
+
+    def _parts(self) -> dict[str, Any]:
+        names = ("task", "optimizer", "scaler", "best", "ema", "ema_heads")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 def run_identity(config: TrainConfig, keys: list[str], class_ids: list[str]) -> dict[str, Any]:

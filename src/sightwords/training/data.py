@@ -141,11 +141,6 @@ def image_cache(config: TrainConfig, dataset: Dataset, spec: InputSpec, split: s
     Images to evaluate are cached at the size to which evaluation resizes them, so the network gets the very same pixels
     as without the cache.
 
-    Args:
-        config: says where the images are, and how many gigabytes there are for all splits.
-        dataset: the images of all splits.
-        spec: what the network takes.
-        split: `train`, or one to evaluate.
     """
     if not config.cache_gb:
         return None
@@ -190,17 +185,7 @@ def training_batches(
     targets: LabelTargets | None = None,
     pin_memory: bool = False,
 ) -> Iterator[Any]:
-    """Yield this process's batches of every step from `first_step` on, each with its text.
-
-    Args:
-        config: the options.
-        data: images and text.
-        order: which images come when.
-        spec: what the network takes.
-        first_step: step to go on from.
-        targets: class probabilities to train on; None takes the labels.
-        pin_memory: put batches into page-locked memory, for a GPU.
-    """
+    """Yield this process's batches of every step from `first_step` on, each with its text; no targets = the labels."""
     size = InputSize(spec.image_size, spec.interpolation, spec.crop_pct, spec.mean)
     return iter(
         train_loader(

@@ -62,17 +62,7 @@ def validate(
 
 
 class Loop:
-    """Trains from the state's step to the end.
-
-    Args:
-        config: options.
-        state: network, optimizer and everything else that changes.
-        order: order of the training images.
-        make_batch: from loaded batches to those of the device.
-        eval_loader: this process's images of the evaluation after each epoch.
-        run: the run's folder.
-        group: the processes.
-    """
+    """Trains from the state's step to the end; `eval_loader` has what is evaluated after each epoch."""
 
     def __init__(
         self,
@@ -124,11 +114,7 @@ class Loop:
         self._finish_epoch(epoch, (end - first_step) * self.order.batch_size / seconds, progress)
 
     def step(self, batches: Iterator[ImageBatch]) -> None:
-        """Take one optimizer step.
-
-        Args:
-            batches: of them the next `accumulate` are the step's micro-batches.
-        """
+        """Take one optimizer step; its micro-batches are the next `accumulate` of the batches."""
         state, config = self.state, self.config
         set_rates(self._schedule, config, state.step, self.order.steps_per_epoch)
         self._set_modes()
@@ -168,7 +154,7 @@ class Loop:
         return schedule_weight(part.schedule, progress, part.weight, part.final_weight, part.jump_at)
 
     def _finish_epoch(self, epoch: int, images_per_second: float, progress: Progress) -> None:
-        record = {"step": self.state.step, "epoch": epoch + 1, **self._train_metrics()}
+        record = {"step": self.state.step, "epoch": epoch + 1, **_means(self.group.sum_by_name(self.state.sums))}
         record["lr"] = self.state.optimizer.param_groups[0]["lr"]
         if (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.epochs:
             record |= self._evaluate(epoch + 1)
@@ -215,9 +201,6 @@ class Loop:
         heads = self.state.ema_heads.module if self.state.ema_heads is not None else self.state.task.alignment
         assert heads is None or isinstance(heads, Alignment)
         return heads
-
-    def _train_metrics(self) -> dict[str, float]:
-        return _means(self.group.sum_by_name(self.state.sums))
 
     def _note(self, epoch: int) -> str:
         """Return what the progress bar shows of this process's images."""

@@ -65,15 +65,7 @@ class TrainBatch:
 
 
 class BatchMaker:
-    """Moves loaded batches to the device, normalizes and mixes them there.
-
-    Args:
-        backbone: says mean and standard deviation.
-        augment: mixup and cutmix.
-        seed: seed of the run.
-        device: where to.
-        channels_last: memory format of the images.
-    """
+    """Moves loaded batches to the device, normalizes them as the backbone wants, and mixes them there."""
 
     def __init__(
         self, backbone: Backbone, augment: AugmentConfig, seed: int, device: torch.device, channels_last: bool
@@ -129,7 +121,7 @@ def draw_mix(config: AugmentConfig, seed: int, step: int, image_size: int) -> Mi
 
     Args:
         config: alphas of both.
-        seed: seed of the run.
+        seed: of the run.
         step: optimizer step.
         image_size: side of the square image in pixels; the box lies on whole pixels.
     """

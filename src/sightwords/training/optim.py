@@ -29,10 +29,8 @@ ALL = "all"
 def freeze(backbone: Backbone, patterns: Sequence[str]) -> None:
     """Switch off the gradient of the parameters that patterns name.
 
-    Args:
-        backbone: the network.
-        patterns: names of modules or parameters (`stem`, `layers.0`), with `*` for any part of a name; `all` is
-            everything but the classifier.
+    A pattern names modules or parameters (`stem`, `layers.0`), with `*` for any part of a name; `all` is everything but
+    the classifier.
 
     Raises:
         UnknownNameError: a pattern matches nothing.

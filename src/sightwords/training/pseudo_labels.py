@@ -93,16 +93,7 @@ class LabelTargets:
 def stored_targets(
     folder: RunFolder, images: Split, num_classes: int, text: TextJoin, label_noise: float | None, group: Processes
 ) -> LabelTargets:
-    """Return the targets; the main process computes and stores them, the others and a resumed run read them.
-
-    Args:
-        folder: the run.
-        images: training images, each with one label or none.
-        num_classes: K.
-        text: vectors of their descriptions.
-        label_noise: share of the labels that are wrong; None estimates it, 0 trusts them.
-        group: the processes.
-    """
+    """Return `label_targets`; the main process computes and stores them, the others and a resumed run read them."""
     data = hashlib.sha256(images.key_bytes.tobytes() + images.first_labels().tobytes())
     data.update(f"{text.set.meta} {label_noise}".encode())
     fingerprint = data.hexdigest()

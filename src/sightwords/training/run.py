@@ -15,9 +15,9 @@ from sightwords.errors import ConfigError
 from sightwords.files import write_text
 from sightwords.images.loader import TrainOrder
 from sightwords.images.seeds import torch_seeded
-from sightwords.licenses import read_licenses, warn_of_use
+from sightwords.licenses import warn_of_use
 from sightwords.models import Backbone, build_backbone, pretrained_source
-from sightwords.models.run_facts import RunFacts, TextFacts, license_lines, shown_name
+from sightwords.models.card import RunFacts, TextFacts, make_card, shown_name
 from sightwords.models.run_folder import NetworkInfo, ProjectorInfo, RunFolder, TextSpace, save_projectors
 from sightwords.progress import duration, stopwatch
 from sightwords.text.embedding_set import EmbeddingSet
@@ -131,7 +131,7 @@ def train(config: TrainConfig) -> TrainResult:
         if group.is_main:
             _write_projectors(folder, config, loop, [text.set for text in data.texts])
             folder.save_weights(loop.evaluated().network.state_dict())
-            _write_card(folder, facts, config)
+            write_text(folder.folder / "card.md", str(make_card(folder, config.licenses)))
         group.barrier()
     problems = [f"{problem.name}: {problem.reason}" for problem in data.dataset.problems]
     return TrainResult(
@@ -275,30 +275,6 @@ def _facts(config: TrainConfig, data: TrainingData, backbone: Backbone) -> RunFa
         weights_license=license,
         texts=[TextFacts.of(text.set.meta, text.num_described) for text in data.texts],
     )
-
-
-def _write_card(folder: RunFolder, facts: RunFacts, config: TrainConfig) -> None:
-    """Write `card.md`: network, data, text with its describers and encoder, metrics, and licenses."""
-    info, metrics = folder.network(), folder.metrics()[-1]
-    chosen = "after the last epoch"
-    if config.early_stopping:
-        by = "images held out of the training" if config.holdout else "the validation images themselves: too high"
-        chosen = f"after epoch {metrics['chosen_epoch']:.0f}, chosen by {by}"
-    table = read_licenses(config.licenses)
-    lines = [
-        f"# {info.model}, {info.num_classes} classes",
-        "",
-        "`model.safetensors` is the plain network: text, encoder and projector were used only in training.",
-        "",
-        *facts.lines(),
-        f"- Alignment: {asdict(config.align)}" if facts.texts else "- Text: none, this is a baseline",
-        f"- Validation top-1 {chosen}: {metrics['val_top1']:.2%} (one run, seed {config.seed})",
-        "",
-        "The licenses of these parts may limit what the network may be used for:",
-        "",
-        *license_lines([table.find(part) for part in facts.parts(info.model)]),
-    ]
-    write_text(folder.folder / "card.md", "\n".join(lines) + "\n")
 
 
 def _write_projectors(folder: RunFolder, config: TrainConfig, loop: Loop, sets: list[EmbeddingSet]) -> None:

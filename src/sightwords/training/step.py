@@ -34,15 +34,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class GradientStep:
-    """Computes the gradients of optimizer steps.
-
-    Args:
-        config: options.
-        task: what is learned.
-        model: the task, compiled or spread over processes.
-        make_batch: from loaded to ready batches.
-        scaler: gradient scaler of fp16.
-        group: the processes.
+    """Computes the gradients of optimizer steps; `model` is the task, compiled or spread over processes.
 
     Raises:
         ConfigError: the gradient cache and balanced gradients are wanted of a network whose classifier is not linear.
@@ -64,16 +56,7 @@ class GradientStep:
             _check_linear(task.backbone, config.features)
 
     def __call__(self, loaded: Sequence[ImageBatch], step: int, align_weight: float) -> dict[str, Tensor]:
-        """Add the gradients of a step's micro-batches to the parameters; return the sums to be logged.
-
-        Args:
-            loaded: the micro-batches of this process.
-            step: optimizer step, from 0.
-            align_weight: lambda of this step.
-
-        Returns:
-            Scalars by name, see `Task.forward`.
-        """
+        """Add the gradients of a step's micro-batches to the parameters; return its sums, see `Task.forward`."""
         weighting = self._weighting(align_weight)
         loss_weights = self._loss_weights(loaded)
         cached = self._cached(loaded, loss_weights, step, weighting) if self._uses_cache else None
@@ -181,14 +164,13 @@ def _join(batches: Sequence[TrainBatch]) -> TrainBatch:
     return TrainBatch(
         batches[0].images,
         torch.cat([batch.targets for batch in batches]),
-        tuple(_join_texts(parts) for parts in zip(*(batch.texts for batch in batches), strict=True)),
+        tuple(
+            TextTargets(torch.cat([part.vectors for part in parts]), torch.cat([part.weight for part in parts]))
+            for parts in zip(*(batch.texts for batch in batches), strict=True)
+        ),
         torch.cat(partners) if partners else None,
         batches[0].lam,
     )
-
-
-def _join_texts(parts: Sequence[TextTargets]) -> TextTargets:
-    return TextTargets(torch.cat([part.vectors for part in parts]), torch.cat([part.weight for part in parts]))
 
 
 def _check_linear(backbone: Backbone, features: str | None) -> None:

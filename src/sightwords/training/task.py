@@ -131,10 +131,6 @@ class CachedAlignment:
         """Return a scalar whose gradient is that of the alignment, by these features and the heads' parameters.
 
         It goes through the ordinary backward pass, so that DistributedDataParallel averages it as any other loss.
-
-        Args:
-            features: of this micro-batch, with their graph.
-            heads: the module that holds the parameters.
         """
         assert heads is not None
         total = sum((features[name].float() * gradient).sum() for name, gradient in self.features.items())
@@ -150,14 +146,7 @@ class Task(nn.Module):
 
     The loss is that of the whole global batch: each process returns its part times the number of processes, so the
     average of gradients over processes is the gradient of the whole batch, however uneven the parts are.
-
-    Args:
-        backbone: the network being trained.
-        alignment: the heads, or None for the baseline.
-        label_smoothing: see `classification_loss`.
-        multi_label: see `classification_loss`.
-        pad_to: most images that a process can get in a micro-batch.
-        class_weight_K: weight of each class in the classification loss, float32; None = equal.
+    `pad_to` is the most images that a process can get in a micro-batch; `class_weight_K`, float32, weights classes.
     """
 
     class_weight: Tensor | None

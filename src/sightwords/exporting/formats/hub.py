@@ -10,13 +10,10 @@ import timm
 from safetensors.torch import load_file
 
 from sightwords.errors import ArtifactError, ConfigError, ModelError
-from sightwords.exporting.check import Check, count_flops, equal_weights, same_graph
-from sightwords.exporting.checkpoint import Subject, load_strictly
-from sightwords.exporting.formats.base import Loaded
+from sightwords.exporting.check import Check, Checkpoint, Loaded, count_flops, equal_weights, same_graph
 from sightwords.files import write_text
 from sightwords.models.network_config import KEY, network_config
 
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 # of the library's own weights, which these are not
 _FOREIGN = ("license", "origin_url", "paper_ids", "paper_name", "tag", "notes", "test_input_size", "test_crop_pct")
 
@@ -24,61 +21,59 @@ _FOREIGN = ("license", "origin_url", "paper_ids", "paper_name", "tag", "notes", 
 class HubFormat:
     """timm's layout on the Hugging Face hub."""
 
-    name = "hub"
+    library = "timm"
     tolerance = 0.0
 
-    def write(self, subject: Subject, folder: Path, name: str) -> Path:
+    def write(self, checkpoint: Checkpoint, folder: Path, name: str) -> Path:
         """Write `config.json` and `model.safetensors` as timm writes them.
 
         Raises:
             ConfigError: the network is not timm's.
         """
-        if subject.library != "timm":
+        if checkpoint.library != "timm":
             raise ConfigError(
-                f"The layout of the hub is timm's, and the network is {subject.info.model}. "
-                f"Use --format {subject.library}, onnx or torch_export."
+                f"The layout of the hub is timm's, and the network is {checkpoint.info.model}. "
+                f"Use --format {checkpoint.library}, onnx or torch_export."
             )
-        stock = subject.stock()
-        load_strictly(stock, subject.weights, "the run's model.safetensors")
-        config = network_config(subject.info)
+        config = network_config(checkpoint.info)
         given = {key: config[key] for key in ("label_names", "label_descriptions", "model_args", "pretrained_cfg")}
-        timm.models.save_for_hf(stock, str(folder), model_config=given, safe_serialization=True)
-        _amend(folder / CONFIG_FILE, config)
-        return folder / WEIGHTS_FILE
+        network = checkpoint.stock(checkpoint.weights)
+        timm.models.save_for_hf(network, str(folder), model_config=given, safe_serialization=True)
+        # take out what timm knows of its own weights, and add what it has no name for
+        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        pretrained = {key: value for key, value in written["pretrained_cfg"].items() if key not in _FOREIGN}
+        amended = {**written, "pretrained_cfg": pretrained, "multi_label": config["multi_label"], KEY: config[KEY]}
+        write_text(folder / "config.json", json.dumps(amended, indent=2, ensure_ascii=False) + "\n")
+        return folder / "model.safetensors"
 
-    def load(self, file: Path, subject: Subject) -> Loaded:
+    def load(self, file: Path, checkpoint: Checkpoint) -> Loaded:
         """Let timm load the folder, and compare weights and preprocessing with the run's."""
         network = timm.create_model(f"local-dir:{file.parent}", pretrained=True).eval()
-        load_strictly(subject.stock(), load_file(file), file.name)
+        checkpoint.stock(load_file(file), file.name)
         checks = [
             Check("loads", 'by timm.create_model("local-dir:...", pretrained=True), strict=True', {"strict": True}),
-            equal_weights(network.state_dict(), subject.weights, file.name),
-            same_graph(network, subject.stock()),
-            _same_preprocessing(network, subject),
+            equal_weights(network.state_dict(), checkpoint.weights, file.name),
+            same_graph(network, checkpoint.stock()),
+            _same_preprocessing(network, checkpoint),
         ]
-        return Loaded(network, count_flops(network, subject.info.image_size), checks)
+        return Loaded(network, count_flops(network, checkpoint.info.image_size), checks)
 
-    def snippet(self, subject: Subject, out: str) -> str:
+    def snippet(self, checkpoint: Checkpoint, out: str) -> str:
         """Return lines that load the folder with timm."""
         lines = ["import timm", f'network = timm.create_model("local-dir:{out}", pretrained=True)']
         lines.append("transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))")
         return "\n".join(lines)
 
 
-def _amend(path: Path, config: dict[str, Any]) -> None:
-    """Take out what timm knows of its own weights, and add what it has no name for."""
-    written = json.loads(path.read_text(encoding="utf-8"))
-    pretrained = {key: value for key, value in written["pretrained_cfg"].items() if key not in _FOREIGN}
-    amended = {**written, "pretrained_cfg": pretrained, "multi_label": config["multi_label"], KEY: config[KEY]}
-    write_text(path, json.dumps(amended, indent=2, ensure_ascii=False) + "\n")
+HUB = HubFormat()
 
 
-def _same_preprocessing(network: Any, subject: Subject) -> Check:
+def _same_preprocessing(network: Any, checkpoint: Checkpoint) -> Check:
     found = timm.data.resolve_model_data_config(network, use_test_size=True)
-    wanted = network_config(subject.info)["pretrained_cfg"]
+    wanted = network_config(checkpoint.info)["pretrained_cfg"]
     shown = {key: list(found[key]) if isinstance(found[key], tuple) else found[key] for key in found if key in wanted}
     if odd := sorted(key for key, value in shown.items() if value != wanted[key]):
-        raise ArtifactError(f"timm would prepare images otherwise than the training did: {', '.join(odd)}.")
+        raise ArtifactError(f"timm would not prepare images as the training did; differing: {', '.join(odd)}.")
     return Check("preprocessing", "timm resolves the run's own size, crop, interpolation, mean and deviation", shown)
 
 
@@ -108,5 +103,5 @@ def upload(folder: Path, repository: str, private: bool) -> str:
         done = api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Export of sightwords")
     except Exception as error:  # the hub's library has its own errors, and passes on those of its HTTP library
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
-        raise ModelError(f"The hub did not take {repository}: {reason}") from None
+        raise ModelError(f"The hub refused the upload to {repository}: {reason}") from None
     return str(done.commit_url)

@@ -9,9 +9,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from sightwords.errors import ConfigError
-from sightwords.exporting.check import Check, count_flops, same_graph
-from sightwords.exporting.checkpoint import Subject, load_strictly
-from sightwords.exporting.formats.base import Loaded
+from sightwords.exporting.check import Check, Checkpoint, Loaded, count_flops, same_graph
 from sightwords.files import write_text
 from sightwords.models.network_config import network_config
 
@@ -21,38 +19,40 @@ class WeightsFormat:
     """Weights for timm or torchvision.
 
     Attributes:
-        name: the library.
+        library: which of them.
     """
 
-    name: str
+    library: str
     tolerance: float = 0.0
 
-    def write(self, subject: Subject, folder: Path, name: str) -> Path:
+    def write(self, checkpoint: Checkpoint, folder: Path, name: str) -> Path:
         """Write `NAME.safetensors` and `NAME.json`.
 
         Raises:
             ConfigError: the network is of the other library.
         """
-        if subject.library != self.name:
+        if checkpoint.library != self.library:
             raise ConfigError(
-                f"--format is {self.name}, but the network is {subject.info.model}. Use --format {subject.library}."
+                f"--format is {self.library}, but the network is {checkpoint.info.model}. "
+                f"Use --format {checkpoint.library}."
             )
-        file = folder / name
-        save_file(dict(subject.weights), file, metadata={"format": "pt"})
-        text = json.dumps(network_config(subject.info), indent=2, ensure_ascii=False) + "\n"
-        write_text(file.with_suffix(".json"), text)
-        return file
+        save_file(dict(checkpoint.weights), folder / name, metadata={"format": "pt"})
+        text = json.dumps(network_config(checkpoint.info), indent=2, ensure_ascii=False) + "\n"
+        write_text((folder / name).with_suffix(".json"), text)
+        return folder / name
 
-    def load(self, file: Path, subject: Subject) -> Loaded:
+    def load(self, file: Path, checkpoint: Checkpoint) -> Loaded:
         """Load the file into the stock network."""
-        stock = subject.stock()
-        load_strictly(stock, load_file(file), file.name)
-        text = f"into the network of {subject.library} with strict=True"
-        checks = [Check("loads", text, {"strict": True}), same_graph(subject.network, subject.stock())]
-        return Loaded(stock, count_flops(stock, subject.info.image_size), checks)
+        network = checkpoint.stock(load_file(file), file.name)
+        text = f"into the network of {self.library} with strict=True"
+        checks = [Check("loads", text, {"strict": True}), same_graph(checkpoint.network, checkpoint.stock())]
+        return Loaded(network, count_flops(network, checkpoint.info.image_size), checks)
 
-    def snippet(self, subject: Subject, out: str) -> str:
+    def snippet(self, checkpoint: Checkpoint, out: str) -> str:
         """Return lines that load the file with the stock library."""
-        lines = [f"import {subject.library}", "from safetensors.torch import load_file"]
-        lines.append(f"network = {subject.factory_call}")
+        lines = [f"import {self.library}", "from safetensors.torch import load_file"]
+        lines.append(f"network = {checkpoint.factory_call}")
         return "\n".join([*lines, f'network.load_state_dict(load_file("{out}"), strict=True)'])
+
+
+TIMM, TORCHVISION = WeightsFormat("timm"), WeightsFormat("torchvision")

@@ -85,16 +85,13 @@ class Listing:
 def list_source(
     source: str, split: str | None, image_column: str | None = None, label_column: str | None = None
 ) -> dict[str, Listing]:
-    """List the images of a source by split.
+    """Return the images of a folder, a table, or a pattern of tables or shards, by split ("train", "val").
 
     Args:
-        source: folder, table, or pattern of tables or shards.
+        source: where they are.
         split: the split that all of the source belongs to, or None where the source names its own splits.
         image_column: column of the image in a table; None finds it.
         label_column: column of the label in a table; None finds it.
-
-    Returns:
-        Split name ("train", "val") to the images in it.
 
     Raises:
         DataError: the source does not exist or is of no known layout.
