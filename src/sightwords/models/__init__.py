@@ -28,7 +28,7 @@ def build_backbone(
         identifier: "timm:NAME", "torchvision:NAME", or NAME alone, which means timm.
         num_classes: number of classes, 1 or more.
         image_size: height and width of the images in pixels; None = the network's default. Networks that are made for
-            one size are built for this one; the others take any.
+            one size (most transformers) are built for this one; the others take any.
         weights: None = from scratch; "pretrained" = the library's own, downloaded; or the path of a .safetensors,
             .pth or .pt file. A classifier for another number of classes starts afresh, the rest must fit.
         **kwargs: options of the library's factory, such as drop_path_rate, depth, patch_size for timm.

@@ -6,7 +6,6 @@ Shapes, as suffixes of names: B images, C channels, H and W height and width, F 
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ def normalize_images(images_BCHW: Tensor, mean: tuple[float, ...], std: tuple[fl
     """Return (images / 255 - mean) / std, float32, shape (B, 3, H, W), on the images' device and in their format.
 
     Args:
-        images_BCHW: uint8 pictures.
+        images_BCHW: uint8, (B, 3, H, W).
         mean: channel means of values in [0, 1].
         std: channel standard deviations, likewise.
     """
@@ -38,21 +37,17 @@ def call_factory(
     kwargs: Mapping[str, Any],
     size_kwargs: Sequence[Mapping[str, Any]],
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Builds a network, with the first of several ways to state the image size that its factory takes.
+    """Builds a network; returns it with all keyword arguments that it was built with.
 
     Args:
         factory: builds the network from keyword arguments.
         identifier: the network's name, for messages.
         kwargs: keyword arguments in any case.
-        size_kwargs: ways to state the image size, tried in this order; the last should be empty, for networks that
-            take any size. Factories refuse unknown arguments before they draw random numbers, so trying leaves the
-            initial weights as they would be.
-
-    Returns:
-        The network, and all keyword arguments that it was built with.
+        size_kwargs: ways to state the image size; the first that the factory takes counts. Factories refuse unknown
+            arguments before they draw random numbers, so trying leaves the initial weights as they would be.
 
     Raises:
-        ConfigError: if the factory refuses an argument; names it.
+        ConfigError: the factory refuses an argument.
     """
     for size in size_kwargs:
         try:
@@ -80,7 +75,7 @@ def _refusal(identifier: str, kwargs: Mapping[str, Any], error: Exception) -> Co
     return ConfigError(f"{identifier} cannot be built with {given}: {type(error).__name__}: {error}")
 
 
-_DENSE_TYPES = (nn.Linear, nn.Conv2d)
+_DENSE = (nn.Linear, nn.Conv2d)
 
 
 @dataclass(frozen=True)
@@ -214,10 +209,12 @@ class Backbone(nn.Module):
         Raises:
             RuntimeError: a name or a shape differs.
         """
-        complete = OrderedDict(weights)
-        # torchvision's MNASNet refuses weights without the version numbers that a safetensors file does not hold
-        complete._metadata = getattr(self.network.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
-        self.network.load_state_dict(complete, strict=True)
+        # into a state of its own: torchvision's MNASNet refuses one without version numbers, which no file holds
+        state = self.network.state_dict()
+        if odd := sorted(state.keys() ^ weights.keys()):
+            raise RuntimeError(f"these names differ: {', '.join(odd[:3])}")
+        state.update(weights)
+        self.network.load_state_dict(state, strict=True)
 
     def _pool(self, read: Tensor | None) -> Tensor:
         """What the classifier read, as (B, F): a convolution's map is averaged over its height and width."""
@@ -268,15 +265,11 @@ def find_classifier(network: nn.Module, num_classes: int, names: Iterable[str] =
         The name, of a layer among `names` or else of the last Linear or Conv2d with `num_classes` outputs.
 
     Raises:
-        ModelError: if there is none.
+        ModelError: there is none.
     """
-    fitting: dict[str, int] = {
-        name: _dense_size(module, name)[0]
-        for name, module in network.named_modules()
-        if isinstance(module, _DENSE_TYPES) and _dense_size(module, name)[1] == num_classes
-    }
-    named = [name for name in names if name in fitting]
-    if named:
+    dense = {name: _dense_size(module, name) for name, module in network.named_modules() if isinstance(module, _DENSE)}
+    fitting = {name: num_inputs for name, (num_inputs, num_outputs) in dense.items() if num_outputs == num_classes}
+    if named := [name for name in names if name in fitting]:
         return max(named, key=lambda name: fitting[name])
     if not fitting:
         raise ModelError(
@@ -292,12 +285,10 @@ def has_transformer_norm(network: nn.Module) -> bool:
     Decides between a projector with BatchNorm and one without. ConvNeXt counts as a transformer here, MaxViT does not.
     """
     modules = list(network.modules())
-    has_batch_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules)
-    has_layer_norm = any(
-        isinstance(module, nn.LayerNorm | nn.RMSNorm) or type(module).__name__.startswith("RmsNorm")
-        for module in modules
-    )
-    return has_layer_norm and not has_batch_norm
+    batch_norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    if any(isinstance(module, batch_norms) for module in modules):
+        return False
+    return any(isinstance(m, nn.LayerNorm | nn.RMSNorm) or type(m).__name__.startswith("RmsNorm") for m in modules)
 
 
 def _dense_size(module: nn.Module, name: str) -> tuple[int, int]:

@@ -19,7 +19,7 @@ Channels = Literal["auto", "first", "last"]
 class FeatureHook:
     """Keeps what a module gave in the last forward pass, with its graph, until it is removed.
 
-    So that any network can be taught by text, detectors and segmenters too:
+    So that any network can be aligned to text, detectors and segmenters too:
 
         hook = FeatureHook(detector, "backbone.body")
         losses = detector(images, targets)

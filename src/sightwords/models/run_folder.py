@@ -32,7 +32,7 @@ class NetworkInfo:
         multi_label: whether outputs are independent (sigmoid) instead of exclusive (softmax).
         image_size: side of the input in pixels.
         interpolation: of the resize.
-        crop_pct: share of the resized picture's side that the center crop keeps.
+        crop_pct: fraction of the resized shorter side that the center crop keeps.
         mean: channel means that are subtracted, of values in [0, 1].
         std: channel standard deviations that are divided by.
     """
@@ -146,8 +146,8 @@ class RunFolder:
             return dict(torch.load(paths[-1], map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds for a damaged file
             raise ArtifactError(
-                f"The checkpoint {paths[-1]} is damaged ({type(error).__name__}). "
-                "Remove it and resume from the one before."
+                f"The checkpoint {paths[-1]} is damaged ({type(error).__name__}). Remove it and resume from the one "
+                "before."
             ) from None
 
     def save_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -272,9 +272,7 @@ def load_projectors(folder: RunFolder) -> tuple[ProjectorInfo, dict[str, Tensor]
 
 
 def _why_none(folder: RunFolder) -> str:
-    config, lead = folder.config(), f"{folder.folder} keeps no projector into the text's space"
-    if not config.get("embeddings"):
+    lead = f"{folder.folder} has no projector into the text's space"
+    if not folder.config().get("embeddings"):
         return f"{lead}: it was trained on labels alone. Train with: sightwords train IMAGES --embeddings E"
-    if not folder.weights_path.is_file():
-        return f"{lead}: the training has not finished. Finish it with: sightwords train ... --resume"
-    return f"{lead}: an earlier version of sightwords trained it. Train again."
+    return f"{lead}: the training has not finished. Finish it with: sightwords train ... --resume"

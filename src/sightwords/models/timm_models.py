@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sightwords.errors import ConfigError, ModelError, UnknownNameError
 from sightwords.models.backbone import Backbone, InputSpec, call_factory, find_classifier
-from sightwords.models.weights import load_weights
+from sightwords.models.weights import OFFLINE, load_weights
 
 
 def build_timm_backbone(
@@ -29,8 +29,7 @@ def build_timm_backbone(
     Args:
         name: as in `timm.list_models()`, with or without the tag of its weights ("vit_tiny_patch16_224.augreg_in21k").
         num_classes: number of classes.
-        image_size: height and width in pixels; None = the network's default. Networks that are made for one size
-            (most transformers) are built for this one.
+        image_size: height and width in pixels.
         weights: None, "pretrained" or a file.
         kwargs: options of `timm.create_model`.
         hint: a sentence to add if the name is not known.
@@ -43,9 +42,10 @@ def build_timm_backbone(
     network, used_kwargs = call_factory(factory, f"timm:{name}", all_kwargs, size_kwargs)
     classifiers = _classifier_names(network)
     classifier = find_classifier(network, num_classes, classifiers)
-    if weights is None or pretrained:
-        new_names = _new_names(network, num_classes, classifiers) if pretrained else ()
-    else:
+    new_names: tuple[str, ...] = ()
+    if pretrained:
+        new_names = _new_names(network, num_classes, classifiers)
+    elif weights is not None:
         new_names = load_weights(network, Path(weights), [*classifiers, classifier], _adapt)
     return Backbone(
         network,
@@ -75,10 +75,7 @@ def _create(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     except Exception as error:
         if not pretrained or (isinstance(error, TypeError) and "keyword argument" in str(error)):
             raise
-        raise ModelError(
-            f"timm cannot provide the weights of {name} ({error}). Without a network connection, download the file "
-            "elsewhere and give its path (.safetensors, .pth) in place of 'pretrained'; or train from scratch."
-        ) from error
+        raise ModelError(f"timm cannot provide the weights of {name} ({error}). {OFFLINE}") from error
     return network
 
 

@@ -14,7 +14,7 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 
 from sightwords.errors import ConfigError, ModelError, UnknownNameError
 from sightwords.models.backbone import Backbone, InputSpec, call_factory, find_classifier
-from sightwords.models.weights import fit_weights, load_weights
+from sightwords.models.weights import OFFLINE, fit_weights, load_weights
 
 # auxiliary classifiers would add logits in training, and an initialization that is not chosen is warned about
 _NO_AUXILIARY = {"aux_logits": False, "init_weights": True}
@@ -48,8 +48,7 @@ def build_torchvision_backbone(
     Args:
         name: as in `torchvision.models.list_models(module=torchvision.models)`.
         num_classes: number of classes.
-        image_size: height and width in pixels; None = the network's default. Networks that are made for one size
-            (the ViTs, MaxViT) are built for this one.
+        image_size: height and width in pixels.
         weights: None, "pretrained" (the library's newest) or a file.
         kwargs: options of the network's builder.
     """
@@ -104,10 +103,7 @@ def _load(network: nn.Module, name: str, classifier: str, weights: str | None) -
         # torchvision gives its weights in a network of their own number of classes only
         source: nn.Module = torchvision.models.get_model(name, weights="DEFAULT")
     except Exception as error:
-        raise ModelError(
-            f"torchvision cannot provide the weights of {name} ({error}). Without a network connection, download the "
-            "file elsewhere and give its path (.pth, .safetensors) in place of 'pretrained'; or train from scratch."
-        ) from error
+        raise ModelError(f"torchvision cannot provide the weights of {name} ({error}). {OFFLINE}") from error
     return fit_weights(network, source.state_dict(), [classifier], _adapt, f"torchvision's weights of {name}")
 
 

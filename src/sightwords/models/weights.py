@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,10 @@ from sightwords.models.backbone import Backbone
 Adapt = Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]]
 """Rewrites weights of the same architecture for a network: other names, other image size."""
 
+OFFLINE = (
+    "Without a network connection, download the file elsewhere and give its path (.safetensors, .pth) in place of "
+    "'pretrained'; or train from scratch."
+)
 _WRAPPING_KEYS = ("state_dict", "model", "model_state_dict")
 _WRAPPING_PREFIXES = ("module.", "_orig_mod.", "network.")
 _NUM_SHOWN = 3
@@ -38,30 +41,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ArtifactError(f"There is no weights file {path}. Give a .safetensors, .pth or .pt file.")
     try:
-        content = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
+        state = _load(path)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ArtifactError(f"The weights file {path} is damaged or holds more than weights: {error}") from error
-    state = next((content[key] for key in _WRAPPING_KEYS if _is_mapping(content, key)), content)
+    if isinstance(state, Mapping):
+        state = next((state[key] for key in _WRAPPING_KEYS if isinstance(state.get(key), Mapping)), state)
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ArtifactError(f"The weights file {path} holds no tensors by name. Save a network's state_dict() in it.")
     return _strip_prefixes(dict(state))
 
 
 def load_weights(network: nn.Module, path: Path, classifiers: Sequence[str], adapt: Adapt | None) -> tuple[str, ...]:
-    """Loads a file into a network; see `fit_weights`.
-
-    Args:
-        network: changed in place.
-        path: the file, see `read_weights`.
-        classifiers: names of the layers that may start afresh.
-        adapt: asked to rewrite the weights where they do not fit as they are.
-
-    Returns:
-        Names of the parameters that start afresh.
-
-    Raises:
-        ArtifactError: if the file cannot be used, or the weights do not fit.
-    """
+    """Loads a file, see `read_weights`, into a network, see `fit_weights`."""
     return fit_weights(network, read_weights(path), classifiers, adapt, f"the weights file {path}")
 
 
@@ -83,7 +74,7 @@ def fit_weights(
         Names of the parameters that start afresh.
 
     Raises:
-        ArtifactError: if the weights do not fit; names the first few parameters.
+        ArtifactError: the weights do not fit.
     """
     if adapt is not None and _misfits(network, state, classifiers):
         state = dict(adapt(dict(state), network))
@@ -94,23 +85,19 @@ def fit_weights(
             f"{source[0].upper()}{source[1:]} does not fit {type(network).__name__}. {listed}. "
             "Are the model's name, its options and the image size those that the weights were trained with?"
         )
-    own = network.state_dict()
+    own = network.state_dict()  # with the versions of the modules, which torchvision's MNASNet does not load without
     fresh = _fresh_names(own, state, classifiers)
-    complete = OrderedDict((name, own[name] if name in fresh else state.get(name, own[name])) for name in own)
-    # the versions of the modules, which some of torchvision's refuse to load without and files do not always hold
-    complete._metadata = own._metadata  # type: ignore[attr-defined]
-    network.load_state_dict(complete, strict=True)
+    own.update({name: value for name, value in state.items() if name not in fresh})
+    network.load_state_dict(own, strict=True)
     return tuple(sorted(fresh))
 
 
-def _load_pickle(path: Path) -> Any:
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
     # training checkpoints often hold the parsed arguments, a plain record
     with torch.serialization.safe_globals([argparse.Namespace]):
         return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _is_mapping(content: object, key: str) -> bool:
-    return isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
 
 
 def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -133,16 +120,16 @@ def _fresh_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor], classif
 def _misfits(network: nn.Module, state: Mapping[str, Tensor], classifiers: Sequence[str]) -> dict[str, list[str]]:
     """What does not fit, by kind; empty if all does."""
     own = network.state_dict()
-    fresh = _fresh_names(own, state, classifiers)
     # BatchNorm's counter is not in the oldest files, and matters to nothing here
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    wanted = own.keys() - _fresh_names(own, state, classifiers)
+    missing = [name for name in own if name in wanted - state.keys() and not name.endswith("num_batches_tracked")]
     shapes = [
         f"{name} ({list(state[name].shape)}, not {list(own[name].shape)})"
         for name in own
-        if name in state and name not in fresh and state[name].shape != own[name].shape
+        if name in wanted & state.keys() and state[name].shape != own[name].shape
     ]
     misfits = {
-        "Missing": [name for name in missing if name not in fresh],
+        "Missing": missing,
         "Unexpected": [name for name in state if name not in own],
         "Of another shape": shapes,
     }
@@ -158,17 +145,10 @@ _SWAG_LICENSE = "cc-by-nc-4.0"  # as torchvision's README says of these weights,
 
 
 def pretrained_source(backbone: Backbone) -> tuple[str, str | None]:
-    """Return name and license of the weights that `pretrained` gives a network.
+    """Return name ("timm:resnet50.a1_in1k") and license of the weights that `pretrained` gives a network.
 
     timm names a license for most of its weights. torchvision names one for SWAG weights alone, and says of the others
-    that they may have terms of their own, from the data that they were trained on.
-
-    Args:
-        backbone: the network.
-
-    Returns:
-        The weights' name, "timm:resnet50.a1_in1k", and their license as the Hugging Face hub writes it, None where the
-        library does not know it.
+    that they may have terms of their own, from the data that they were trained on: theirs is None.
     """
     library, _, name = backbone.identifier.partition(":")
     if library == "timm":
