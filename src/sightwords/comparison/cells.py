@@ -20,7 +20,7 @@ from sightwords.images.config import SUBSET_OPTIONS
 from sightwords.images.dataset import Dataset, Split
 from sightwords.images.subset import make_subset
 from sightwords.models import build_backbone
-from sightwords.text.embedding_set import usable
+from sightwords.text.embedding_set import EmbeddingSet
 
 _SHARED = [f.name for f in fields(sightwords.TrainingOptions)]
 
@@ -115,7 +115,10 @@ def _passes(condition: Condition, images: Split) -> Callable[[tuple[Path, ...]],
     def passes(embeddings: tuple[Path, ...]) -> float:
         if "label_fraction" not in condition.options:
             return 1.0
-        return 1 / float(usable(images.first_labels(), images.keys(), embeddings).mean())
+        is_usable = images.first_labels() >= 0  # or with a text that gives it a pseudo-label
+        if embeddings:
+            is_usable |= EmbeddingSet(embeddings[0]).rows_of(images.keys()).num_texts > 0
+        return 1 / float(is_usable.mean())
 
     return passes
 

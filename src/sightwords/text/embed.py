@@ -293,7 +293,6 @@ def read_texts(config: EmbedConfig) -> Texts:
 
 def _nothing(config: EmbedConfig, counts: dict[str, int]) -> ArtifactError:
     found = ", ".join(f"{count} {status}" for status, count in counts.items()) or "it is empty"
-    if counts.get("ok"):
-        wanted = f"--where {config.where!r}" if config.where else f"--prompt {' '.join(config.prompt)}"
-        return ArtifactError(f"{config.descriptions} has no usable description for {wanted} ({found}). Ask for others.")
-    return ArtifactError(f"{config.descriptions} has no usable description ({found}). Describe or import first.")
+    wanted = f" for --where {config.where!r}" if config.where else ""
+    wanted += f" for --prompt {' '.join(config.prompt)}" if config.prompt else ""
+    return ArtifactError(f"{config.descriptions} has no usable description{wanted} ({found}). Describe or import more.")

@@ -203,21 +203,6 @@ class EmbeddingSet:
         return EmbeddingSet(folder)
 
 
-def usable(first_labels: np.ndarray, keys: Sequence[str], embeddings: Sequence[Path]) -> np.ndarray:
-    """Return which images a training can use where labels are missing: with a label, or with a text that tells it.
-
-    Args:
-        first_labels: class index of each image, -1 without one, int64, shape (N,).
-        keys: their keys.
-        embeddings: embedding sets; the first one tells classes. None for a training without text.
-
-    Returns:
-        bool, shape (N,).
-    """
-    known = first_labels >= 0
-    return known | (EmbeddingSet(embeddings[0]).rows_of(keys).num_texts > 0) if embeddings else known
-
-
 class TextVectors:
     """The text vectors of N images, looked up by position: what `sightwords.align.AlignmentHead` takes.
 
@@ -273,14 +258,12 @@ class TextVectors:
             IndexError: there is no image at a position.
         """
         chosen = np.arange(len(self))[positions]
+        rows = self._rows.of_images(chosen.ravel())
+        described = rows.num_texts > 0
         vectors = np.zeros((chosen.size, self.dimension), np.float32)
-        weights = np.zeros(chosen.size, np.float32)
-        for place, position in enumerate(chosen.ravel().tolist()):
-            rows = self._rows.rows[self._rows.starts[position] : self._rows.starts[position + 1]]
-            if len(rows):
-                vectors[place] = self._set.vectors[rows].astype(np.float32).mean(0)
-                weights[place] = 1
-        return vectors.reshape(*chosen.shape, self.dimension), weights.reshape(chosen.shape)
+        vectors[described] = self._set.means(rows.of_images(np.flatnonzero(described)))
+        weights = described.astype(np.float32).reshape(chosen.shape)
+        return vectors.reshape(*chosen.shape, self.dimension), weights
 
 
 def nearest_rows(

@@ -67,7 +67,12 @@ def encode_here(encoder: Encoder, batches: Iterable[Batch]) -> Iterator[tuple[Ba
     if not isinstance(encoder, TokenEncoder):
         yield from ((batch, _encode_batch(encoder, batch)) for batch in batches)
         return
-    num_threads, num_cores = _threads_and_cores(encoder.info.device)
+    import torch
+
+    num_threads, num_cores = 1, 0  # 0: a GPU does the work
+    if encoder.info.device == "cpu":
+        num_threads = min(torch.get_num_threads(), _MOST_THREADS)
+        num_cores = torch.get_num_threads() // num_threads
     rest = iter(batches)
     waiting: deque[tuple[Batch, Future[np.ndarray]]] = deque()
     pool = ThreadPoolExecutor(num_threads, "embed", _set_cores, (num_cores,))
@@ -123,17 +128,6 @@ def _halving(encode: Callable[[Sequence[_Input]], np.ndarray], inputs: Sequence[
     torch.cuda.empty_cache()
     half = len(inputs) // 2
     return np.concatenate([_halving(encode, inputs[:half]), _halving(encode, inputs[half:])])
-
-
-def _threads_and_cores(device: str) -> tuple[int, int]:
-    """Return how many threads encode, and how many cores each has; 0 cores where a GPU does the work."""
-    if device != "cpu":
-        return 1, 0
-    import torch
-
-    total = torch.get_num_threads()
-    num_threads = min(total, _MOST_THREADS)
-    return num_threads, total // num_threads
 
 
 def _set_cores(num_cores: int) -> None:

@@ -20,7 +20,6 @@ from sightwords.errors import ArtifactError
 from sightwords.text.plan import Batch
 
 _COMMIT_EVERY_S = 2.0
-_PLAN = "CREATE TABLE plan (json TEXT)"
 _BATCHES = """CREATE TABLE batches (block INTEGER, number INTEGER, num_split INTEGER, num_pieces INTEGER,
     num_tokens INTEGER, rows BLOB, vectors BLOB, PRIMARY KEY (block, number))"""
 
@@ -74,7 +73,7 @@ class Journal:
         with disk_errors_explained(self._out):
             self._connection = sqlite3.connect(self._file)
             self._connection.execute("BEGIN")
-            self._connection.execute(_PLAN)
+            self._connection.execute("CREATE TABLE plan (json TEXT)")
             self._connection.execute(_BATCHES)
             self._connection.execute("INSERT INTO plan VALUES (?)", (json.dumps(plan),))
             self._connection.commit()

@@ -56,18 +56,12 @@ class Encoder(Protocol):
         """Return the vectors of texts within the token limit, float32, shape (N, D), of any length."""
 
     def cast(self, precision: str) -> Encoder:
-        """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; this one stays as it is.
-
-        An encoder that has no arithmetic to choose returns itself.
-        """
+        """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; itself where it has no choice."""
 
 
 @runtime_checkable
 class TokenEncoder(Encoder, Protocol):
-    """An encoder that takes texts as tokens, so that counting and encoding need one tokenization.
-
-    `encode_tokens` may be called by several threads at once, `tokenize` by one at a time.
-    """
+    """An encoder that takes tokens; several threads at once may call `encode_tokens`, one at a time `tokenize`."""
 
     def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the tokens of each text as the network sees them, int32, special ones included, nothing cut."""

@@ -26,18 +26,11 @@ def open_openclip(identifier: str, device: torch.device, precision: str, texts: 
         ModelError: the weights cannot be fetched or loaded.
     """
     name = identifier.removeprefix("openclip:")
-    return OpenClipEncoder(name, device, precision, identifier) if name else None
+    return _TextTower(name, device, precision, identifier) if name else None
 
 
-class OpenClipEncoder:
-    """The text tower of an open_clip model; the image tower is freed.
-
-    Args:
-        name: MODEL/TAG, MODEL/PATH, local-dir:FOLDER or hf-hub:ORG/NAME.
-        device: where it runs.
-        precision: `fp32`, `bf16` or `fp16`.
-        identifier: the ID on the command line.
-    """
+class _TextTower:
+    """The text tower of an open_clip model; the image tower is freed."""
 
     def __init__(self, name: str, device: torch.device, precision: str, identifier: str) -> None:
         clip = load_clip(name, f"the encoder {identifier}", OTHER_WAYS)
@@ -51,19 +44,16 @@ class OpenClipEncoder:
         self.info = EncoderInfo(identifier, name, revision, dimension, limit, precision, device=device.type)
 
     def num_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return how many tokens the network sees of each text if nothing is cut, special ones included."""
         return _num_tokens(self._tokenizer, list(texts))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the vectors of texts within the token limit, float32, shape (N, D), of any length."""
         import torch
 
         tokens = self._tokenizer(list(texts)).to(self._device)
         with torch.inference_mode():
             return np.asarray(self._model.encode_text(tokens).float().cpu().numpy())
 
-    def cast(self, precision: str) -> OpenClipEncoder:
-        """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; this one stays as it is."""
+    def cast(self, precision: str) -> _TextTower:
         other = copy.copy(self)
         other._model = copy.deepcopy(self._model).to(number_type(precision))
         other.info = replace(self.info, precision=precision)

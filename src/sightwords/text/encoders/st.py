@@ -42,13 +42,8 @@ _FEWEST_PROBES = 3
 _SAME = 1 - 1e-6  # smallest cosine to the library's own vectors, in fp32
 
 
-class SentenceTransformerEncoder:
-    """A model of sentence-transformers as the library runs it.
-
-    Args:
-        model: the loaded model, in the arithmetic that `info` names.
-        info: which encoder this is.
-    """
+class _LibraryEncoder:
+    """A model of sentence-transformers as the library runs it."""
 
     def __init__(self, model: Any, info: EncoderInfo) -> None:
         self.model, self.info = model, info
@@ -56,20 +51,17 @@ class SentenceTransformerEncoder:
         self.prefix = str(model.prompts.get(name) or "") if name else ""  # counts towards the limit
 
     def num_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return how many tokens the network sees of each text if nothing is cut, special ones included."""
         return [len(tokens) for tokens in self.token_lists(texts)]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the vectors of texts within the token limit, float32, shape (N, D), of any length."""
         vectors = self.model.encode(list(texts), batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False)
         return np.asarray(vectors.float().cpu().numpy())
 
-    def cast(self, precision: str) -> SentenceTransformerEncoder:
-        """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; this one stays as it is."""
+    def cast(self, precision: str) -> _LibraryEncoder:
         if precision == self.info.precision:
             return self
         other = copy.deepcopy(self.model).to(number_type(precision))
-        return SentenceTransformerEncoder(other, replace(self.info, precision=precision))
+        return _LibraryEncoder(other, replace(self.info, precision=precision))
 
     def token_lists(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, special ones included, nothing cut."""
@@ -81,44 +73,30 @@ class SentenceTransformerEncoder:
         return list(tokenizer(prefixed, **options)["input_ids"])
 
 
-class PackedEncoder:
-    """A model of sentence-transformers whose network runs without padding.
+class _PackedEncoder:
+    """The same model, whose tokenizer is used, with a network that runs without padding."""
 
-    Args:
-        library: the same model as the library runs it, in fp32; its tokenizer is used.
-        precision: arithmetic of the network: `fp32`, `bf16` or `fp16`.
-
-    Raises:
-        AttributeError: the parts of its transformer have other names than BERT's.
-        ValueError: it is more than a Transformer with Pooling, or one of another kind.
-    """
-
-    def __init__(self, library: SentenceTransformerEncoder, precision: str) -> None:
+    def __init__(self, library: _LibraryEncoder, precision: str) -> None:
         self.library, self.info = library, replace(library.info, precision=precision)
         self._network = _packed_network(library, precision)
 
     def num_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return how many tokens the network sees of each text if nothing is cut, special ones included."""
         return self.library.num_tokens(texts)
 
     def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return the tokens of each text as the network sees them, int32, special ones included, nothing cut."""
         return [np.array(tokens, np.int32) for tokens in self.library.token_lists(texts)]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the vectors of texts within the token limit, float32, shape (N, D), of any length."""
         return self.encode_tokens(self.tokenize(texts))
 
     def encode_tokens(self, tokens: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the vectors of tokenized texts within the token limit, float32, shape (N, D), of any length."""
         order = np.argsort([-len(one) for one in tokens], kind="stable")
         vectors = np.empty((len(tokens), self.info.dimension), np.float32)
         vectors[order] = self._network([tokens[i] for i in order]).float().cpu().numpy()
         return vectors
 
-    def cast(self, precision: str) -> PackedEncoder:
-        """Return the same encoder with other arithmetic: `fp32`, `bf16` or `fp16`; this one stays as it is."""
-        return self if precision == self.info.precision else PackedEncoder(self.library, precision)
+    def cast(self, precision: str) -> _PackedEncoder:
+        return self if precision == self.info.precision else _PackedEncoder(self.library, precision)
 
 
 def open_minilm(identifier: str, device: torch.device, precision: str, texts: Sequence[str] | None) -> Encoder | None:
@@ -158,26 +136,23 @@ def open_st(identifier: str, device: torch.device, precision: str, texts: Sequen
     return _best(_open_library(name, identifier, device, "st"), precision) if name else None
 
 
-def _best(library: SentenceTransformerEncoder, precision: str) -> Encoder:
+def _best(library: _LibraryEncoder, precision: str) -> Encoder:
     """Return the encoder without padding; the library's where the model is of another kind or gives other vectors."""
-    try:
-        packed = PackedEncoder(library, "fp32")
-    except (AttributeError, ValueError):
-        return library.cast(precision)
     limit = library.info.max_tokens or len(_PROBES[0])
     probes = [text for text, count in zip(_PROBES, library.num_tokens(_PROBES), strict=True) if 0 < count <= limit]
     if len(probes) < _FEWEST_PROBES:
         return library.cast(precision)
     try:
+        packed = _PackedEncoder(library, "fp32")
         expected, found = library.encode(probes).astype(np.float64), packed.encode(probes).astype(np.float64)
-    except (AttributeError, TypeError, ValueError, RuntimeError):  # modules of other names or arguments
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # modules of other kinds, names or arguments
         return library.cast(precision)
     lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
     same = bool(((expected * found).sum(1) >= _SAME * lengths).all())
     return (packed if same else library).cast(precision)
 
 
-def _packed_network(library: SentenceTransformerEncoder, precision: str) -> PackedTransformer:
+def _packed_network(library: _LibraryEncoder, precision: str) -> PackedTransformer:
     from sightwords.text.encoders.packed import PackedTransformer
 
     kinds = [type(module).__name__ for module in library.model]
@@ -190,7 +165,7 @@ def _packed_network(library: SentenceTransformerEncoder, precision: str) -> Pack
     return PackedTransformer(transformer.auto_model, mode, number_type(precision))
 
 
-def _open_library(name: str, identifier: str, device: torch.device, extra: str) -> SentenceTransformerEncoder:
+def _open_library(name: str, identifier: str, device: torch.device, extra: str) -> _LibraryEncoder:
     """Return a model as the library runs it, in fp32."""
     model = _load(name, f"the encoder {identifier}", device, extra).float().eval()
     home = _home(name)
@@ -202,7 +177,7 @@ def _open_library(name: str, identifier: str, device: torch.device, extra: str) 
     max_tokens = None if limit is None or not math.isfinite(limit) or limit > _NO_LIMIT else int(limit)
     license = card_license(home)
     info = EncoderInfo(identifier, name, revision, dimension, max_tokens, "fp32", license, device.type)
-    return SentenceTransformerEncoder(model, info)
+    return _LibraryEncoder(model, info)
 
 
 def _load(name: str, what: str, device: torch.device, extra: str) -> Any:

@@ -60,22 +60,14 @@ class Vocabulary:
 
     def meta(self) -> dict[str, Any]:
         """Return what `meta.json` of an embedding set says of it."""
-        return {
-            "definition": _DEFINITION,
-            "num_texts": self.num_texts,
-            "vocabulary": self.words,
-            "num_texts_with_word": self.counts,
-        }
+        counted = {"num_texts": self.num_texts, "vocabulary": self.words, "num_texts_with_word": self.counts}
+        return {"definition": _DEFINITION, **counted}
 
 
 def open_words(identifier: str, device: object, precision: str, texts: Sequence[str] | None) -> Encoder | None:
-    """Return the encoder that is made of some texts, or None where the ID is not `builtin:words` or `builtin:words-N`.
+    """Return the encoder that is made of some texts, None where the ID is not `builtin:words` or `builtin:words-N`.
 
-    Args:
-        identifier: the ID; N is the largest number of words.
-        device: not used.
-        precision: must be `fp32`: nothing is computed.
-        texts: the distinct texts that are to be encoded.
+    N is the largest number of words; the arguments are those of `open_encoder`.
 
     Raises:
         ConfigError: there are no texts, the precision is another one, or no word is worth a column.
