@@ -1,4 +1,4 @@
-"""What one image of a paper bird shows: the record that is drawn, described and stored in the image's own file.
+"""What one image of a paper bird shows: the record that is drawn and described.
 
 A record is a function of (seed, species, split, index) alone. Python's `random.Random` makes it, because its stream is
 the same on every platform and version.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
-import json
 import random
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from birds.species import BEAK_COLORS, BODIES, CAPS, EYE_RINGS, LEGS, SPECIES, BirdParts
 
@@ -118,37 +116,10 @@ class BirdRecord:
     light: Light
     seed: int
 
-    def with_parts(self, **changes: Any) -> BirdRecord:
-        """Return the same image of a bird with other parts: pose, scene and light stay as they are."""
-        parts = replace(self.parts, **changes)
-        return replace(self, parts=parts, shades=shade_parts(parts, self.seed))
-
     @property
     def hidden(self) -> frozenset[str]:
         """Names of the parts that a leaf hides."""
         return frozenset({COVERED_PARTS[self.scene.covers]} if self.scene.covers else ())
-
-    def to_json(self) -> str:
-        """Return the record as one line of ASCII JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> BirdRecord:
-        """Return the record that `to_json` wrote.
-
-        Raises:
-            ValueError, KeyError, TypeError: the text is no such record.
-        """
-        data = json.loads(text)
-        return cls(
-            species=data["species"],
-            parts=BirdParts(**data["parts"]),
-            shades=data["shades"],
-            pose=Pose(**data["pose"]),
-            scene=Scene(**data["scene"]),
-            light=Light(**data["light"]),
-            seed=data["seed"],
-        )
 
 
 def make_record(seed: int, species: str, split: str, index: int) -> BirdRecord:

@@ -6,24 +6,18 @@ nor any other single part names a species: a species differs from its nearest re
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 BODIES = {"rust": "#b4532f", "blue": "#4674a8", "olive": "#808a3c", "plum": "#87557f"}
 CAPS = {"plain": "", "black": "#2b282d", "red": "#c92f35", "white": "#f6f1e6"}
-BEAKS = ("conical", "hooked", "straight", "curved", "spoon")
 BEAK_COLORS = {"black": "#2e2a2e", "orange": "#ee8a22", "ivory": "#efe3c2"}
-CRESTS = ("none", "spike", "fan", "tuft")
-TAILS = ("forked", "fan", "pointed", "square")
-WING_BARS = (0, 1, 2)
 EYE_RINGS = {"none": "", "white": "#fbf7ee", "yellow": "#f4c92f", "red": "#d8342f"}
-BREASTS = ("plain", "spotted", "streaked")
 LEGS = {"black": "#2f2b30", "orange": "#ea7f24", "blue": "#4f9fd0"}
 
 
 @dataclass(frozen=True)
 class BirdParts:
-    """What tells one species from another; every value is a word (or count) of the tables above."""
+    """What tells one species from another; every value is a word, or a count."""
 
     body: str
     cap: str
@@ -36,24 +30,6 @@ class BirdParts:
     breast: str
     legs: str
 
-    def differing(self, other: BirdParts) -> tuple[str, ...]:
-        """Return the names of the parts in which the two differ."""
-        return tuple(part for part in PART_VALUES if getattr(self, part) != getattr(other, part))
-
-
-PART_VALUES: dict[str, tuple[Any, ...]] = {
-    "body": tuple(BODIES),
-    "cap": tuple(CAPS),
-    "beak": BEAKS,
-    "beak_color": tuple(BEAK_COLORS),
-    "crest": CRESTS,
-    "tail": TAILS,
-    "wing_bars": WING_BARS,
-    "eye_ring": tuple(EYE_RINGS),
-    "breast": BREASTS,
-    "legs": tuple(LEGS),
-}
-assert tuple(PART_VALUES) == tuple(field.name for field in fields(BirdParts))
 
 # folder name: body, cap, beak, beak color, crest, tail, wing bars, eye ring, breast, legs
 SPECIES: dict[str, BirdParts] = {
@@ -82,8 +58,3 @@ SPECIES: dict[str, BirdParts] = {
     "gazette_lark": BirdParts("plum", "red", "curved", "ivory", "none", "pointed", 1, "red", "spotted", "orange"),
     "pocket_lark": BirdParts("plum", "red", "curved", "ivory", "none", "pointed", 2, "red", "spotted", "blue"),
 }
-
-
-def common_name(species: str) -> str:
-    """Return the name that people read, `Lantern Finch`, for a folder name, `lantern_finch`."""
-    return species.replace("_", " ").title()

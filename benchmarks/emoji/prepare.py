@@ -16,7 +16,6 @@ import hashlib
 import io
 import json
 import re
-import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -30,7 +29,7 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from sightwords.errors import ConfigError, DataError, SightwordsError
 from sightwords.files import atomic_path
-from sightwords.progress import Progress, duration, stopwatch
+from sightwords.progress import Progress
 
 PACKAGES = ("fonts-noto-color-emoji", "unicode-cldr-core", "unicode-data")
 LICENSES = {
@@ -43,7 +42,6 @@ MIN_CLASS_EMOJI = 8
 EXCLUDED_GROUPS = {"Flags": "flag", "Component": "component"}
 SKIN_TONES = frozenset(range(0x1F3FB, 0x1F3FF + 1))
 EMOJI_STYLE = "\ufe0f"  # asks for the colored form; CLDR leaves it out of its keys
-OWN_ENTRIES = frozenset({"train", "val", "descriptions.csv", "meta.json"})
 MADE_BY = "benchmarks/emoji/prepare.py"
 EMOJI_LINE = re.compile(r"([0-9A-F]+(?: [0-9A-F]+)*)\s*;\s*([a-z-]+)\s*#\s*\S+\s+E\d+\.\d+\s+(.+)")
 
@@ -67,35 +65,6 @@ class Sources:
         named = [(file, name) for name, files in self.by_package().items() for file in files]
         if missing := [f"{file} (package {name})" for file, name in named if not file.is_file()]:
             raise DataError(f"Not found: {', '.join(missing)}. Install with: apt-get install {' '.join(PACKAGES)}")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line says.
-
-    Attributes:
-        out: folder to make.
-        size: width and height of the images, in pixels.
-        val_fraction: share of every class that goes to validation, between 0 and 1.
-        seed: another number gives another split.
-        force: replace a set that this command made before.
-    """
-
-    out: Path
-    size: int = 128
-    val_fraction: float = 0.25
-    seed: int = 0
-    force: bool = False
-
-    def __post_init__(self) -> None:
-        if self.size < 16:
-            raise ConfigError(f"--size is {self.size}; it must be at least 16 pixels.")
-        if not 0 < self.val_fraction < 1:
-            raise ConfigError(f"--val-fraction is {self.val_fraction}; it must lie between 0 and 1.")
-
-    def settings(self) -> dict[str, Any]:
-        """Return what decides the content of the set."""
-        return {"size": self.size, "val_fraction": self.val_fraction, "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -323,48 +292,6 @@ def write_set(out: Path, kept: Collection, val: set[Emoji], meta: dict[str, Any]
         (folder / "meta.json").write_text(text, encoding="utf-8")
 
 
-def existing_set(options: Options) -> dict[str, Any] | None:
-    """Return meta.json of a complete set at `options.out` that may stay; None where one is to be made.
-
-    Raises:
-        ConfigError: what lies there was not made by this command, was made with other settings, or is damaged.
-    """
-    out = options.out
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return None
-    meta = _own_meta(out)
-    if meta is None:
-        raise ConfigError(f"{out} holds something that this command did not make. Choose another --out.")
-    if options.force:
-        if foreign := sorted(entry.name for entry in out.iterdir() if entry.name not in OWN_ENTRIES):
-            raise ConfigError(
-                f"--force would delete what others put into {out}: {', '.join(foreign)}. "
-                "Move it away or choose another --out."
-            )
-        return None
-    if meta["settings"] != options.settings():
-        raise ConfigError(f"{out} was made with {meta['settings']}, asked for is {options.settings()}. Use --force.")
-    if num_missing := _num_missing(out):
-        raise ConfigError(f"{out} is damaged: {num_missing} of its files are missing. Use --force to make it anew.")
-    return meta
-
-
-def _own_meta(out: Path) -> dict[str, Any] | None:
-    try:
-        meta = json.loads((out / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return meta if isinstance(meta, dict) and meta.get("made_by") == MADE_BY else None
-
-
-def _num_missing(out: Path) -> int:
-    table = out / "descriptions.csv"
-    if not table.is_file():
-        return 1
-    with table.open(encoding="utf-8", newline="") as file:
-        return sum(not (out / row["image"]).is_file() for row in csv.DictReader(file))
-
-
 def class_sizes(emoji: Iterable[Emoji], val: set[Emoji]) -> dict[str, dict[str, int]]:
     """Return the number of images by class and split, in the order of the class names."""
     sizes: dict[str, dict[str, int]] = defaultdict(lambda: {"train": 0, "val": 0})
@@ -373,27 +300,35 @@ def class_sizes(emoji: Iterable[Emoji], val: set[Emoji]) -> dict[str, dict[str, 
     return dict(sorted(sizes.items()))
 
 
-def prepare(options: Options, sources: Sources | None = None) -> dict[str, Any]:
-    """Make the set unless it is there, and return its meta.json.
+def prepare(
+    out: Path, size: int = 128, val_fraction: float = 0.25, seed: int = 0, sources: Sources | None = None
+) -> str:
+    """Make the set and return what it holds, what was left out and why, as lines of text.
+
+    Args:
+        out: folder to make.
+        size: width and height of the images, in pixels.
+        val_fraction: share of every class that goes to validation, between 0 and 1.
+        seed: another number gives another split.
+        sources: the files of the packages, where they are not where Debian puts them.
 
     Raises:
-        ConfigError: the folder cannot be used.
+        ConfigError: the folder exists.
         DataError: a source is missing or damaged.
     """
-    if (meta := existing_set(options)) is not None:
-        print(f"{options.out} is there already and complete; --force makes it anew.")
-        return meta
+    if out.exists():
+        raise ConfigError(f"{out} exists already. Choose another --out, or remove it.")
     sources = sources or Sources()
     sources.check()
     candidates, excluded = parse_emoji_test(sources.emoji_test.read_text(encoding="utf-8"))
     annotations = parse_annotations([sources.annotations.read_bytes(), sources.derived_annotations.read_bytes()])
-    painter = GlyphPainter(sources.font, options.size)
+    painter = GlyphPainter(sources.font, size)
     kept = collect(candidates, annotations, painter)
     small_classes = drop_small_classes(kept)
-    val = validation_emoji(kept.emoji, options.val_fraction, options.seed)
+    val = validation_emoji(kept.emoji, val_fraction, seed)
     classes = class_sizes(kept.emoji, val)
     meta = provenance(sources, painter.joins) | {
-        "settings": options.settings(),
+        "settings": {"size": size, "val_fraction": val_fraction, "seed": seed},
         "num_classes": len(classes),
         "num_train": len(kept.emoji) - len(val),
         "num_val": len(val),
@@ -402,33 +337,15 @@ def prepare(options: Options, sources: Sources | None = None) -> dict[str, Any]:
         "small_classes": dict(sorted(small_classes.items())),
         "skipped": dict(sorted(kept.skipped.items())),
     }
-    write_set(options.out.resolve(), kept, val, meta)
-    return meta
-
-
-def summary(out: Path, meta: Mapping[str, Any]) -> str:
-    """Return what the set holds, what was left out and why, and the next command, as lines of text."""
-    lines = [f"{out}: {meta['num_classes']} classes, {meta['num_train']} train and {meta['num_val']} val images"]
-    lines += [f"  from {s['package']} {s['version']} ({s['license']})" for s in meta["sources"]]
-    lines += [f"  left out by rule: {count} ({reason})" for reason, count in meta["excluded_by_rule"].items()]
-    for reason, names in meta["skipped"].items():
-        lines.append(f"  left out: {len(names)} ({reason}): {_first_few(names)}")
-    if small := meta["small_classes"]:
-        listed = _first_few([f"{name} {size}" for name, size in small.items()])
-        lines.append(f"  left out: {sum(small.values())} (subgroup with fewer than {MIN_CLASS_EMOJI} emoji): {listed}")
-    if not meta["libraries"]["sequences_joined"]:
-        lines.append(
-            "  Pillow found no raqm layout, so emoji made of several code points are missing. "
-            "For the whole set: apt-get install libfribidi0, then --force."
-        )
-    table, store = out / "descriptions.csv", out / "descriptions.db"
-    command = ["sightwords", "import", str(table), "--images", str(out), "--out", str(store)]
-    return "\n".join([*lines, f"Next: {shlex.join(command)}"])
-
-
-def _first_few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5} more, all in meta.json" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+    write_set(out.resolve(), kept, val, meta)
+    lines = [f"{out}: {len(classes)} classes, {meta['num_train']} train and {len(val)} val images"]
+    lines += [f"  left out by rule: {count} ({reason})" for reason, count in excluded.items() if count]
+    lines += [f"  left out: {len(names)} ({reason})" for reason, names in kept.skipped.items()]
+    lines.append(f"  left out: {sum(small_classes.values())} (subgroup with fewer than {MIN_CLASS_EMOJI} emoji)")
+    if not painter.joins:
+        lines.append("  Pillow found no raqm layout: emoji of several code points are missing. For the whole set: "
+                     "apt-get install libfribidi0")  # fmt: skip
+    return "\n".join([*lines, f"Names of what was left out, versions and licenses: {out / 'meta.json'}"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -438,19 +355,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=128, help="width and height in pixels (default: %(default)s)")
     parser.add_argument("--val-fraction", type=float, default=0.25, help="validation share (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default: %(default)s)")
-    parser.add_argument("--force", action="store_true", help="replace a set that this command made before")
-    given = parser.parse_args(arguments)
     try:
-        with stopwatch() as seconds:
-            meta = prepare(Options(**vars(given)))
+        print(prepare(**vars(parser.parse_args(arguments))))
     except SightwordsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"Interrupted. {given.out} is as it was before.", file=sys.stderr)
-        return 130
-    print(summary(given.out, meta))
-    print(f"Took {duration(seconds[0])}.", file=sys.stderr)
     return 0
 
 
