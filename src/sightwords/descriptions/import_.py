@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sightwords.descriptions.config import ImportConfig
 from sightwords.descriptions.import_readers import SourceRow, read_source
@@ -39,14 +40,8 @@ class Image:
     class_name: str
 
 
-@dataclass(frozen=True)
-class Matching:
-    """The join of a source's rows to images.
-
-    Attributes:
-        way: how they were joined, in words.
-        keys: key of each row's image, None where there is none.
-    """
+class Matching(NamedTuple):
+    """How rows were joined to images, in words, and the key of each row's image, None where there is none."""
 
     way: str
     keys: list[str | None]

@@ -51,11 +51,6 @@ class Prompt:
         """Return the columns that make this prompt one of its own."""
         return self.name, self.version, self.template, self.per_class, _json(self.confusions)
 
-    @staticmethod
-    def from_row(name: str, version: int, template: str, per_class: int, confusions: str) -> Prompt:
-        """Return the prompt of a row."""
-        return Prompt(name, version, template, bool(per_class), json.loads(confusions))
-
 
 @dataclass(frozen=True)
 class DescriberInfo:
@@ -76,11 +71,6 @@ class DescriberInfo:
     def row(self) -> tuple[str, str, str, str]:
         """Return the columns that make this describer one of its own."""
         return self.identifier, self.model, self.revision, _json(self.parameters)
-
-    @staticmethod
-    def from_row(identifier: str, model: str, revision: str, parameters: str) -> DescriberInfo:
-        """Return the describer of a row."""
-        return DescriberInfo(identifier, model, revision, json.loads(parameters))
 
 
 @dataclass(frozen=True)

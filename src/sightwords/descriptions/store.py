@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -175,12 +176,12 @@ class DescriptionSet:
     def prompts(self) -> dict[int, Prompt]:
         """Return all prompts by row id."""
         rows = self._all("SELECT id, name, version, template, per_class, confusions FROM prompts")
-        return {row[0]: Prompt.from_row(*row[1:]) for row in rows}
+        return {row: Prompt(*one, bool(per_class), json.loads(names)) for row, *one, per_class, names in rows}
 
     def describers(self) -> dict[int, DescriberInfo]:
         """Return all describers by row id."""
         rows = self._all("SELECT id, identifier, model, revision, parameters FROM describers")
-        return {row[0]: DescriberInfo.from_row(*row[1:]) for row in rows}
+        return {row: DescriberInfo(*one, json.loads(parameters)) for row, *one, parameters in rows}
 
     def images(self) -> dict[str, tuple[str, str]]:
         """Return key -> (name, class name) as last seen."""
