@@ -176,12 +176,18 @@ class DescriptionSet:
     def prompts(self) -> dict[int, Prompt]:
         """Return all prompts by row id."""
         rows = self._all("SELECT id, name, version, template, per_class, confusions FROM prompts")
-        return {row: Prompt(*one, bool(per_class), json.loads(names)) for row, *one, per_class, names in rows}
+        return {
+            row: Prompt(name, version, template, bool(per_class), json.loads(confusions))
+            for row, name, version, template, per_class, confusions in rows
+        }
 
     def describers(self) -> dict[int, DescriberInfo]:
         """Return all describers by row id."""
         rows = self._all("SELECT id, identifier, model, revision, parameters FROM describers")
-        return {row: DescriberInfo(*one, json.loads(parameters)) for row, *one, parameters in rows}
+        return {
+            row: DescriberInfo(identifier, model, revision, json.loads(parameters))
+            for row, identifier, model, revision, parameters in rows
+        }
 
     def images(self) -> dict[str, tuple[str, str]]:
         """Return key -> (name, class name) as last seen."""
