@@ -81,11 +81,11 @@ def test_killed_and_resumed_trainings_equal_one_that_was_not(config, tmp_path, w
         expected = state(config.out)
         again = replace(config, out=tmp_path / "again")
         killed = 0
-        while killed < num_kills:
+        while killed < num_kills or num_kept <= num_kills // 2:  # most runs go on from what a killed one left
             # the number of loader workers differs from run to run, and so does what is kept
             changed = replace(again, workers=draw.choice([0, 1, 2]), checkpoint_every=draw.choice([1, 1, 2]))
             num_kept += RunFolder(again.out).exists() and RunFolder(again.out).load_checkpoint() is not None
-            statuses, seconds = trainings.train(changed, world_size, draw.uniform(0.2, 0.7) * whole_s)
+            statuses, seconds = trainings.train(changed, world_size, draw.uniform(0.3, 0.9) * whole_s)
             killed += -signal.SIGKILL in statuses
             if statuses == {0}:
                 whole_s = min(whole_s, seconds)  # a machine that was busy before would never kill in time
@@ -96,5 +96,4 @@ def test_killed_and_resumed_trainings_equal_one_that_was_not(config, tmp_path, w
                 assert statuses <= {0, -signal.SIGKILL}, trainings.errors()
         assert trainings.train(again, world_size)[0] == {0}, trainings.errors()
     assert same(state(again.out), expected)
-    assert num_kept > num_kills // 2  # most runs went on from what a killed one left
     print(f"{killed} kills, {num_kept} resumed, {num_done + 1} trainings ended: all equal")
