@@ -74,7 +74,7 @@ def write_set(path: Path, rows: int, classes: int) -> None:
 
 
 def questions(rows: int) -> dict[str, dict[str, object]]:
-    """Return what is asked, by name: filter fields, and `from`, the share of the set where the page begins."""
+    """Return what is asked, by name: fields of the query, and `from`, how far into the set the page begins, 0 to 1."""
     return {
         "first page": {},
         "page in the middle": {"from": 0.5},
@@ -97,18 +97,18 @@ def questions(rows: int) -> dict[str, dict[str, object]]:
 def ask(set_path: Path, folder: Path, rows: int, fields: dict[str, object]) -> tuple[float, float]:
     """Return the seconds of one question with connections of its own, and those of the processor for it."""
     from sightwords.browsing.index import DescriptionIndex
-    from sightwords.browsing.query import Filter, count, read_page
+    from sightwords.browsing.query import Query, count, read_page
     from sightwords.descriptions.store import DescriptionSet
 
     index, fields = DescriptionIndex(set_path, folder), dict(fields)
     begin = fields.pop("from", None)
     after = (0.0, int(rows * float(str(begin)))) if begin is not None else None
-    wanted = Filter(**fields)  # type: ignore[arg-type]
+    query = Query(order="oldest", after=after, **fields)  # type: ignore[arg-type]
     with DescriptionSet(set_path) as store:
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
-        page = read_page(index, wanted, PAGE, "oldest", after)
-        count(index, wanted)
-        for hit in page.hits:
+        hits, _ = read_page(index, query, PAGE)
+        count(index, query)
+        for hit in hits:
             store.current(hit.key)
         return time.perf_counter() - start_s, time.process_time() - start_cpu_s
 
@@ -167,19 +167,19 @@ def show(name: str, first: float, middle: float, cpu: float) -> None:
 
 def search_by_meaning(folder: Path, options: argparse.Namespace) -> None:
     """Time the 24 images nearest to a sentence among random vectors of builtin:minilm's width, each sentence new."""
-    from sightwords.browsing.meaning import Meaning
+    from sightwords.browsing.browser import SemanticSearch
     from sightwords.text.embedding_set import EmbeddingSet
 
     vectors = folder / "vectors"
     if not vectors.exists():
         write_vectors(vectors, options.rows)
-    meaning = Meaning(vectors)
+    search = SemanticSearch(vectors)
     assert EmbeddingSet(vectors).dimension == DIMENSION
     numbers = iter(range(options.repeats + 1))
 
     def rank() -> tuple[float, float]:
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
-        list(islice(meaning.ranked(f"a bird with number {next(numbers)}"), PAGE))
+        list(islice(search.ranked(f"a bird with number {next(numbers)}"), PAGE))
         return time.perf_counter() - start_s, time.process_time() - start_cpu_s
 
     show("meaning: encoder and keys loaded", *timed(1, rank))

@@ -1,15 +1,16 @@
-"""The page's data: pages of a view, decisions, search by meaning."""
+"""The page's data: pages of a query, reviews, search by meaning."""
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from sightwords.browsing import browser as module
-from sightwords.browsing import meaning
-from sightwords.browsing.browser import Browser, View
+from sightwords.browsing.browser import Browser
 from sightwords.browsing.config import BrowseConfig
-from sightwords.browsing.query import Filter
+from sightwords.browsing.query import Query
 from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ConfigError
@@ -53,7 +54,7 @@ def path(tmp_path):
 @pytest.fixture
 def browser(path, monkeypatch):
     monkeypatch.setattr(module, "PAGE_SIZE", 5)
-    monkeypatch.setattr(meaning, "open_encoder", lambda *_: Encoder())
+    monkeypatch.setattr(module, "open_encoder", lambda *_: Encoder())
     with Browser(BrowseConfig(path, embeddings=path.parent / "E", name="anna")) as opened:
         yield opened
 
@@ -63,7 +64,7 @@ def numbers(shown):
 
 
 def test_pages_lead_to_one_another(browser):
-    first = browser.page(View())
+    first = browser.page(Query())
     assert (numbers(first), first.previous, first.num_found) == ([11, 10, 9, 8, 7], None, 12)
     second = browser.page(first.following)
     third = browser.page(second.following)
@@ -74,59 +75,77 @@ def test_pages_lead_to_one_another(browser):
 
 
 def test_a_card_says_whose_text_it_is(browser):
-    card = browser.page(View(Filter("text"))).cards[0]
+    card = browser.page(Query("text")).cards[0]
     [text] = card.texts
-    assert (card.name, card.class_name, text.who, text.prompt) == ("train/11.png", "class 1", "hf:tiny", "plain")
-    assert (text.edited, text.decided) == (False, False)
+    assert (card.name, card.class_name, text.describer, text.prompt) == ("train/11.png", "class 1", "hf:tiny", "plain")
+    assert (text.is_edited, text.review) == (False, None)
 
 
-def test_a_decision_is_stored_shown_and_found_at_once(browser, path):
+def test_a_review_is_stored_shown_and_found_at_once(browser, path):
     text = browser.card(key(4)).texts[0]
-    edited = browser.decide(text, "edit", "a heron")
-    assert (edited.now.text, edited.edited, edited.decided) == ("a heron", True, True)
-    assert numbers(browser.page(View(Filter("heron")))) == [4]
+    edited = browser.review(text, "edit", "a heron")
+    assert (edited.row.text, edited.is_edited, edited.review.author) == ("a heron", True, "human:anna")
+    assert numbers(browser.page(Query("heron"))) == [4]
     with DescriptionSet(path) as store:
         assert {row.key: row.text for row in store.select()}[key(4)] == "a heron"
         assert [row.text for row in store.attempts_at(key(4))] == ["text 4"]
-    rejected = browser.decide(edited, "reject")
-    assert (rejected.now.status, rejected.now.reason) == ("rejected", "rejected by human:anna")
-    restored = browser.decide(rejected, "restore")
-    assert (restored.now.text, restored.now.status, restored.decided) == ("text 4", "ok", False)
-    assert browser.num_decided == {"edit": 1, "reject": 1, "restore": 1}
+    rejected = browser.review(edited, "reject")
+    assert (rejected.row.status, rejected.row.reason) == ("rejected", "rejected by human:anna")
+    restored = browser.review(rejected, "restore")
+    assert (restored.row.text, restored.row.status, restored.review) == ("text 4", "ok", None)
+    assert browser.num_reviews == {"edit": 1, "reject": 1, "restore": 1}
     assert [type(event).__name__ for event in browser.history(key(4))] == ["Description", *["Review"] * 3]
 
 
-def test_a_decision_is_about_the_answer_that_is_there_now(browser, path):
+def test_a_review_is_of_the_answer_that_is_there_by_then(browser, path):
     text = browser.card(key(4)).texts[0]
     with DescriptionSet(path) as store:
         store.put([Description(key(4), 1, 1, 0, "a later answer", attempt=1)])
-    assert browser.decide(text, "ask").now.status == "rejected"
+    assert browser.review(text, "ask").row.status == "rejected"
     with DescriptionSet(path) as store:
         assert store.last_reviews(1, 1)[key(4), 0].attempt == 1
 
 
+def test_two_browsers_at_once_lose_no_review_and_see_each_others(browser, path):
+    with Browser(BrowseConfig(path, name="bob")) as other, ThreadPoolExecutor(4) as pool:
+        texts = [browser.card(key(i)).texts[0] for i in range(NUM_IMAGES)]
+        edits = [
+            (one, text, f"{name} {text.row.text}") for text in texts for one, name in ((browser, "A"), (other, "B"))
+        ]
+        list(pool.map(lambda edit: edit[0].review(edit[1], "edit", edit[2]), edits))
+        with DescriptionSet(path) as store:
+            reviews = [store.reviews(key(i)) for i in range(NUM_IMAGES)]
+        assert all({r.author for r in own} == {"human:anna", "human:bob"} for own in reviews)
+        for i, own in enumerate(reviews):
+            shown = {one.card(key(i)).texts[0].row.text for one in (browser, other)}
+            assert shown == {own[-1].text}
+        while other.index.sync():
+            pass
+        assert sorted(numbers(other.page(Query("text")))[:5]) == [7, 8, 9, 10, 11]
+
+
 def test_an_empty_edit_changes_nothing(browser):
     with pytest.raises(ConfigError, match="Reject it instead"):
-        browser.decide(browser.card(key(4)).texts[0], "edit", "  ")
+        browser.review(browser.card(key(4)).texts[0], "edit", "  ")
     assert browser.history(key(4)) == browser.store.attempts_at(key(4))
 
 
 def test_search_by_meaning_ranks_and_filters_and_turns_pages(browser):
-    first = browser.page(View(meaning="number 7"))
+    first = browser.page(Query(meaning="number 7"))
     assert numbers(first)[0] == 7
-    assert first.cards[0].likeness == pytest.approx(0.9, abs=0.01)
+    assert first.cards[0].similarity == pytest.approx(0.9, abs=0.01)
     seen, shown = numbers(first), first
     while shown.following:
         shown = browser.page(shown.following)
         seen += numbers(shown)
     assert sorted(seen) == list(range(NUM_IMAGES))  # each once, also the one with two vectors
     assert numbers(browser.page(shown.previous)) == seen[5:10]
-    odd = browser.page(View(Filter(class_name="class 1"), meaning="number 7"))
+    odd = browser.page(Query(class_name="class 1", meaning="number 7"))
     assert all(number % 2 for number in numbers(odd))
     assert numbers(odd)[0] == 7
 
 
-def test_vectors_that_count_words_know_no_meaning(path):
+def test_vectors_that_count_words_cannot_be_searched_by_meaning(path):
     EmbeddingSet.write(
         path.parent / "W",
         np.eye(2),
@@ -134,5 +153,5 @@ def test_vectors_that_count_words_know_no_meaning(path):
         {"key": [key(0)], "prompt": ["p"], "describer": ["d"], "sample": [0], "row": [0]},
         {"encoder": "builtin:words-100"},
     )
-    with pytest.raises(ConfigError, match="knows no meaning"):
+    with pytest.raises(ConfigError, match="counts words"):
         Browser(BrowseConfig(path, embeddings=path.parent / "W"))

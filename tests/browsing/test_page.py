@@ -32,7 +32,7 @@ HOSTILE = '<img src=x onerror="window.owned=1"><script>window.owned=1</script>{{
 HOSTILE_NAME = "<img src=x onerror=window.owned=1>.png"
 TOKEN = "a-token-that-is-long-enough"
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport="
-PATHS = ("/", "/summary", "/thumbnail/" + "0" * 64, "/picture/" + "0" * 64, "/assets/keys.js", f"{SOCKET}polling")
+PATHS = ("/", "/summary", "/thumbnail/" + "0" * 64, "/image/" + "0" * 64, "/assets/keys.js", f"{SOCKET}polling")
 WAIT_MS = 60_000  # CI is slow
 
 
@@ -370,7 +370,7 @@ def test_the_end_tells_what_was_decided_and_a_taken_port_is_an_error(folder, add
     command = [sys.executable, "-m", "sightwords", "browse", "D.db", "--port", port]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 2
-    assert f"Cannot listen at 127.0.0.1, port {port}" in done.stderr
+    assert f"Cannot listen on 127.0.0.1, port {port}" in done.stderr
     assert "Traceback" not in done.stderr
     with served(folder) as (_, log):
         pass

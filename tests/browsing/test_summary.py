@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sightwords.browsing.index import DescriptionIndex
+from sightwords.browsing.query import Query, read_page
 from sightwords.browsing.summary import near_duplicates, summarize, typical_words
 from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
@@ -51,17 +52,20 @@ def test_the_summary_of_a_set(tmp_path):
             Description(f"{i:064x}", 1, 1, 0, "spots " * (i % 2) + "a thing " * (1 + i % 5), clip_score=i / 100)
             for i in range(40)
         )
-        store.put([Description(f"{50:064x}", 1, 1, 0, "no", "rejected", "too short")])
+        store.put([Description(f"{50:064x}", 1, 1, 0, "no", "rejected", "too short", clip_score=-0.03)])
         index = DescriptionIndex(store.path, tmp_path / "cache")
         while index.sync():
             pass
         summary = summarize(index)
     assert (summary.num_descriptions, summary.num_images, summary.num_sampled) == (41, 41, 40)
-    assert sum(bar.count for bar in summary.lengths) == 40
-    assert sum(bar.count for bar in summary.clip_scores) == 40
+    assert sum(count for _, count in summary.lengths) == 40
+    assert sum(count for _, count in summary.clip_scores) == 41
+    assert [label for label, count in summary.clip_scores if count][:2] == ["-0.04 to -0.02", "0.00 to 0.02"]
     assert summary.reasons == [("too short", 1)]
     assert [word for word, _ in summary.typical["class 1"]] == ["spots"]
-    assert summary.repeated[0].num_descriptions == 4
+    digest, count, one = summary.repeated[0]
+    assert count == len(read_page(index, Query(same_as=digest), 100)[0]) == 4
+    assert one.text.startswith("a thing ")
 
 
 def test_the_summary_of_an_empty_set(tmp_path):

@@ -1,35 +1,32 @@
-"""Who may see the page: one gate before every route, thumbnails and the page's own websocket included.
+"""Who may see the page: one gate before every route, thumbnails and the page's websocket included.
 
 - Everybody but this machine needs the token; it comes with the first address, and as a cookie from then on.
-- On this machine alone no token is needed, so another site's page, open in the same browser, must be kept out: a name
-  of the attacker's that leads here (DNS rebinding) is told by its `Host`, a request from elsewhere by its `Origin`.
+- This machine needs no token, so other sites' pages, open in the same browser, must be kept out: `Host` gives away a
+  foreign name that resolves to this machine (DNS rebinding), `Origin` a request from elsewhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
+import html
 import os
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
-from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from sightwords.browsing.config import TOKEN_VARIABLE, BrowseConfig
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from sightwords.browsing.config import TOKEN_VARIABLE, BrowseConfig, is_loopback
 from sightwords.errors import ConfigError
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
-
-_LEAST_TOKEN = 16
-_FIELD = "token"
+_MIN_TOKEN_LENGTH = 16
 _HEADERS = {
     # the page loads nothing from elsewhere, sends nothing there, and shows in no other page's frame; its framework
-    # compiles templates in the browser, so scripts cannot be held tighter
+    # compiles templates in the browser, so scripts cannot be restricted further
     "content-security-policy": (
         "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:; "
         "frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
@@ -37,30 +34,32 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
+_NO_STORE = {"cache-control": "no-store", **_HEADERS}
 _NO_TOKEN = (
-    "This page needs its token. Open the address with ?token=... that `sightwords browse` printed when it started, "
-    f"or add the token that {TOKEN_VARIABLE} holds."
+    "This page needs a token. Open the address with ?token=... that `sightwords browse` printed when it started, or "
+    f"add the token that {TOKEN_VARIABLE} holds."
 )
+_OTHER_SITE = "Another site's page may not use this one."
 
 
 def read_token(config: BrowseConfig) -> tuple[str | None, bool]:
-    """Return the token that visitors need, None where none is needed, and whether it was made just now.
+    """Return the token that visitors need, None where none is needed, and whether it was generated just now.
 
     Raises:
         ConfigError: the token of the environment is too short.
     """
     given = os.environ.get(TOKEN_VARIABLE, "")
-    if given and len(given) < _LEAST_TOKEN:
+    if given and len(given) < _MIN_TOKEN_LENGTH:
         raise ConfigError(
-            f"{TOKEN_VARIABLE} has {len(given)} characters; at least {_LEAST_TOKEN} are needed. Unset it, and a token "
-            "is made."
+            f"{TOKEN_VARIABLE} has {len(given)} characters; it needs at least {_MIN_TOKEN_LENGTH}. Unset it to have a "
+            "token generated."
         )
     if given:
         return given, False
-    return (None, False) if config.is_local else (secrets.token_urlsafe(24), True)
+    return (None, False) if is_loopback(config.host) else (secrets.token_urlsafe(24), True)
 
 
-class Guard:
+class Auth:
     """Lets requests through to the page, or answers them itself.
 
     Args:
@@ -69,106 +68,61 @@ class Guard:
         port: where the page listens; cookies are shared by all ports of a machine.
     """
 
-    def __init__(self, app: App, token: str | None, port: int) -> None:
-        self.app = app
-        self._token = token
+    def __init__(self, app: ASGIApp, token: str | None, port: int) -> None:
+        self._app, self._token = app, token
         self._cookie = f"sightwords_browse_{port}"
-        self._pass = _digest(token) if token else ""
+        self._cookie_value = hashlib.sha256(f"sightwords browse {token}".encode()).hexdigest()
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if reason := self._foreign(headers):
-            await _refuse(scope, receive, send, 403, reason)
-        elif self._token is None or self._has_cookie(headers):
-            await self.app(scope, receive, _with_headers(send))
-        elif scope["type"] == "http" and self._has_token(scope):
-            await self._welcome(scope, send)
+        visitor = HTTPConnection(scope)
+        answer: ASGIApp
+        if reason := self._foreign(visitor.headers):
+            answer = PlainTextResponse(f"{reason}\n", 403, _NO_STORE)
+        elif self._token is None or _same(visitor.cookies.get(self._cookie, ""), self._cookie_value):
+            await self._app(scope, receive, _with_headers(send))
+            return
+        elif scope["type"] == "http" and _same(visitor.query_params.get("token", ""), self._token):
+            answer = self._welcome(visitor)
         else:
-            await _refuse(scope, receive, send, 401, _NO_TOKEN)
+            answer = PlainTextResponse(f"{_NO_TOKEN}\n", 401, _NO_STORE)
+        await (WebSocketClose(1008) if scope["type"] == "websocket" else answer)(scope, receive, send)
 
-    def _foreign(self, headers: dict[str, str]) -> str:
+    def _foreign(self, headers: Headers) -> str:
         """Return why a request is another site's doing, empty where it is not."""
-        host = headers.get("host", "")
-        if self._token is None and not _is_this_machine(host):
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if self._token is None and not is_loopback(urlsplit(f"//{host}").hostname or ""):
             return "This page answers to the name of this machine alone: open it as http://127.0.0.1 or localhost."
-        origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return "Another site's page may not use this one."
-        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
-            return "Another site's page may not use this one."
-        return ""
+            return _OTHER_SITE
+        is_cross_site = headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate"
+        return _OTHER_SITE if is_cross_site else ""
 
-    def _has_cookie(self, headers: dict[str, str]) -> bool:
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return False
-        return found is not None and hmac.compare_digest(found.value.encode(), self._pass.encode())
-
-    def _has_token(self, scope: Message) -> bool:
-        given = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get(_FIELD, "")
-        assert self._token is not None
-        return hmac.compare_digest(given.encode(), self._token.encode())
-
-    async def _welcome(self, scope: Message, send: Send) -> None:
-        """Set the cookie and lead to the same address without the token, which else stayed in the browser's history."""
-        rest = [pair for pair in parse_qsl(scope["query_string"].decode("latin-1")) if pair[0] != _FIELD]
-        path = "/" + scope["path"].lstrip("/")  # `//elsewhere` would lead to another site
+    def _welcome(self, visitor: HTTPConnection) -> HTMLResponse:
+        """Set the cookie and lead to the address without the token, which would stay in the browser's history."""
+        rest = [(name, value) for name, value in visitor.query_params.multi_items() if name != "token"]
+        path = "/" + visitor.scope["path"].lstrip("/")  # `//elsewhere` would lead to another site
         target = path + (f"?{urlencode(rest)}" if rest else "")
-        cookie = f"{self._cookie}={self._pass}; Path=/; HttpOnly; SameSite=Strict"
-        if scope.get("scheme") == "https":
-            cookie += "; Secure"
         # a page that leads on, not a redirect: after one from another place the browser keeps a strict cookie to itself
-        body = (
-            f'<!doctype html><meta http-equiv="refresh" content="0;url={_attribute(target)}"><title>sightwords</title>'
-        )
-        await _answer(send, 200, "text/html; charset=utf-8", body, {"set-cookie": cookie})
+        refresh = f'<meta http-equiv="refresh" content="0;url={html.escape(target)}">'
+        answer = HTMLResponse(f"<!doctype html>{refresh}<title>sightwords</title>", headers=_NO_STORE)
+        is_https = visitor.scope.get("scheme") == "https"
+        answer.set_cookie(self._cookie, self._cookie_value, secure=is_https, httponly=True, samesite="strict")
+        return answer
 
 
-def _digest(token: str) -> str:
-    return hashlib.sha256(f"sightwords browse {token}".encode()).hexdigest()
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _is_this_machine(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())
 
 
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *_encoded(_HEADERS)]
+            message.setdefault("headers", [])
+            MutableHeaders(scope=message).update(_HEADERS)
         await send(message)
 
     return sending
-
-
-async def _refuse(scope: Message, receive: Receive, send: Send, status: int, reason: str) -> None:
-    if scope["type"] == "websocket":
-        await receive()  # its `connect`
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    await _answer(send, status, "text/plain; charset=utf-8", reason + "\n", {})
-
-
-async def _answer(send: Send, status: int, kind: str, body: str, more: dict[str, str]) -> None:
-    headers = {"content-type": kind, "cache-control": "no-store", **_HEADERS, **more}
-    await send({"type": "http.response.start", "status": status, "headers": _encoded(headers)})
-    await send({"type": "http.response.body", "body": body.encode()})
-
-
-def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

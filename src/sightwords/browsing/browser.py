@@ -1,89 +1,85 @@
-"""The page's data: what is shown of a view, and what becomes of a decision. It knows nothing of the page itself."""
+"""The page's data: what a query shows, and what becomes of a review. It knows nothing of the page itself."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
-from typing import Any, get_args
-from urllib.parse import urlencode
+from pathlib import Path
+
+import numpy as np
 
 from sightwords.browsing.config import BrowseConfig
-from sightwords.browsing.index import SLOTS, DescriptionIndex
-from sightwords.browsing.meaning import Meaning
-from sightwords.browsing.query import Filter, Order, Place, count, matching, read_page, slots
-from sightwords.browsing.thumbnails import Pictures
-from sightwords.descriptions.schema import Action, Description, Review, Status
+from sightwords.browsing.index import DescriptionIndex
+from sightwords.browsing.query import Query, Slots, count, matching, read_page
+from sightwords.browsing.thumbnails import Thumbnails
+from sightwords.descriptions.schema import Action, Description, Review
 from sightwords.descriptions.store import DescriptionSet
-from sightwords.errors import ArtifactError, SightwordsError
+from sightwords.errors import ArtifactError, ConfigError, SightwordsError
 from sightwords.files import cache_folder
 from sightwords.images.dataset import open_dataset
+from sightwords.text.embedding_set import EmbeddingSet, all_products
+from sightwords.text.encoders import Encoder, open_encoder
 
 PAGE_SIZE = 24
-_AT_ONCE = 200  # images that are looked at while those of a page are picked by meaning
+_RANKED_AT_ONCE = 200  # images that are filtered at once while those of a page are picked by meaning
 _PAUSE_S = 1.0  # between two looks at what other processes wrote
+_BAG_OF_WORDS = "builtin:words"
 
 
 @dataclass(frozen=True)
 class Text:
-    """A description as it counts.
+    """A description with people's reviews applied; `review` is the one that counts, None where there is none."""
 
-    Attributes:
-        now: the row, with what people decided.
-        who: who answered: the describer's identifier.
-        prompt: the prompt's name.
-        edited: whether a person rewrote it.
-        decided: whether a person decided about it.
-    """
-
-    now: Description
-    who: str
+    row: Description
+    describer: str
     prompt: str
-    edited: bool = False
-    decided: bool = False
+    review: Review | None
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether a person rewrote it."""
+        return self.review is not None and self.review.action == "edit"
 
 
 @dataclass(frozen=True)
 class Card:
-    """An image with its wanted descriptions.
+    """An image with its descriptions.
 
     Attributes:
-        key: key of the image.
         name: the image's name, empty where it is not known.
         class_name: readable class name, empty where it has none.
-        texts: the descriptions.
-        likeness: to the sentence that was searched by.
+        similarity: to the sentence that was searched for, a cosine.
     """
 
     key: str
     name: str
     class_name: str
     texts: list[Text]
-    likeness: float | None = None
+    similarity: float | None = None
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A page of a view.
+class Page:
+    """What a query shows.
 
     Attributes:
-        cards: the images.
-        previous: the view of the page before, None at the front.
-        following: the view of the page behind, None at the end.
-        num_found: wanted descriptions, counted up to a bound; None where they are ranked by meaning.
+        previous: the query of the page before, None on the first one.
+        following: the query of the next page, None on the last one.
+        num_found: descriptions, counted up to a bound; None where they are ranked by meaning.
     """
 
     cards: list[Card]
-    previous: View | None
-    following: View | None
+    previous: Query | None
+    following: Query | None
     num_found: int | None
 
 
 class Browser:
-    """A description set that is looked at; it may be used by several threads.
+    """A description set that people look at; it may be used by several threads.
 
     Args:
         config: set, images and embeddings.
@@ -99,23 +95,21 @@ class Browser:
         folder = cache_folder() / "browse"
         self.index = DescriptionIndex(config.descriptions, folder / "index")
         self.store = DescriptionSet(config.descriptions)
-        self.meaning = Meaning(config.embeddings) if config.embeddings else None
+        self.search = SemanticSearch(config.embeddings) if config.embeddings else None
         dataset = open_dataset(config) if config.has_images else None
-        self.pictures = Pictures(dataset, folder / "thumbnails", config.thumbnail_mb * 2**20)
-        self.has_images = dataset is not None
-        self.num_decided: dict[Action, int] = {}
+        self.thumbnails = Thumbnails(dataset, folder / "thumbnails", config.thumbnail_mb * 2**20)
+        self.num_reviews: dict[Action, int] = {}
         self.trouble = ""
-        self._describers: dict[int, str] = {}
-        self._prompts: dict[int, str] = {}
-        self._deciding = threading.Lock()
+        self._names = lru_cache(maxsize=None)(self._read_names)
+        self._reviewing = threading.Lock()
         self._stopped = threading.Event()
         self._follower = threading.Thread(target=self._follow, name="index", daemon=True)
 
     def __enter__(self) -> Browser:
         self.index.sync()  # the first part at once, so that the first visitor sees something
         self._follower.start()
-        if self.meaning is not None:
-            threading.Thread(target=self._warm_up, args=(self.meaning,), name="encoder", daemon=True).start()
+        if self.search is not None:
+            threading.Thread(target=self.search.warm_up, name="encoder", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,105 +117,80 @@ class Browser:
         self._follower.join()
         self.store.__exit__(None, None, None)
 
-    def page(self, view: View) -> Shown:
-        """Return what a view shows.
+    def page(self, query: Query) -> Page:
+        """Return what a query shows.
 
         Raises:
             ArtifactError: the set or its index cannot be read.
             ModelError: the encoder cannot be had.
             MissingExtraError: the encoder's library is not installed.
         """
-        if view.meaning.strip() and self.meaning is not None:
-            return self._page_by_meaning(view, self.meaning)
-        page = read_page(self.index, view.wanted, PAGE_SIZE, view.order, view.after, view.before)
-        known = slots(self.index)
-        cards = [self._card(hit.key, {known[number % SLOTS] for number in hit.ids}) for hit in page.hits]
-        front, back = (page.hits[0].place, page.hits[-1].place) if page.hits else (None, None)
-        going_back = view.before is not None
-        has_previous = page.has_more if going_back else view.after is not None
-        has_following = going_back or page.has_more
-        return Shown(
-            cards,
-            view.at_front(before=front) if has_previous and front else None,
-            view.at_front(after=back) if has_following and back else None,
-            count(self.index, view.wanted),
+        if query.meaning.strip() and self.search is not None:
+            return self._page_by_meaning(query, self.search)
+        hits, has_more = read_page(self.index, query, PAGE_SIZE)
+        going_back = query.before is not None
+        has_previous = has_more if going_back else query.after is not None
+        has_following = going_back or has_more
+        return Page(
+            [self.card(hit.key, hit.slots) for hit in hits],
+            query.first_page(before=hits[0].cursor) if hits and has_previous else None,
+            query.first_page(after=hits[-1].cursor) if hits and has_following else None,
+            count(self.index, query),
         )
 
-    def card(self, key: str) -> Card:
-        """Return an image with all that counts of it."""
-        return self._card(key, None)
+    def card(self, key: str, slots: Slots | None = None, similarity: float | None = None) -> Card:
+        """Return an image with some of its descriptions, all by default."""
+        name, class_name = self.store.image(key) or ("", "")
+        reviews = self.store.reviews(key)
+        rows = [row for row in self.store.current(key) if slots is None or _slot(row) in slots]
+        return Card(key, name, class_name, [self._text(row, reviews) for row in rows], similarity)
 
     def history(self, key: str) -> list[Description | Review]:
-        """Return every answer and every decision about an image, the oldest first."""
+        """Return every answer and every review of an image, the oldest first."""
         events: list[Description | Review] = [*self.store.attempts_at(key), *self.store.reviews(key)]
         return sorted(events, key=lambda event: event.created_at)
 
-    def decide(self, text: Text, action: Action, words: str = "") -> Text:
-        """Store a decision and return the description as it counts from now on.
+    def review(self, text: Text, action: Action, words: str = "") -> Text:
+        """Store a review and return the description as it counts from then on.
 
         Raises:
             ConfigError: an edit has no text.
             ArtifactError: the set cannot be written.
         """
-        one = text.now
-        with self._deciding:
-            now = self._now(one)  # another answer may have come since it was shown
-            review = Review.of(now, action, self.config.author, words)
-            self.store.add_reviews([review])
-            self.num_decided[action] = self.num_decided.get(action, 0) + 1
-            self.index.refresh(one.key)
-            return self._text(self._now(one), self.store.reviews(one.key))
+        key, slot = text.row.key, _slot(text.row)
+        with self._reviewing:
+            # another answer may have come since the text was shown
+            self.store.add_reviews([Review.of(self._current(key, slot), action, self.config.author, words)])
+            self.num_reviews[action] = self.num_reviews.get(action, 0) + 1
+            self.index.refresh(key)
+            return self._text(self._current(key, slot), self.store.reviews(key))
 
-    def progress(self) -> tuple[int, int]:
-        """Return how many rows are indexed, and how many there are."""
-        return self.index.progress()
-
-    def _page_by_meaning(self, view: View, meaning: Meaning) -> Shown:
-        ranked = meaning.ranked(view.meaning.strip())
-        known, found = slots(self.index), list[Card]()
-        num_needed = view.skip + PAGE_SIZE + 1
-        while len(found) < num_needed and (part := dict(islice(ranked, _AT_ONCE))):
-            for key, ids in matching(self.index, view.wanted, list(part)).items():
-                wanted = {known[number % SLOTS] for number in ids}
-                # only what is shown is read
-                skipped = len(found) < view.skip
-                card = Card(key, "", "", []) if skipped else self._card(key, wanted)
-                found.append(replace(card, likeness=part[key]))
-        return Shown(
-            found[view.skip : view.skip + PAGE_SIZE],
-            view.at_front(skip=max(0, view.skip - PAGE_SIZE)) if view.skip else None,
-            view.at_front(skip=view.skip + PAGE_SIZE) if len(found) >= num_needed else None,
+    def _page_by_meaning(self, query: Query, search: SemanticSearch) -> Page:
+        ranked = search.ranked(query.meaning.strip())
+        found: list[tuple[str, Slots, float]] = []
+        end = query.skip + PAGE_SIZE
+        while len(found) <= end and (part := dict(islice(ranked, _RANKED_AT_ONCE))):
+            found += [(key, slots, part[key]) for key, slots in matching(self.index, query, list(part)).items()]
+        return Page(
+            [self.card(*hit) for hit in found[query.skip : end]],
+            query.first_page(skip=max(0, query.skip - PAGE_SIZE)) if query.skip else None,
+            query.first_page(skip=end) if len(found) > end else None,
             None,
         )
 
-    def _card(self, key: str, wanted: set[tuple[int, int, int]] | None) -> Card:
-        name, class_name = self.store.image(key) or ("", "")
-        rows = self.store.current(key)
-        chosen = [row for row in rows if wanted is None or (row.prompt, row.describer, row.sample) in wanted]
-        reviews = self.store.reviews(key)
-        return Card(key, name, class_name, [self._text(row, reviews) for row in chosen])
+    def _text(self, row: Description, reviews: list[Review]) -> Text:
+        last = next((review for review in reversed(reviews) if _slot(review) == _slot(row)), None)
+        review = last if last is not None and last.holds(row.attempt) else None
+        return Text(row, *self._names(row.describer, row.prompt), review)
 
-    def _text(self, row: Description, reviews: Sequence[Review]) -> Text:
-        names = self._names(row)
-        found = [review for review in reviews if _slot(review) == _slot(row)]
-        last = found[-1] if found and found[-1].holds(row.attempt) else None
-        return Text(row, *names, edited=last is not None and last.action == "edit", decided=last is not None)
+    def _read_names(self, describer: int, prompt: int) -> tuple[str, str]:
+        return self.store.describers()[describer].identifier, self.store.prompts()[prompt].name
 
-    def _names(self, row: Description) -> tuple[str, str]:
-        if row.describer not in self._describers or row.prompt not in self._prompts:  # one that came since
-            self._describers = {number: info.identifier for number, info in self.store.describers().items()}
-            self._prompts = {number: prompt.name for number, prompt in self.store.prompts().items()}
-        return self._describers.get(row.describer, "?"), self._prompts.get(row.prompt, "?")
-
-    def _now(self, row: Description) -> Description:
-        for found in self.store.current(row.key):
-            if _slot(found) == _slot(row):
+    def _current(self, key: str, slot: tuple[int, int, int]) -> Description:
+        for found in self.store.current(key):
+            if _slot(found) == slot:
                 return found
         raise ArtifactError("This description is gone from the set. Load the page again.")
-
-    def _warm_up(self, meaning: Meaning) -> None:
-        with contextlib.suppress(SightwordsError):  # a search tells it
-            meaning.warm_up()
 
     def _follow(self) -> None:
         """Keep the index up to date until the page is closed."""
@@ -237,91 +206,68 @@ def _slot(one: Description | Review) -> tuple[int, int, int]:
     return one.prompt, one.describer, one.sample
 
 
-@dataclass(frozen=True)
-class View:
-    """Filter, order and place.
+class SemanticSearch:
+    """Ranks the images of an embedding set by their texts' similarity to a sentence; usable by several threads.
 
-    Attributes:
-        wanted: which descriptions.
-        meaning: a sentence; images are in the order of their texts' likeness to it then.
-        order: of images, where no sentence is given.
-        after: where the page before ends.
-        before: where the page behind begins, to go back.
-        skip: images before the page, where a sentence is given.
+    Args:
+        folder: the embedding set.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+        ConfigError: its encoder cannot encode a new sentence.
     """
 
-    wanted: Filter = field(default_factory=Filter)
-    meaning: str = ""
-    order: Order = "newest"
-    after: Place | None = None
-    before: Place | None = None
-    skip: int = 0
+    def __init__(self, folder: Path) -> None:
+        self._set = EmbeddingSet(folder)
+        self._encoder_id = str(self._set.meta["encoder"])
+        if self._encoder_id.startswith(_BAG_OF_WORDS):
+            raise ConfigError(
+                f"{folder} was made by {self._encoder_id}, which counts words and cannot search by meaning. Name a set "
+                "of another encoder, or leave --embeddings out: words are found without it."
+            )
+        self._encoder: Encoder | None = None
+        self._lock = threading.Lock()
+        self._ranked = lru_cache(maxsize=8)(self._rank)
+        self._keys = lru_cache(maxsize=1)(self._read_keys)
 
-    def at_front(self, **changes: Any) -> View:
-        """Return the first page of another view."""
-        return replace(self, **{"after": None, "before": None, "skip": 0, **changes})
+    def warm_up(self) -> None:
+        """Load what the first search needs, which takes seconds; an error comes back with the search."""
+        with self._lock, contextlib.suppress(SightwordsError):
+            self._encoded("warm up")
+            self._keys()
 
-    def query(self) -> str:
-        """Return the view as the query of an address, empty for the default."""
-        wanted = self.wanted
-        fields = {
-            "q": wanted.words,
-            "like": self.meaning,
-            "class": wanted.class_name,
-            "status": wanted.status,
-            "reason": wanted.reason,
-            "clip_score": wanted.clip_score_below,
-            "same": wanted.same_as,
-            "order": None if self.order == "newest" else self.order,
-            "after": _place_text(self.after),
-            "before": _place_text(self.before),
-            "skip": self.skip or None,
-        }
-        return urlencode({name: value for name, value in fields.items() if value not in (None, "")})
+    def ranked(self, sentence: str) -> Iterator[tuple[str, float]]:
+        """Yield the key of every image with its similarity to a sentence, a cosine; the most similar first, each once.
 
+        Raises:
+            MissingExtraError: the encoder's library is not installed.
+            ModelError: the encoder cannot be had.
+        """
+        with self._lock:
+            order, scores = self._ranked(sentence)
+            rows, keys = self._keys()
+        seen: set[bytes] = set()
+        for row in order.tolist():
+            start, end = np.searchsorted(rows, [row, row + 1]).tolist()
+            for key in keys[start:end].tolist():
+                if key not in seen:
+                    seen.add(key)
+                    yield key.decode(), float(scores[row])
 
-def read_view(query: Mapping[str, str]) -> View:
-    """Return the view of an address; what makes no sense there is left out."""
-    status, order = query.get("status"), query.get("order")
-    wanted = Filter(
-        query.get("q", ""),
-        query.get("class") or None,
-        status if status in get_args(Status) else None,  # type: ignore[arg-type]
-        query.get("reason") or None,
-        _number(query.get("clip_score")),
-        _whole(query.get("same")),
-    )
-    return View(
-        wanted,
-        query.get("like", ""),
-        order if order in get_args(Order) else "newest",  # type: ignore[arg-type]
-        _place(query.get("after")),
-        _place(query.get("before")),
-        max(0, _whole(query.get("skip")) or 0),
-    )
+    def _rank(self, sentence: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows in the order of similarity, int64, (R,), and the similarity of every row, float32, (R,)."""
+        scores = all_products(self._set.vectors, self._encoded(sentence))
+        return np.argsort(-scores, kind="stable"), scores
 
+    def _encoded(self, sentence: str) -> np.ndarray:
+        if self._encoder is None:
+            self._encoder = open_encoder(self._encoder_id, "cpu", "fp32")
+        vector = np.asarray(self._encoder.encode([sentence])[0], np.float32)
+        return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
-def _place_text(place: Place | None) -> str | None:
-    return f"{place[0]!r},{place[1]}" if place else None
-
-
-def _place(text: str | None) -> Place | None:
-    first, _, second = (text or "").partition(",")
-    clip_score, number = _number(first), _whole(second)
-    return None if clip_score is None or number is None else (clip_score, number)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _whole(text: str | None) -> int | None:
-    try:
-        value = int(text or "")
-    except ValueError:
-        return None
-    return value if -(2**63) <= value < 2**63 - 65_536 else None
+    def _read_keys(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of all descriptions, rising, int64, (N,), and the images' keys in that order."""
+        table = self._set.index().select(["key", "row"])
+        rows = table["row"].to_numpy()
+        order = np.argsort(rows, kind="stable")
+        return rows[order], np.array(table["key"].to_pylist(), "S64")[order]

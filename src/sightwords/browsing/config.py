@@ -29,18 +29,18 @@ class BrowseConfig(ImageOptions, _Set):
 
     _: KW_ONLY
     images: str | None = None
-    """Folder, CSV or Parquet table, or tar shards that hold the images; without it texts are shown alone."""
+    """Folder, CSV or Parquet table, or tar shards that hold the images; without it only texts are shown."""
     embeddings: Path | None = None
-    """Embedding set of these descriptions, for searching by meaning."""
+    """Embedding set of these descriptions, for search by meaning."""
     host: str = "127.0.0.1"
-    """Address to listen at. Any other than this machine's own asks visitors for a token: that of the environment
-    variable SIGHTWORDS_BROWSE_TOKEN, or one that is made and printed once."""
+    """Address to listen on. Any address but this machine's own requires a token: the value of the environment variable
+    SIGHTWORDS_BROWSE_TOKEN, or one that is generated and printed once."""
     port: int = 8080
-    """Port to listen at; 0 takes a free one."""
+    """Port to listen on; 0 takes a free one."""
     name: str | None = None
-    """Your name as it is stored with what you decide (human:NAME). [default: your user name]"""
+    """Your name as it is stored with your edits (human:NAME). [default: your user name]"""
     thumbnail_mb: int = 512
-    """Most room that kept thumbnails may take on the disk, in megabytes."""
+    """Maximum size of the thumbnail cache, in megabytes."""
 
     def __post_init__(self) -> None:
         self.descriptions = Path(self.descriptions)
@@ -61,22 +61,16 @@ class BrowseConfig(ImageOptions, _Set):
 
     @property
     def author(self) -> str:
-        """Who decides, as the set stores it."""
-        return f"human:{(self.name or _user_name()).strip()}"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach the page."""
-        if self.host == "localhost":
-            return True
+        """Who edits, as the set stores it."""
         try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+            return f"human:{(self.name or getpass.getuser()).strip()}"
+        except (OSError, KeyError, ImportError):  # a container's user may have no name
+            return "human:someone"
 
 
-def _user_name() -> str:
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address reaches this machine alone."""
     try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user may have no name
-        return "someone"
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -2,72 +2,131 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal, get_args
+from urllib.parse import urlencode
 
-from sightwords.browsing.index import SLOTS, DescriptionIndex, key_bytes
+from sightwords.browsing.index import SLOTS, DescriptionIndex
 from sightwords.descriptions.schema import Status
 
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 _TERM = re.compile(r'(-?)(?:"([^"]*)"?|(\S+))')
 _WORD = re.compile(r"\w+")
 
 Order = Literal["oldest", "newest"]
-Place = tuple[float, int]
-"""Where a page begins or ends: CLIP score and number of a description, or, in the order of numbers, (0, an image's)."""
+Cursor = tuple[float, int]
+"""Where a page begins or ends: CLIP score and number of a description; in the order of numbers (0, image number)."""
+Slots = set[tuple[int, int, int]]
+"""Which descriptions of an image: row ids of prompt and describer, and the sample."""
 
 
 @dataclass(frozen=True)
-class Filter:
-    """Which descriptions are wanted; what is None, or empty, does not count.
+class Query:
+    """Which descriptions a page shows; what is None or empty selects everything.
 
     Attributes:
-        words: words that the text has; `begun*`, `"as they stand"`, and `-word` that it has not.
+        words: words of the text; `begun*`, `"a phrase"`, and `-word` for one that it lacks.
+        meaning: a sentence; images come in the order of their texts' similarity to it.
         class_name: of the image.
         status: of the description.
         reason: of the description.
-        clip_score_below: highest CLIP score; pages are in its order then, the lowest first.
-        same_as: number that texts of the same words share.
+        clip_score_below: highest CLIP score; pages come in its order, the lowest first.
+        same_as: digest that texts of the same words share.
+        order: by when the images were first described, where neither sentence nor CLIP score orders them.
+        after: where the page before ends.
+        before: where the page behind begins, to go back.
+        skip: number of images before the page, where a sentence is given.
     """
 
     words: str = ""
+    meaning: str = ""
     class_name: str | None = None
     status: Status | None = None
     reason: str | None = None
     clip_score_below: float | None = None
     same_as: int | None = None
+    order: Order = "newest"
+    after: Cursor | None = None
+    before: Cursor | None = None
+    skip: int = 0
+
+    def first_page(self, **changes: Any) -> Query:
+        """Return the first page of another query."""
+        return replace(self, **{"after": None, "before": None, "skip": 0, **changes})
+
+    def to_url(self) -> str:
+        """Return the query part of an address, empty for the default."""
+        changed = {
+            name: getattr(self, field)
+            for name, (field, _) in _PARAMETERS.items()
+            if getattr(self, field) != getattr(Query, field)
+        }
+        return urlencode({name: ",".join(map(str, v)) if isinstance(v, tuple) else v for name, v in changed.items()})
+
+    @classmethod
+    def from_url(cls, parameters: Mapping[str, str]) -> Query:
+        """Return the query of an address; values that make no sense are left out."""
+        values: dict[str, Any] = {}
+        for name, (field, parse) in _PARAMETERS.items():
+            if parameters.get(name):
+                with contextlib.suppress(ValueError):
+                    values[field] = parse(parameters[name])
+        return cls(**values)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError
+    return value
+
+
+def _row_number(text: str) -> int:
+    if not -(2**63) <= (value := int(text)) < 2**63 - SLOTS:
+        raise ValueError
+    return value
+
+
+def _cursor(text: str) -> Cursor:
+    score, _, number = text.partition(",")
+    return _finite(score), _row_number(number)
+
+
+_STATUSES, _ORDERS = get_args(Status), get_args(Order)
+# name in the address: field and how it is read; `index` raises for what is none of the choices
+_PARAMETERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "q": ("words", str),
+    "like": ("meaning", str),
+    "class": ("class_name", str),
+    "status": ("status", lambda text: _STATUSES[_STATUSES.index(text)]),
+    "reason": ("reason", str),
+    "clip_score": ("clip_score_below", _finite),
+    "same": ("same_as", _row_number),
+    "order": ("order", lambda text: _ORDERS[_ORDERS.index(text)]),
+    "after": ("after", _cursor),
+    "before": ("before", _cursor),
+    "skip": ("skip", lambda text: max(0, _row_number(text))),
+}
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An image of a page.
+    """An image that a query finds.
 
     Attributes:
         key: key of the image.
-        ids: numbers of its descriptions that are wanted.
-        place: where it stands.
+        slots: which of its descriptions match.
+        cursor: where it stands.
     """
 
     key: str
-    ids: tuple[int, ...]
-    place: Place
-
-
-@dataclass(frozen=True)
-class Page:
-    """Images in order.
-
-    Attributes:
-        hits: the images.
-        has_more: whether others follow in the direction of reading.
-    """
-
-    hits: list[Hit]
-    has_more: bool
+    slots: Slots
+    cursor: Cursor
 
 
 def match_expression(words: str) -> str:
@@ -83,111 +142,72 @@ def match_expression(words: str) -> str:
     return f"({found}) NOT ({' OR '.join(unwanted)})" if found and unwanted else found
 
 
-def read_page(
-    index: DescriptionIndex,
-    wanted: Filter,
-    size: int,
-    order: Order = "newest",
-    after: Place | None = None,
-    before: Place | None = None,
-) -> Page:
-    """Return the images after a place, or those before it, in order.
-
-    Args:
-        index: the index.
-        wanted: which descriptions.
-        size: most images.
-        order: by when the images were first described; without effect where a CLIP score is wanted.
-        after: where the page before ends; None starts at the front.
-        before: where the page behind begins, to go back; takes the place of `after`.
-    """
-    by_clip_score = wanted.clip_score_below is not None
-    rising = (order == "oldest" or by_clip_score) != (before is not None)
-    source, conditions, values = _conditions(wanted)
-    place = before or after
-    if place is not None and by_clip_score:
+def read_page(index: DescriptionIndex, query: Query, size: int) -> tuple[list[Hit], bool]:
+    """Return the images of a page, at most `size`, in order, and whether more follow in the direction of reading."""
+    by_score = query.clip_score_below is not None
+    rising = (query.order == "oldest" or by_score) != (query.before is not None)
+    source, conditions, values = _conditions(query)
+    number = "w.rowid" if query.words.strip() else "t.id"  # FTS5 goes through its own numbers in order
+    cursor = query.before or query.after
+    if cursor is not None and by_score:
         conditions.append(f"(t.clip_score, t.id) {'>' if rising else '<'} (?, ?)")
-        values += place
-    elif place is not None:
-        conditions.append(f"{_id(source)} {'>=' if rising else '<'} ?")
-        values.append((place[1] + rising) * SLOTS)
+        values += cursor
+    elif cursor is not None:
+        conditions.append(f"{number} {'>=' if rising else '<'} ?")
+        values.append((cursor[1] + rising) * SLOTS)
     way = "ASC" if rising else "DESC"
-    ordering = f"t.clip_score {way}, t.id {way}" if by_clip_score else f"{_id(source)} {way}"
-    query = f"SELECT t.clip_score, t.id FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {ordering}"
+    ordering = f"t.clip_score {way}, t.id {way}" if by_score else f"{number} {way}"
+    text = f"SELECT t.clip_score, t.id FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {ordering}"
     with index.reading() as connection:
-        found = _hits(connection, connection.execute(query, values), size + 1, by_clip_score)
+        found = _hits(connection, connection.execute(text, values), size + 1, by_score)
     hits = found[:size]
-    return Page(hits[::-1] if before is not None else hits, len(found) > size)
+    return hits[::-1] if query.before is not None else hits, len(found) > size
 
 
-def count(index: DescriptionIndex, wanted: Filter, most: int = MOST_COUNTED) -> int:
-    """Return how many descriptions are wanted, at most `most + 1`: counting further would take time for nothing."""
-    source, conditions, values = _conditions(wanted)
-    query = f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {' AND '.join(conditions)} LIMIT {most + 1})"
+def count(index: DescriptionIndex, query: Query, limit: int = MAX_COUNTED) -> int:
+    """Return the number of descriptions found, at most `limit + 1`: to count further would take time for nothing."""
+    source, conditions, values = _conditions(query)
+    text = f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {' AND '.join(conditions)} LIMIT {limit + 1})"
     with index.reading() as connection:
-        return int(connection.execute(query, values).fetchone()[0])
+        return int(connection.execute(text, values).fetchone()[0])
 
 
-def matching(index: DescriptionIndex, wanted: Filter, keys: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Return the numbers of the wanted descriptions of images, without those that have none.
-
-    Args:
-        index: the index.
-        wanted: which descriptions.
-        keys: at most a few hundred keys.
-    """
-    source, conditions, values = _conditions(wanted)
-    query = f"SELECT t.id FROM {source} WHERE t.id BETWEEN ? AND ? AND {' AND '.join(conditions)} ORDER BY t.id"
-    found: dict[str, tuple[int, ...]] = {}
+def matching(index: DescriptionIndex, query: Query, keys: Sequence[str]) -> dict[str, Slots]:
+    """Return which descriptions of some images match, without images that have none; at most a few hundred keys."""
+    source, conditions, values = _conditions(query)
+    text = f"SELECT t.id FROM {source} WHERE t.id BETWEEN ? AND ? AND {' AND '.join(conditions)} ORDER BY t.id"
+    found: dict[str, Slots] = {}
     with index.reading() as connection:
+        slots = _slots(connection)
         for key in keys:
-            row = connection.execute("SELECT no FROM main.images WHERE key = ?", (key_bytes(key),)).fetchone()
-            if row is None:
-                continue
-            ends = (row[0] * SLOTS, row[0] * SLOTS + SLOTS - 1)
-            if ids := tuple(one[0] for one in connection.execute(query, (*ends, *values))):
-                found[key] = ids
+            row = connection.execute("SELECT no FROM main.images WHERE key = ?", (key,)).fetchone()
+            ends = (row[0] * SLOTS, row[0] * SLOTS + SLOTS - 1) if row else (1, 0)
+            if ids := connection.execute(text, (*ends, *values)).fetchall():
+                found[key] = {slots[number % SLOTS] for (number,) in ids}
     return found
 
 
-def slots(index: DescriptionIndex) -> dict[int, tuple[int, int, int]]:
-    """Return by number modulo `SLOTS` the row ids of prompt and describer, and the sample."""
-    with index.reading() as connection:
-        rows = connection.execute("SELECT no, prompt, describer, sample FROM slots").fetchall()
-    return {row[0]: row[1:] for row in rows}
-
-
-def choices(index: DescriptionIndex, column: Literal["class", "status", "reason"]) -> list[tuple[str, int]]:
+def choices(index: DescriptionIndex, column: Literal["class_name", "status", "reason"]) -> list[tuple[str, int]]:
     """Return the values that occur and how often, the most frequent first (classes: by name)."""
+    order = "class_name" if column == "class_name" else "n DESC"
+    text = f"SELECT {column}, count(*) AS n FROM texts GROUP BY {column} ORDER BY {order}"
     with index.reading() as connection:
-        if column == "status":
-            query = "SELECT status, count(*) AS n FROM texts GROUP BY status ORDER BY n DESC"
-        else:
-            table = {"class": "classes", "reason": "reasons"}[column]
-            order = "v.name" if column == "class" else "n DESC"
-            query = (
-                f"SELECT v.name, n FROM (SELECT {column} AS id, count(*) AS n FROM texts GROUP BY {column}) "
-                f"JOIN {table} AS v USING (id) ORDER BY {order}"
-            )
-        return [(name, n) for name, n in connection.execute(query) if name]
+        return [(name, n) for name, n in connection.execute(text) if name]
 
 
-def _conditions(wanted: Filter) -> tuple[str, list[str], list[object]]:
+def _conditions(query: Query) -> tuple[str, list[str], list[object]]:
     """Return tables, conditions and values of a query; words come first, since they decide the most."""
     source, conditions, values = "texts AS t", ["1"], list[object]()
-    if wanted.words.strip():
-        expression = match_expression(wanted.words)
+    if query.words.strip():
+        expression = match_expression(query.words)
         source = "words AS w CROSS JOIN texts AS t ON t.id = w.rowid"
-        conditions = ["words MATCH ?"] if expression else ["0"]
-        values = [expression] if expression else []
-    for column, table, name in (("class", "classes", wanted.class_name), ("reason", "reasons", wanted.reason)):
-        if name is not None:
-            conditions.append(f"t.{column} = (SELECT id FROM {table} WHERE name = ?)")
-            values.append(name)
+        conditions, values = (["words MATCH ?"], [expression]) if expression else (["0"], [])
     for condition, value in (
-        ("t.status = ?", wanted.status),
-        ("t.clip_score <= ?", wanted.clip_score_below),
-        ("t.digest = ?", wanted.same_as),
+        ("t.class_name = ?", query.class_name),
+        ("t.reason = ?", query.reason),
+        ("t.status = ?", query.status),
+        ("t.clip_score <= ?", query.clip_score_below),
+        ("t.digest = ?", query.same_as),
     ):
         if value is not None:
             conditions.append(condition)
@@ -195,19 +215,18 @@ def _conditions(wanted: Filter) -> tuple[str, list[str], list[object]]:
     return source, conditions, values
 
 
-def _id(source: str) -> str:
-    return "w.rowid" if source.startswith("words") else "t.id"  # FTS5 goes through its own numbers in order
+def _slots(connection: sqlite3.Connection) -> dict[int, tuple[int, int, int]]:
+    return {row[0]: row[1:] for row in connection.execute("SELECT no, prompt, describer, sample FROM slots")}
 
 
-def _hits(
-    connection: sqlite3.Connection, rows: Iterator[tuple[float, int]], most: int, by_clip_score: bool
-) -> list[Hit]:
+def _hits(connection: sqlite3.Connection, rows: Iterator[tuple[float, int]], limit: int, by_score: bool) -> list[Hit]:
     """Return the first images of some rows; in the order of CLIP scores an image may come several times."""
     hits: list[Hit] = []
-    for place, group in groupby(rows, key=lambda row: row if by_clip_score else (0.0, row[1] // SLOTS)):
-        ids = tuple(sorted(row[1] for row in group))
-        [key] = connection.execute("SELECT key FROM main.images WHERE no = ?", (ids[0] // SLOTS,)).fetchone()
-        hits.append(Hit(key if isinstance(key, str) else key.hex(), ids, place))
-        if len(hits) == most:
+    slots = _slots(connection)
+    for cursor, group in groupby(rows, key=lambda row: row if by_score else (0.0, row[1] // SLOTS)):
+        numbers = [row[1] for row in group]
+        [key] = connection.execute("SELECT key FROM main.images WHERE no = ?", (numbers[0] // SLOTS,)).fetchone()
+        hits.append(Hit(key, {slots[number % SLOTS] for number in numbers}, cursor))
+        if len(hits) == limit:
             break
     return hits

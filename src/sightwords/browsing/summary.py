@@ -1,4 +1,4 @@
-"""What the summary page tells about a description set."""
+"""What the summary page shows of a description set: counts, words typical of each class, repeated texts."""
 
 from __future__ import annotations
 
@@ -10,39 +10,95 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightwords.browsing.index import (
-    DescriptionIndex,
-    Repeated,
-    Sampled,
-    clip_scores,
-    lengths,
-    num_descriptions,
-    repeated,
-    sample,
-)
+from sightwords.browsing.index import SLOTS, DescriptionIndex
 from sightwords.browsing.query import choices
 
-_WORD = re.compile(r"\w+")
+NUM_SAMPLED = 20_000
+_NUM_BARS, _SCORE_WIDTH = 24, 0.02
+_MAX_REASONS, _MAX_REPEATED, _MAX_PAIRS = 20, 12, 12
+_WORD, _LETTERS = re.compile(r"\w+"), re.compile(r"[^\W\d_]{2,}")
 _BANDS, _ROWS = 12, 4  # pairs with 0.7 of their triples in common share a band in 97 of 100 cases
-_MOST_IN_BUCKET = 50  # all pairs of a bucket are compared
+_MAX_IN_BUCKET = 50  # all pairs of a bucket are compared
+_MIN_COUNT, _MIN_Z = 3, 1.96  # of a word in its class
+_MAX_PRIOR = 1000  # words of the whole set that the prior stands for; never more than the class has itself
+
+Bar = tuple[str, int]
+"""A bar of a histogram: its label and how many it counts."""
 
 
-def near_duplicates(texts: Sequence[str], least: float = 0.7, most: int = 30) -> list[tuple[int, int, float]]:
-    """Return (position, position, likeness) of pairs of texts that are nearly but not quite the same words.
+@dataclass(frozen=True)
+class Example:
+    """A description that the page shows; the class name is empty where the image has none."""
+
+    key: str
+    class_name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of the whole set, and what a sample of it shows.
+
+    Attributes:
+        lengths: descriptions by their number of words.
+        clip_scores: descriptions by CLIP score; empty where none was scored.
+        repeated: (digest for `Query.same_as`, number of descriptions, one of them) of texts of the same words.
+        num_sampled: descriptions that the figures below come from.
+        typical: class -> its typical words, with z-scores.
+        pairs: pairs of nearly the same texts, with their Jaccard similarity, from 0 to 1.
+    """
+
+    num_descriptions: int
+    num_images: int
+    statuses: list[tuple[str, int]]
+    reasons: list[tuple[str, int]]
+    lengths: list[Bar]
+    clip_scores: list[Bar]
+    repeated: list[tuple[int, int, Example]]
+    num_sampled: int
+    typical: dict[str, list[tuple[str, float]]]
+    pairs: list[tuple[Example, Example, float]]
+
+
+def summarize(index: DescriptionIndex) -> Summary:
+    """Return the summary of what is indexed; typical words and pairs are of a sample, all else is counted."""
+    with index.reading() as connection:
+        [num_texts] = connection.execute("SELECT count(*) FROM texts").fetchone()
+        [num_images] = connection.execute("SELECT count(*) FROM main.images").fetchone()
+    sampled = _sample(index)
+    pairs = near_duplicates([one.text for one in sampled], limit=_MAX_PAIRS)
+    return Summary(
+        num_descriptions=num_texts,
+        num_images=num_images,
+        statuses=choices(index, "status"),
+        reasons=choices(index, "reason")[:_MAX_REASONS],
+        lengths=_length_bars(index),
+        clip_scores=_score_bars(index),
+        repeated=_repeated(index),
+        num_sampled=len(sampled),
+        typical=typical_words((one.class_name, one.text) for one in sampled),
+        pairs=[(sampled[a], sampled[b], similarity) for a, b, similarity in pairs],
+    )
+
+
+def near_duplicates(texts: Sequence[str], least: float = 0.7, limit: int = 30) -> list[tuple[int, int, float]]:
+    """Return (position, position, similarity) of pairs of texts that are nearly but not quite the same words.
+
+    Candidates come from MinHash with banding (Broder 1997; Leskovec et al., Mining of Massive Datasets, chapter 3).
 
     Args:
         texts: the texts.
-        least: smallest likeness: of the word triples of both, the share that both have (Jaccard).
-        most: pairs to return, the most alike first.
+        least: smallest Jaccard similarity of their word triples, from 0 to 1.
+        limit: most pairs to return, the most similar first.
     """
     triples = [_triples(text) for text in texts]
     pairs: set[tuple[int, int]] = set()
     for bucket in _buckets(triples):
-        own = bucket[:_MOST_IN_BUCKET]
+        own = bucket[:_MAX_IN_BUCKET]
         pairs.update((a, b) for i, a in enumerate(own) for b in own[i + 1 :])
-    found = [(a, b, _likeness(triples[a], triples[b])) for a, b in pairs]
+    found = [(a, b, len(triples[a] & triples[b]) / len(triples[a] | triples[b])) for a, b in pairs]
     close = [pair for pair in found if least <= pair[2] < 1]
-    return sorted(close, key=lambda pair: (-pair[2], pair[:2]))[:most]
+    return sorted(close, key=lambda pair: (-pair[2], pair[:2]))[:limit]
 
 
 def _triples(text: str) -> frozenset[int]:
@@ -52,8 +108,7 @@ def _triples(text: str) -> frozenset[int]:
 
 def _buckets(triples: Sequence[frozenset[int]]) -> list[list[int]]:
     """Return groups of positions whose signatures agree in a band."""
-    random = np.random.default_rng(0)
-    factors = random.integers(1, 2**61, _BANDS * _ROWS, dtype=np.uint64) | np.uint64(1)
+    factors = np.random.default_rng(0).integers(1, 2**61, _BANDS * _ROWS, dtype=np.uint64) | np.uint64(1)
     buckets: dict[tuple[int, bytes], list[int]] = {}
     for position, own in enumerate(triples):
         if not own:
@@ -66,18 +121,10 @@ def _buckets(triples: Sequence[frozenset[int]]) -> list[list[int]]:
     return [bucket for bucket in buckets.values() if len(bucket) > 1]
 
 
-def _likeness(first: frozenset[int], second: frozenset[int]) -> float:
-    return len(first & second) / len(first | second)
-
-
-_WORD_TYPICAL_WORDS = re.compile(r"[^\W\d_]{2,}")
-_LEAST_COUNT = 3  # of a word in the class
-_LEAST_Z = 1.96
-_MOST_PRIOR = 1000  # words of the whole set that the prior stands for; never more than the class has itself
-
-
 def typical_words(texts: Iterable[tuple[str, str]], num_words: int = 8) -> dict[str, list[tuple[str, float]]]:
     """Return by class its most typical words with their z-scores, the most typical first.
+
+    Log-odds with an informative Dirichlet prior (Monroe et al. 2008, "Fightin' Words").
 
     Args:
         texts: (class name, text) of descriptions; those without a class are left out.
@@ -86,133 +133,76 @@ def typical_words(texts: Iterable[tuple[str, str]], num_words: int = 8) -> dict[
     counts: dict[str, Counter[str]] = {}
     for class_name, text in texts:
         if class_name:
-            counts.setdefault(class_name, Counter()).update(_WORD_TYPICAL_WORDS.findall(text.lower()))
+            counts.setdefault(class_name, Counter()).update(_LETTERS.findall(text.lower()))
     everything: Counter[str] = Counter()
     for own in counts.values():
         everything.update(own)
-    if len(counts) < 2:
-        return {}
-    return {name: _typical(counts[name], everything, num_words) for name in sorted(counts)}
+    return {name: _typical(counts[name], everything, num_words) for name in sorted(counts)} if len(counts) > 1 else {}
 
 
 def _typical(own: Counter[str], everything: Counter[str], num_words: int) -> list[tuple[str, float]]:
-    words = [word for word, count in own.items() if count >= _LEAST_COUNT]
-    here = np.array([own[word] for word in words], np.float64)
-    total = np.array([everything[word] for word in words], np.float64)
+    words = [word for word, count in own.items() if count >= _MIN_COUNT]
+    here, total = (np.array([counter[word] for word in words], np.float64) for counter in (own, everything))
     num_here, num_total = own.total(), everything.total()
-    weight = min(_MOST_PRIOR, num_here)
+    weight = min(_MAX_PRIOR, num_here)
     prior = weight * total / num_total
     inside, outside = here + prior, total - here + prior
     num_inside, num_outside = num_here + weight, num_total - num_here + weight
     odds = np.log(inside / (num_inside - inside)) - np.log(outside / (num_outside - outside))
     scores = odds / np.sqrt(1 / inside + 1 / outside)
     best = sorted(zip(words, scores.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
-    return [(word, score) for word, score in best[:num_words] if score > _LEAST_Z]
+    return [(word, score) for word, score in best[:num_words] if score > _MIN_Z]
 
 
-NUM_SAMPLED = 20_000
-_NUM_BARS = 24
-_CLIP_SCORE_WIDTH = 0.02
-_MOST_REASONS, _MOST_REPEATED, _MOST_PAIRS = 20, 12, 12
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A bar of a histogram.
-
-    Attributes:
-        label: what it counts.
-        count: how many.
-        low: where it begins, for a look at what it counts.
-        high: where it ends, itself left out.
-    """
-
-    label: str
-    count: int
-    low: float = 0.0
-    high: float = 0.0
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Figures and examples.
-
-    Attributes:
-        num_descriptions: all descriptions.
-        num_images: images that have one.
-        statuses: status and number.
-        reasons: reason and number, the most frequent first.
-        lengths: descriptions by their number of words.
-        clip_scores: descriptions by CLIP score; empty where it was not scored.
-        num_sampled: descriptions that the figures below come from.
-        typical: class -> its typical words, with z-scores.
-        repeated: texts that several descriptions share.
-        pairs: pairs of nearly the same texts, with their likeness.
-    """
-
-    num_descriptions: int
-    num_images: int
-    statuses: list[tuple[str, int]]
-    reasons: list[tuple[str, int]]
-    lengths: list[Bar]
-    clip_scores: list[Bar]
-    num_sampled: int
-    typical: dict[str, list[tuple[str, float]]]
-    repeated: list[Repeated]
-    pairs: list[tuple[Sampled, Sampled, float]]
-
-
-def summarize(index: DescriptionIndex) -> Summary:
-    """Return the summary of what is indexed; words and pairs are of a sample, all else is counted."""
-    num_texts, num_images = num_descriptions(index)
-    sampled = sample(index, NUM_SAMPLED)
-    pairs = near_duplicates([one.text for one in sampled], most=_MOST_PAIRS)
-    return Summary(
-        num_texts,
-        num_images,
-        choices(index, "status"),
-        choices(index, "reason")[:_MOST_REASONS],
-        _length_bars(index),
-        _clip_score_bars(index),
-        len(sampled),
-        typical_words((one.class_name, one.text) for one in sampled),
-        repeated(index, _MOST_REPEATED),
-        [(sampled[a], sampled[b], likeness) for a, b, likeness in pairs],
+def _sample(index: DescriptionIndex) -> list[Example]:
+    """Return usable descriptions, spread evenly over the set."""
+    query = (
+        f"SELECT i.key, t.class_name, w.text FROM texts AS t JOIN main.images AS i ON i.no = t.id / {SLOTS} "
+        "JOIN words AS w ON w.rowid = t.id "
+        "WHERE t.row IN (SELECT row FROM texts INDEXED BY by_row WHERE row % ? = 0) AND t.status = 'ok' LIMIT ?"
     )
+    with index.reading() as connection:
+        [num_rows] = connection.execute("SELECT coalesce(max(row), 0) FROM texts").fetchone()
+        rows = connection.execute(query, (max(1, -(-num_rows // NUM_SAMPLED)), NUM_SAMPLED)).fetchall()
+    return [Example(*row) for row in rows]
+
+
+def _repeated(index: DescriptionIndex) -> list[tuple[int, int, Example]]:
+    """Return digest, number and an example of the texts that most descriptions share, the most frequent first."""
+    query = (
+        "SELECT g.digest, g.n, i.key, w.text FROM (SELECT digest, count(*) AS n, min(id) AS id FROM texts "
+        "WHERE digest != 0 GROUP BY digest HAVING n > 1 ORDER BY n DESC LIMIT ?) AS g "
+        f"JOIN main.images AS i ON i.no = g.id / {SLOTS} JOIN words AS w ON w.rowid = g.id ORDER BY g.n DESC"
+    )
+    with index.reading() as connection:
+        rows = connection.execute(query, (_MAX_REPEATED,)).fetchall()
+    return [(digest, n, Example(key, "", text)) for digest, n, key, text in rows]
 
 
 def _length_bars(index: DescriptionIndex) -> list[Bar]:
     """Return bars over the lengths that nearly all descriptions have; the last one holds what is longer."""
-    single = lengths(index, 1)
-    if not single:
+    query = "SELECT num_words, count(*) FROM texts WHERE status = 'ok' AND num_words > 0 GROUP BY 1 ORDER BY 1"
+    with index.reading() as connection:
+        rows = connection.execute(query).fetchall()
+    if not rows:
         return []
-    low, high = _quantile(single, 0.0), _quantile(single, 0.99)
-    width = max(1, -(-(high - low + 1) // _NUM_BARS))
+    words, counts = np.array(rows).T
+    high = int(words[np.searchsorted(np.cumsum(counts), 0.99 * counts.sum())])
+    width = max(1, -(-(high - int(words[0]) + 1) // _NUM_BARS))
     bars = []
-    for first in range(low, high + 1, width):
-        last = first + width > high
-        count = sum(n for words, n in single.items() if words >= first and (last or words < first + width))
+    for first in range(int(words[0]), high + 1, width):
+        is_last = first + width > high
+        inside = (words >= first) & (is_last | (words < first + width))
         label = f"{first}" if width == 1 else f"{first} to {first + width - 1}"
-        longer = last and max(single) >= first + width
-        bars.append(Bar(f"{first} or more" if longer else label, count, first, first + width))
+        bars.append(
+            (f"{first} or more" if is_last and words[-1] >= first + width else label, int(counts[inside].sum()))
+        )
     return bars
 
 
-def _quantile(counts: dict[int, int], share: float) -> int:
-    total, seen = sum(counts.values()), 0
-    for value in sorted(counts):
-        seen += counts[value]
-        if seen >= share * total:
-            return value
-    return max(counts)
-
-
-def _clip_score_bars(index: DescriptionIndex) -> list[Bar]:
-    found = clip_scores(index, _CLIP_SCORE_WIDTH)
-    if not found:
-        return []
-    bars = []
-    for place in range(min(found), max(found) + 1):
-        low, high = place * _CLIP_SCORE_WIDTH, (place + 1) * _CLIP_SCORE_WIDTH
-        bars.append(Bar(f"{low:.2f} to {high:.2f}", found.get(place, 0), low, high))
-    return bars
+def _score_bars(index: DescriptionIndex) -> list[Bar]:
+    query = "SELECT CAST((clip_score + 1) / ? AS INTEGER), count(*) FROM texts WHERE clip_score IS NOT NULL GROUP BY 1"
+    with index.reading() as connection:
+        found = dict(connection.execute(query, (_SCORE_WIDTH,)).fetchall())
+    bars = range(min(found), max(found) + 1) if found else range(0)
+    return [(f"{k * _SCORE_WIDTH - 1:.2f} to {(k + 1) * _SCORE_WIDTH - 1:.2f}", found.get(k, 0)) for k in bars]
