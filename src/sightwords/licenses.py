@@ -1,18 +1,19 @@
 """Licenses of what a network is made from, and whether they allow a use; what is not known is said to be unknown.
 
-The table is `licenses.yaml` beside this file. Users add to it with a file of their own in the same form, in
-`~/.config/sightwords/licenses.yaml` ($XDG_CONFIG_HOME is respected) or named by an option.
+The table is `licenses.yaml` beside this file. Users add to it with a file of their own in the same form, named by an
+option or in the configuration folder (`~/.config/sightwords/licenses.yaml` on Linux).
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from platformdirs import user_config_path
 
 from sightwords.errors import ConfigError
 from sightwords.hub import card_license
@@ -125,14 +126,13 @@ def read_licenses(file: Path | None = None) -> LicenseTable:
     for path in paths:
         found_licenses, found_names = _read(path)
         licenses = {**found_licenses, **licenses}
-        names = {**names, **{name: license for name, license in found_names.items() if name not in names}}
+        names |= {name: license for name, license in found_names.items() if name not in names}  # in order: patterns
     return LicenseTable(licenses, names)
 
 
 def user_table() -> Path:
     """Return where the user's own table lies, whether it exists or not."""
-    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return base / "sightwords" / "licenses.yaml"
+    return user_config_path("sightwords", appauthor=False) / "licenses.yaml"
 
 
 def warn_of_use(parts: Iterable[Part], use: Use | None, file: Path | None = None, show: bool = True) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import statistics
@@ -12,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -146,17 +144,6 @@ class Certificate:
     images: dict[str, Any]
     checks: list[Check]
     sha256: str
-
-    @classmethod
-    def of(
-        cls, file: Path, format: str, checkpoint: Checkpoint, images: dict[str, Any], checks: list[Check]
-    ) -> Certificate:
-        """Return the certificate of a file that passed its checks."""
-        kwargs = checkpoint.info.factory_kwargs
-        network = {"library": checkpoint.library, "name": checkpoint.name, "factory_kwargs": kwargs}
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        return cls(file.name, format, network, images, checks, digest)
 
     def text(self) -> str:
         """Return what was verified, in a few lines."""

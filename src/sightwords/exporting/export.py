@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import tempfile
@@ -215,8 +216,17 @@ def _verified(
         same_outputs(loaded.network, checkpoint.network, sample.images, format.tolerance),
         latency(loaded.network, stock, sample.images, num_pairs),
     ]
-    images = {"kind": sample.kind, "source": sample.source, "num_images": len(sample.images)}
-    return Certificate.of(file, name, checkpoint, images, checks)
+    with file.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    kwargs = checkpoint.info.factory_kwargs
+    return Certificate(
+        file=file.name,
+        format=name,
+        network={"library": checkpoint.library, "name": checkpoint.name, "factory_kwargs": kwargs},
+        images={"kind": sample.kind, "source": sample.source, "num_images": len(sample.images)},
+        checks=checks,
+        sha256=sha256,
+    )
 
 
 def open_sample(checkpoint: Checkpoint, named: str | None, num_images: int) -> Sample:

@@ -268,7 +268,9 @@ def find_classifier(network: nn.Module, num_classes: int, names: Iterable[str] =
         ModelError: there is none.
     """
     dense = {name: _dense_size(module, name) for name, module in network.named_modules() if isinstance(module, _DENSE)}
-    fitting = {name: num_inputs for name, (num_inputs, num_outputs) in dense.items() if num_outputs == num_classes}
+    fitting: dict[str, int] = {
+        name: num_inputs for name, (num_inputs, num_outputs) in dense.items() if num_outputs == num_classes
+    }
     if named := [name for name in names if name in fitting]:
         return max(named, key=lambda name: fitting[name])
     if not fitting:
