@@ -365,7 +365,7 @@ def test_a_token_that_is_made_is_told_once_and_works(folder):
         assert ask(int(port), "/assets/keys.js")[0] == 401
 
 
-def test_the_end_tells_what_was_decided_and_a_taken_port_is_an_error(folder, address):
+def test_the_end_says_what_was_changed_and_a_taken_port_is_an_error(folder, address):
     port = address.rstrip("/").rpartition(":")[2]
     command = [sys.executable, "-m", "sightwords", "browse", "D.db", "--port", port]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)

@@ -31,7 +31,7 @@ def test_nearly_the_same_texts_are_found_and_the_same_ones_left_out():
     base = " ".join(f"word{i}" for i in range(40))
     texts = [base, base.replace("word20", "other"), "something else entirely that is not alike", base]
     assert {(a, b) for a, b, _ in near_duplicates(texts)} == {(0, 1), (1, 3)}
-    assert all(0.7 <= likeness < 1 for _, _, likeness in near_duplicates(texts))
+    assert all(0.7 <= similarity < 1 for _, _, similarity in near_duplicates(texts))
 
 
 def test_nearly_the_same_texts_are_found_among_many():
