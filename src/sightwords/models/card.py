@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sightwords.licenses import NOTHING_TO_LICENSE, Part, describer_part, encoder_part, read_licenses
 
 if TYPE_CHECKING:
-    from huggingface_hub import ModelCard
+    from huggingface_hub import EvalResult, ModelCard
 
     from sightwords.models.run_folder import RunFolder
 
@@ -119,16 +119,11 @@ def make_card(
         comparison: `trainings` (how many, of how many epochs) and `effects`, a mapping for each arm.
         verified: what was verified of an exported file.
     """
-    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+    from huggingface_hub import ModelCard, ModelCardData
 
-    info, facts, metrics = folder.network(), folder.facts(), folder.metrics()
-    last = metrics[-1] if metrics else {}
+    info, facts, last = folder.network(), folder.facts(), (folder.metrics() or [{}])[-1]
     top1 = last.get("val_top1")
-    results = None
-    if top1 is not None and not info.multi_label:
-        name = datasets[0] if datasets else facts.images
-        value = round(float(top1), 5)
-        results = [EvalResult(_TASK, name, name, "accuracy", value, dataset_split="val", metric_name="top-1")]
+    results = None if top1 is None or info.multi_label else _results(top1, [*datasets, facts.images][0])
     supervision = ["language-supervision"] if facts.texts else []
     title = title or f"{info.model}, {info.num_classes} classes"
     data = ModelCardData(
@@ -140,7 +135,6 @@ def make_card(
         model_name=title if results else None,
         eval_results=results,
     )
-    table = read_licenses(licenses)
     card: ModelCard = ModelCard.from_template(
         data,
         template_path=str(_TEMPLATE),
@@ -154,10 +148,17 @@ def make_card(
         epoch=last.get("chosen_epoch"),
         comparison=comparison,
         card_data_license=license,
-        findings=[table.find(part) for part in facts.parts(info.model)],
+        findings=list(map(read_licenses(licenses).find, facts.parts(info.model))),
         verified=verified,
     )
     return card
+
+
+def _results(top1: float, dataset: str) -> list[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    value = round(float(top1), 5)
+    return [EvalResult(_TASK, dataset, dataset, "accuracy", value, dataset_split="val", metric_name="top-1")]
 
 
 def shown_name(place: str) -> str:

@@ -76,7 +76,7 @@ def build_torchvision_backbone(
 
 
 def _size_kwargs(name: str, image_size: int | None) -> dict[str, Any]:
-    """How the builder is told the image size; not by trial, since some builders ignore what they do not know."""
+    """How the builder takes the image size; not by trial, since some builders ignore what they do not know."""
     if image_size is not None and name.startswith("vit_"):
         return {"image_size": image_size}
     if image_size is not None and name.startswith("maxvit_"):
