@@ -215,8 +215,8 @@ class Review:
         text = storable(text.strip())
         if action == "edit" and not text:
             raise ConfigError("A description cannot be edited to nothing. Reject it instead.")
-        one = description
-        return Review(one.key, one.prompt, one.describer, one.sample, one.attempt, action, author, text)
+        place = (description.key, description.prompt, description.describer, description.sample, description.attempt)
+        return Review(*place, action=action, author=author, text=text)
 
     def holds(self, attempt: int) -> bool:
         """Return whether this decides about a description whose last attempt is this one."""
