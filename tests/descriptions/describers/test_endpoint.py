@@ -93,6 +93,7 @@ SOON = datetime.now(UTC) + timedelta(hours=1)
         (format_datetime(SOON, usegmt=True), 3600), (format_datetime(SOON.replace(tzinfo=None))[:-6], 3600),
         ("Thu, 01 Jan 2026 11:00:00 GMT", 0.0),
     ],
+    ids=[f"form{i}" for i in range(9)],  # every process must collect the same names
 )  # fmt: skip
 def test_retry_after_is_read_in_all_its_forms(value, seconds):
     headers = {} if value is None else {"Retry-After": value}

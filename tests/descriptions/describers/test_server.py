@@ -558,7 +558,7 @@ def free_url() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
 
 
-@pytest.mark.parametrize("url", [free_url(), "http://no-such-host.invalid:1/v1"])
+@pytest.mark.parametrize("url", [free_url(), "http://no-such-host.invalid:1/v1"], ids=["port", "host"])
 def test_a_server_that_nobody_runs_is_named_at_once(url):
     start_s = time.monotonic()
     with pytest.raises(UnavailableError, match=f"{re.escape(url)} .*--describer server:MODEL@URL"):
