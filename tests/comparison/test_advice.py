@@ -41,13 +41,13 @@ def advice(tmp_path, **arms):
 def test_a_shown_gain_is_recommended_and_the_largest_of_several(tmp_path):
     found = advice(tmp_path, aligned=(0.02, 0.01, 0.01), other=(0.03, 0.02, 0.01))
     assert found.arm == "other"
-    assert "+3.0 points" in found.text or "3.0" in found.text
+    assert "+3.0 points" in found.text
 
 
 def test_an_interval_above_zero_that_does_not_stand_correction_is_no_recommendation(tmp_path):
     found = advice(tmp_path, aligned=(0.009, 0.002, 0.08))
     assert found.arm == "baseline"
-    assert "train without text: no arm's gain is shown" in found.text
+    assert "without text" in found.text
 
 
 @pytest.mark.parametrize("control", ["shuffled", "random_vectors"])

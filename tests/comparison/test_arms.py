@@ -15,7 +15,7 @@ def base(tmp_path):
 
 
 def test_unknown_arm_is_answered_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"There is no arm 'control'(.|\n)*shuffled: the descriptions, permuted"):
+    with pytest.raises(ConfigError, match=r"'control'(.|\n)*shuffled: "):
         check_arm("control")
     with pytest.raises(ConfigError, match=r"The arm's file nothing\.yaml does not exist"):
         check_arm("nothing.yaml")

@@ -18,14 +18,10 @@ def test_time_is_counted():
     assert time_of(WANTED, COSTS, 4, 2) == pytest.approx(1.1 * 4 * 5 * 110 / 2)
 
 
-def test_what_fits_is_not_changed():
-    plan = fitted(25)
-    assert (plan.models, plan.num_seeds, plan.epochs) == (["large", "small"], 5, 20)
-
-
 @pytest.mark.parametrize(
     ("minutes", "expected"),
     [
+        (25, (["large", "small"], 5, 20)),
         (18, (["large", "small"], 4, 20)),
         (13, (["large", "small"], 3, 20)),
         (8, (["large", "small"], 3, 12)),
@@ -37,17 +33,14 @@ def test_first_fewer_seeds_then_fewer_epochs_then_fewer_networks(minutes, expect
     plan = fitted(minutes)
     assert (plan.models, plan.num_seeds, plan.epochs) == expected
     assert time_of(plan, COSTS, 4, 2) <= 60 * minutes
-
-
-def test_what_was_chosen_is_said():
-    told = " ".join(fitted(1.8).notes)
-    assert "5 seeds were asked for; 3 fit." in told
-    assert "20 epochs were asked for; 10 fit" in told
-    assert "Left out, being the slowest: large." in told
+    said = " ".join(plan.notes)
+    assert ("5 seeds were asked for" in said) == (plan.num_seeds < 5)
+    assert ("20 epochs were asked for" in said) == (plan.epochs < 20)
+    assert ("Left out, being the slowest: large." in said) == (plan.models == ["small"])
 
 
 def test_too_little_time_is_an_error_that_says_how_much_is_needed():
-    with pytest.raises(ConfigError, match=r"3 seeds of small with 10 epochs take about 1 min 39 s"):
+    with pytest.raises(ConfigError, match=r"3 seeds of small with 10 epochs .* 1 min 39 s"):
         fitted(1)
 
 

@@ -23,9 +23,7 @@ def arm(draw: np.random.Generator, ease_N: np.ndarray, num_seeds: int, spread: f
     return draw.random(shape) < 1 / (1 + np.exp(-logits))
 
 
-@pytest.mark.parametrize(
-    ("num_seeds", "num_images", "spread"), [(1, 300, 0.0), (3, 400, 0.15), (5, 200, 0.0), (5, 500, 0.1)]
-)
+@pytest.mark.parametrize(("num_seeds", "num_images", "spread"), [(1, 300, 0.0), (3, 400, 0.15), (5, 200, 0.0)])
 def test_interval_of_two_baselines_covers_zero_about_95_times_in_100(num_seeds, num_images, spread):
     draw = np.random.default_rng(7)
     covered = 0
@@ -70,12 +68,6 @@ def test_seeds_that_disagree_make_the_interval_wide():
     assert found.low < 0  # t of two degrees of freedom is 4.3
 
 
-def test_interval_and_p_value_agree():
-    for mean in (0.019, 0.0199):
-        found = student_interval(mean, 0.01, 1000)
-        assert (found.low > 0) == (found.p_value < 0.05)
-
-
 def test_mcnemar_is_the_exact_binomial_test():
     a, b = np.zeros(100, bool), np.zeros(100, bool)
     b[:10] = a[10:12] = True
@@ -107,59 +99,42 @@ def test_summary_of_networks_that_differ_weighs_them_alike_and_is_wide():
     assert summarize(effects[:1]) == effects[0]
 
 
-def test_summary_survives_networks_without_any_spread():
-    none = student_interval(0.0, 0.0, float("inf"))
-    assert summarize([none, none]).mean == 0.0
-
-
 def test_a_network_without_any_spread_does_not_take_all_the_weight():
     none, some = student_interval(0.0, 0.0, float("inf")), student_interval(0.04, 0.01, 1e6)
     found = summarize([none, some])
     assert found.mean == pytest.approx(0.02)
     assert found.low < 0 < 0.04 < found.high
+    assert summarize([none, none]).mean == 0.0
 
-
-# the sentence
 
 WIN = student_interval(0.021, 0.004, 1e6)
 NOTHING = student_interval(0.003, 0.006, 1e6)
 LOSS = student_interval(-0.03, 0.005, 1e6)
 
 
-def say(effect: Interval, controls: dict[str, Interval], against: dict[str, Interval]) -> str:
-    return conclusion("aligned", effect, effect.p_value, controls, against, Counts(3, 5, 1049))
-
-
-def test_conclusion_of_a_gain_beyond_class_names():
-    text = say(WIN, {"class_name": NOTHING}, {"class_name": student_interval(0.018, 0.004, 1e6)})
-    assert text.startswith(
-        "aligned beats the baseline by 2.1 points [1.3, 2.9] over 3 networks, 5 seeds and 1,049 images"
+@pytest.mark.parametrize(
+    ("effect", "adjusted_p", "control", "against", "said", "unsaid"),
+    [
+        (
+            WIN,
+            0.001,
+            NOTHING,
+            WIN,
+            ["by 2.1 points [1.3, 2.9]", "1,049 images", "say more"],
+            "chance",
+        ),
+        (WIN, 0.001, WIN, NOTHING, ["beats", "the difference to aligned, +0.3 points", "within chance"], "say more"),
+        (NOTHING, 0.6, LOSS, WIN, ["No difference", "+0.3 points"], "beats"),
+        (LOSS, 0.001, NOTHING, LOSS, ["below the baseline by 3.0 points [2.0, 4.0]", "worse than that"], "beats"),
+        (WIN, 0.2, NOTHING, WIN, ["No difference", "by chance (adjusted p = 0.2)"], "beats"),
+    ],
+)
+def test_a_conclusion_says_what_is_shown_and_no_more(effect, adjusted_p, control, against, said, unsaid):
+    text = conclusion(
+        "aligned", effect, adjusted_p, {"class_name": control}, {"class_name": against}, Counts(3, 5, 1049)
     )
-    assert "Class names alone give +0.3 points [-0.9, +1.5]" in text
-    assert "so the descriptions say more than the label's name" in text
-
-
-def test_conclusion_says_where_class_names_do_as_well():
-    text = say(WIN, {"class_name": WIN}, {"class_name": NOTHING})
-    assert "the difference to aligned, +0.3 points [-0.9, +1.5], is within chance" in text
-    assert "more than" not in text
-
-
-def test_conclusion_does_not_call_chance_a_gain():
-    text = say(NOTHING, {"shuffled": LOSS}, {"shuffled": WIN})
-    assert text.startswith("No difference between aligned and the baseline is shown: +0.3 points")
-    assert "beats" not in text
-
-
-def test_conclusion_of_a_loss():
-    assert say(LOSS, {}, {}).startswith("aligned is below the baseline by 3.0 points [2.0, 4.0]")
-
-
-def test_significance_is_judged_after_correction():
-    text = conclusion("aligned", WIN, 0.2, {}, {}, Counts(3, 5, 100))
-    assert text.startswith("No difference")
-    assert text.endswith("of several arms one may look so by chance (adjusted p = 0.2).")
-    assert "by chance" not in say(NOTHING, {}, {})
+    assert all(words in text for words in said), text
+    assert unsaid not in text
 
 
 def test_what_was_not_done_is_named():

@@ -1,4 +1,4 @@
-"""The text of the controls: sets of vectors that lack one thing that the descriptions have."""
+"""The arms of a comparison, and what each changes in a training."""
 
 from __future__ import annotations
 

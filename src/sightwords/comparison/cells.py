@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -92,19 +93,23 @@ def check_models(config: CompareConfig, dataset: Dataset) -> None:
 def jobs_of(config: CompareConfig, plan: Plan, dataset: Dataset) -> dict[Cell, Job]:
     """Return every training of the plan, all arms of a seed together: the first figures come early."""
     jobs: dict[Cell, Job] = {}
+    measured: dict[str, Any] = {name: getattr(config, name) for name in ("knn", "probe", "corruptions", "transfer")}
     for condition in conditions_of(config):
         images = make_subset(dataset.split("train"), len(dataset.class_ids), **condition.options)
         controls = config.out / "controls" / condition.name
         text = {arm: control_text(arm, config.embeddings, images, dataset.class_names, controls) for arm in config.arms}
         passes = _passes(condition, images)
-        for seed in range(plan.num_seeds):
-            for model in plan.models:
-                base = replace(training(config, model, plan.epochs), seed=seed, **condition.options)  # type: ignore[arg-type]
-                for arm in config.arms:
-                    cell = Cell(condition.name, model_name(model), arm_name(arm), seed)
-                    train = with_arm(base, arm, text[arm])
-                    train = _longer(train, passes(tuple(train.embeddings)))
-                    jobs[cell] = _job(config, train, cell, dataset.multi_label)
+        for seed, model, arm in product(range(plan.num_seeds), plan.models, config.arms):
+            base = replace(training(config, model, plan.epochs), seed=seed, **condition.options)  # type: ignore[arg-type]
+            train = with_arm(base, arm, text[arm])
+            times = passes(tuple(train.embeddings))
+            cell = Cell(condition.name, model_name(model), arm_name(arm), seed)
+            train = replace(
+                train, out=cell.folder(config.out), epochs=round(times * train.epochs),
+                eval_every=round(times * train.eval_every), warmup_epochs=times * train.warmup_epochs,
+            )  # fmt: skip
+            # the further figures need one class an image
+            jobs[cell] = Job(train.out, train, {} if dataset.multi_label else measured)
     return jobs
 
 
@@ -121,16 +126,3 @@ def _passes(condition: Condition, images: Split) -> Callable[[tuple[Path, ...]],
         return 1 / float(is_usable.mean())
 
     return passes
-
-
-def _longer(train: sightwords.TrainConfig, times: float) -> sightwords.TrainConfig:
-    """Return options by which a training goes over its images so many times as often."""
-    epochs, every = round(times * train.epochs), round(times * train.eval_every)
-    return replace(train, epochs=epochs, eval_every=every, warmup_epochs=times * train.warmup_epochs)
-
-
-def _job(config: CompareConfig, train: sightwords.TrainConfig, cell: Cell, multi_label: bool) -> Job:
-    folder = cell.folder(config.out)
-    options = {"knn": config.knn, "probe": config.probe, "corruptions": config.corruptions, "transfer": config.transfer}
-    # these figures need one class an image
-    return Job(folder, replace(train, out=folder), {} if multi_label else options)

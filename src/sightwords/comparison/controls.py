@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 import sightwords
+from sightwords.comparison.arms import CONTROLS
 from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.images.dataset import Split
@@ -30,37 +30,33 @@ def control_text(arm: str, sources: list[Path], images: Split, class_names: list
     """
     if arm == "baseline":
         return []
-    if arm not in MAKERS:
+    if arm not in CONTROLS:
         return sources
-    made = []
-    for number, source in enumerate(sources):
-        out = folder / f"{arm}-{number}"
-        if not out.exists():
-            MAKERS[arm](EmbeddingSet(source), images, class_names, out)
-        made.append(out)
+    made = [folder / f"{arm}-{number}" for number in range(len(sources))]
+    for path, out in zip(sources, made, strict=True):
+        if out.exists():
+            continue
+        source = EmbeddingSet(path)
+        if arm == "shuffled":
+            _write_moved(source, images, np.zeros(len(images), np.int64), out)
+        elif arm == "shuffled_within_class":
+            _write_moved(source, images, images.first_labels(), out)
+        elif arm == "random_vectors":
+            _write_random(source, out)
+        else:
+            _write_class_names(source, images, class_names, out)
     return made
 
 
-def write_shuffled(source: EmbeddingSet, images: Split, class_names: list[str], out: Path) -> None:
-    """Give every described training image the descriptions of another, drawn from all."""
-    _write_moved(source, images, np.zeros(len(images), np.int64), out)
-
-
-def write_shuffled_within_class(source: EmbeddingSet, images: Split, class_names: list[str], out: Path) -> None:
-    """Give every described training image the descriptions of another one of its (first) class."""
-    _write_moved(source, images, images.first_labels(), out)
-
-
-def write_random(source: EmbeddingSet, images: Split, class_names: list[str], out: Path) -> None:
+def _write_random(source: EmbeddingSet, out: Path) -> None:
     """Replace every distinct text's vector by a random one of unit length."""
     vectors = generator("random vectors", source.meta["fingerprint"]).standard_normal(source.vectors.shape, np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     table = source.index()
-    mean = vectors[table["row"].to_numpy()].mean(0)
-    EmbeddingSet.write(out, vectors, mean, table, _meta(source, "random_vectors"))
+    EmbeddingSet.write(out, vectors, vectors[table["row"].to_numpy()].mean(0), table, _meta(source, "random_vectors"))
 
 
-def write_class_names(source: EmbeddingSet, images: Split, class_names: list[str], out: Path) -> None:
+def _write_class_names(source: EmbeddingSet, images: Split, class_names: list[str], out: Path) -> None:
     """Embed the names of each training image's classes, by the encoder of the source.
 
     Counted words have nothing to count in names that share none, so there each class is a word of its own.
@@ -90,14 +86,6 @@ def _write_class_words(source: EmbeddingSet, images: Split, num_classes: int, ou
     names = {"prompt": ["class_name"] * count, "describer": ["class_name"] * count}
     vectors = np.eye(num_classes, dtype=np.float32)
     EmbeddingSet.write(out, vectors, vectors[rows].mean(0), {**columns, **names}, _meta(source, "class_name"))
-
-
-MAKERS: dict[str, Callable[[EmbeddingSet, Split, list[str], Path], None]] = {
-    "class_name": write_class_names,
-    "shuffled": write_shuffled,
-    "shuffled_within_class": write_shuffled_within_class,
-    "random_vectors": write_random,
-}
 
 
 def _write_moved(source: EmbeddingSet, images: Split, groups: np.ndarray, out: Path) -> None:

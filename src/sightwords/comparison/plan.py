@@ -13,11 +13,7 @@ from sightwords.files import write_text
 from sightwords.progress import duration
 
 FEWEST_SEEDS = 3  # fewer say next to nothing about the spread over seeds
-
-
 SHORTEST = 0.5  # share of the epochs below which a training is another one
-
-
 MARGIN = 1.1  # of the time, for what the trial did not see
 
 
@@ -79,19 +75,18 @@ def fit(wanted: Plan, costs: Mapping[str, Cost], num_cells: float, num_processes
     Raises:
         ConfigError: not even the fastest network fits.
     """
-
-    def fits(plan: Plan) -> bool:
-        return time_of(plan, costs, num_cells, num_processes) <= budget_s
-
     by_cost = sorted(wanted.models, key=lambda model: costs[model].epoch_s)
     fewest = min(FEWEST_SEEDS, wanted.num_seeds)
+    shares = (1.0, 0.85, 0.7, 0.6, SHORTEST)
+    lengths = sorted({max(1, round(wanted.epochs * share)) for share in shares}, reverse=True)
     for num_models in range(len(by_cost), 0, -1):
         kept = [model for model in wanted.models if model in by_cost[:num_models]]
-        for epochs in _lengths(wanted.epochs):
+        for epochs in lengths:
             for num_seeds in range(wanted.num_seeds, fewest - 1, -1):
                 plan = Plan(kept, num_seeds, epochs, [])
-                if fits(plan):
-                    return replace(plan, notes=_notes(wanted, plan, costs, num_cells, num_processes, budget_s))
+                expected_s = time_of(plan, costs, num_cells, num_processes)
+                if expected_s <= budget_s:
+                    return replace(plan, notes=_notes(wanted, plan, expected_s, budget_s))
     shortest = Plan(by_cost[:1], fewest, math.ceil(SHORTEST * wanted.epochs), [])
     needed = time_of(shortest, costs, num_cells, num_processes)
     raise ConfigError(
@@ -100,18 +95,10 @@ def fit(wanted: Plan, costs: Mapping[str, Cost], num_cells: float, num_processes
     )
 
 
-def _lengths(epochs: int) -> list[int]:
-    """Return the numbers of epochs that are tried, longest first."""
-    return sorted({max(1, round(epochs * share)) for share in (1.0, 0.85, 0.7, 0.6, SHORTEST)}, reverse=True)
-
-
-def _notes(
-    wanted: Plan, plan: Plan, costs: Mapping[str, Cost], num_cells: float, num_processes: int, budget_s: float
-) -> list[str]:
-    expected = time_of(plan, costs, num_cells, num_processes)
+def _notes(wanted: Plan, plan: Plan, expected_s: float, budget_s: float) -> list[str]:
     notes = [
         f"Planned for {duration(budget_s)}: {len(plan.models)} networks, {plan.num_seeds} seeds, {plan.epochs} epochs, "
-        f"about {duration(expected)}."
+        f"about {duration(expected_s)}."
     ]
     if plan.num_seeds < wanted.num_seeds:
         notes.append(f"{wanted.num_seeds} seeds were asked for; {plan.num_seeds} fit.")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,11 @@ from sightwords.comparison.analysis import Analysis, analyze
 from sightwords.comparison.cells import check_models, conditions_of, jobs_of, model_name, training
 from sightwords.comparison.config import CompareConfig
 from sightwords.comparison.plan import Cost, Plan, fit
-from sightwords.comparison.record import Cell, read_record
+from sightwords.comparison.record import read_record
 from sightwords.comparison.report.contents import report_data
 from sightwords.comparison.report.figures import check_installed
 from sightwords.comparison.report.page import write_report, write_tables
-from sightwords.comparison.schedule import Job, devices, do_all
+from sightwords.comparison.schedule import devices, do_all
 from sightwords.errors import ConfigError
 from sightwords.files import changes, lock, write_text
 from sightwords.images.config import SUBSET_OPTIONS
@@ -79,7 +77,8 @@ def compare(config: CompareConfig) -> CompareResult:
         SightwordsError: trainings failed; the others are kept.
     """
     check_installed()
-    with stopwatch() as seconds, _only_one(config.out):
+    busy = f"Another comparison is at work in {config.out}. Wait for it, or name another --out."
+    with stopwatch() as seconds, lock(str(config.out.resolve()), busy):
         dataset = open_dataset(config)
         _claim(config, dataset)
         check_models(config, dataset)
@@ -89,26 +88,13 @@ def compare(config: CompareConfig) -> CompareResult:
         do_all(list(jobs.values()), places)
         records = [read_record(cell, config.out) for cell in jobs]
         analysis = analyze(records)
-        advice = advise(analysis, config, _finished(jobs))
+        first = {(cell.model, cell.arm): job.train for cell, job in reversed(jobs.items())}
+        advice = advise(analysis, config, first)
         recipe = write_recipe(recipe_path(config), advice)
         data = report_data(config, dataset, analysis, advice, plan.notes)
         report = write_report(config.out, data)
         write_tables(config.out, data)
     return CompareResult(config.out, report, analysis, advice, plan.notes, recipe, seconds[0])
-
-
-@contextmanager
-def _only_one(out: Path) -> Iterator[None]:
-    with lock(str(out.resolve()), f"Another comparison is at work in {out}. Wait for it, or name another --out."):
-        yield
-
-
-def _finished(jobs: dict[Cell, Job]) -> dict[tuple[str, str], sightwords.TrainConfig]:
-    """Return the options by network and arm, of the first seed and condition."""
-    options: dict[tuple[str, str], sightwords.TrainConfig] = {}
-    for cell, job in jobs.items():
-        options.setdefault((cell.model, cell.arm), job.train)
-    return options
 
 
 def _claim(config: CompareConfig, dataset: Dataset) -> None:

@@ -112,10 +112,8 @@ def devices(asked: str, parallel: int) -> list[str]:
     if asked == "auto":
         import torch
 
-        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-        return (
-            (gpus or ["auto"]) if not parallel else [(gpus or ["auto"])[i % max(1, len(gpus))] for i in range(parallel)]
-        )
+        found = [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["auto"]
+        return [found[number % len(found)] for number in range(parallel or len(found))]
     return [asked] * max(1, parallel)
 
 

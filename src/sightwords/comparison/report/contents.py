@@ -19,7 +19,7 @@ from sightwords.comparison.analysis import Analysis
 from sightwords.comparison.arms import CONTROLS
 from sightwords.comparison.config import CompareConfig
 from sightwords.comparison.record import BASELINE
-from sightwords.comparison.report.tables import Example, Fixed, ReportData
+from sightwords.comparison.report.tables import ReportData, ShownImage
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.images.dataset import Dataset, Split
 from sightwords.images.decode import jpeg, thumbnail
@@ -70,7 +70,7 @@ def _texts(path: Path | None) -> dict[str, str]:
     return texts
 
 
-def _fixed(analysis: Analysis, dataset: Dataset, texts: dict[str, str]) -> Iterator[Fixed]:
+def _fixed(analysis: Analysis, dataset: Dataset, texts: dict[str, str]) -> Iterator[ShownImage]:
     """Yield validation images that an aligned network got right in most seeds and its baseline wrong in most.
 
     Of the first condition, the first arm that is no control, and the network that gains most.
@@ -93,10 +93,9 @@ def _fixed(analysis: Analysis, dataset: Dataset, texts: dict[str, str]) -> Itera
             return
         said = Counter(r.predicted[index] for r in base if r.predicted[index] != label).most_common(1)[0][0]
         found = [texts[other] for other in near.get(key, []) if other in texts][:3]
-        member = val.reference(places[key])
         # the class of a multi-label image is its labels, joined as in the table
         shown = ", ".join(names.get(part, part) for part in label.split("|"))
-        yield Fixed(_thumbnail(val, places[key]), member.name, shown, names.get(said, said), found)
+        yield _shown(val, places[key], shown, found, names.get(said, said))
 
 
 def _neighbors(run: Path) -> dict[str, list[str]]:
@@ -107,7 +106,7 @@ def _neighbors(run: Path) -> dict[str, list[str]]:
     return dict(zip(table["key"], table["neighbors"], strict=True))
 
 
-def _examples(dataset: Dataset, texts: dict[str, str]) -> Iterator[Example]:
+def _examples(dataset: Dataset, texts: dict[str, str]) -> Iterator[ShownImage]:
     """Yield training images of as many classes with their descriptions."""
     train = dataset.split("train")
     labels, seen = train.first_labels(), set()
@@ -115,14 +114,14 @@ def _examples(dataset: Dataset, texts: dict[str, str]) -> Iterator[Example]:
         label = int(labels[index])
         if key in texts and label not in seen:
             seen.add(label)
-            yield Example(_thumbnail(train, index), dataset.class_names[label] if label >= 0 else "", texts[key])
+            yield _shown(train, index, dataset.class_names[label] if label >= 0 else "", [texts[key]])
         if len(seen) == MAX_EXAMPLES:
             return
 
 
-def _thumbnail(images: Split, index: int) -> bytes:
-    member = images.reference(index)
-    return jpeg(thumbnail(member.read(), member.name, THUMBNAIL_PX))
+def _shown(images: Split, index: int, label: str, texts: list[str], baseline: str = "") -> ShownImage:
+    image = images.reference(index)
+    return ShownImage(jpeg(thumbnail(image.read(), image.name, THUMBNAIL_PX)), image.name, label, texts, baseline)
 
 
 def _environment(config: CompareConfig, dataset: Dataset) -> dict[str, str]:

@@ -14,31 +14,22 @@ from sightwords.images.config import SUBSET_OPTIONS
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """A validation image that the aligned network got right and the baseline wrong.
+class ShownImage:
+    """An image of the report.
 
     Attributes:
-        picture: JPEG or PNG bytes.
+        jpeg: its thumbnail, a JPEG file.
         name: as a user knows the image.
         label: readable name of its class.
-        baseline: class that the baseline predicts.
-        descriptions: of the training images that the aligned network finds it most like.
+        texts: its description, or those of the training images that the aligned network finds it most like.
+        baseline: class that the baseline predicts; empty for a training image.
     """
 
-    picture: bytes
+    jpeg: bytes
     name: str
     label: str
-    baseline: str
-    descriptions: list[str]
-
-
-@dataclass(frozen=True)
-class Example:
-    """A training image (JPEG or PNG bytes), the readable name of its class, and its description."""
-
-    picture: bytes
-    label: str
-    text: str
+    texts: list[str]
+    baseline: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,8 +57,8 @@ class ReportData:
     effects: list[Effect]
     records: list[Record]
     class_names: dict[str, str]
-    fixed: list[Fixed]
-    examples: list[Example]
+    fixed: list[ShownImage]
+    examples: list[ShownImage]
     commands: list[str]
     environment: dict[str, str]
     licenses: dict[str, str]
