@@ -61,8 +61,7 @@ def cross_entropy(
 
     With s_ij = z_i . t_j / temperature the logit of image i and text j, and q_ij the target of row i (sum_j q_ij = 1,
     over the rows that take part): l_i = logsumexp_j s_ij - sum_j q_ij s_ij, the mean with the same for s_ji. No
-    gradient goes into the target. With o_ij the overlap of rows i and j (`Positives`; without any, 1 for i = j, else
-    0), q_ij is proportional to
+    gradient goes into q_ij, which is proportional to (with o_ij the overlap of rows, `Positives`, else 1 for i = j)
 
     - own_text: o_ij. CLIP, arXiv 2103.00020, figure 3; one side alone is InfoNCE, arXiv 1807.03748, equation 4.
     - similar_texts: exp(c_ij / target_temperature), c_ij the cosine of texts i and j, or o_ij / o_ii where that is
@@ -103,12 +102,11 @@ def cross_entropy(
         losses = []
         for anchor_BD, other_GD in directions:
             logits_RG = (anchor_BD[start:end] / pairs.temperature) @ other_GD.T
-            masked_RG = logits_RG if absent_RG is None else logits_RG.masked_fill(absent_RG, -math.inf)
-            if target_RG is None:
-                expected_R = logits_RG.gather(1, pairs.own_rows(start, end)[:, None])[:, 0]
-            else:
-                expected_R = (target_RG * logits_RG).sum(1)
-            losses.append(masked_RG.logsumexp(1) - expected_R)
+            own_R1 = pairs.own_rows(start, end)[:, None]
+            expected_R = logits_RG.gather(1, own_R1)[:, 0] if target_RG is None else (target_RG * logits_RG).sum(1)
+            if absent_RG is not None:
+                logits_RG = logits_RG.masked_fill(absent_RG, -math.inf)
+            losses.append(logits_RG.logsumexp(1) - expected_R)
         return torch.stack(losses).mean(0)
 
     return pairs.in_chunks(loss_of_rows)

@@ -147,7 +147,7 @@ class Pairs:
         return self.label
 
     def gather(self, x: Tensor) -> Tensor:
-        """Return the rows (G, ...) of all processes."""
+        """Return the rows (G, ...) of all processes, given this one's `x` (B, ...)."""
         return gather_batch(x, self.group)
 
     def has_weight(self) -> Tensor | None:
@@ -155,12 +155,12 @@ class Pairs:
         return None if self.weight is None else self.gather(self.weight) > 0
 
     def own_rows(self, start: int, end: int) -> Tensor:
-        """Return where local rows stand among those of all processes, (R,)."""
+        """Return where the local rows from `start` to `end` stand among those of all processes, (R,)."""
         first = world_rank(self.group) * len(self.image)
         return torch.arange(first + start, first + end, device=self.image.device)
 
     def is_own(self, start: int, end: int) -> Tensor:
-        """Return which pairs (R, G) are a row with itself, bool."""
+        """Return which pairs (R, G) of the local rows from `start` to `end` are a row with itself, bool."""
         num_columns = world_size(self.group) * len(self.image)
         return self.own_rows(start, end)[:, None] == torch.arange(num_columns, device=self.image.device)
 

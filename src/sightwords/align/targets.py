@@ -183,7 +183,7 @@ def mix_weights(weight_B: Tensor, partner_B: Tensor, lam: float | Tensor) -> Ten
 
 
 def lam_of_rows(lam: float | Tensor, like_B: Tensor) -> Tensor:
-    """Lam of each row, (B,), in the float type of `like_B`."""
+    """Return `lam` (one number, or (B,)) of each row, (B,), in the float type of `like_B`."""
     # no torch.tensor, which would copy from the host and wait
     return torch.ones_like(like_B) * (lam.to(like_B.dtype) if isinstance(lam, Tensor) else lam)
 

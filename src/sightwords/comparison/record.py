@@ -80,14 +80,14 @@ def read_record(cell: Cell, root: Path) -> Record:
     return Record(
         cell,
         folder,
-        {name: value for name, value in metrics.items() if isinstance(value, int | float)},
-        table["key"],
-        table["label"],
-        table["predicted"],
-        np.array(table["score"], np.float32),
-        np.array(table["correct"], bool),
-        RunFolder(folder).metrics(),
-        float(done["seconds"]),
+        metrics={name: value for name, value in metrics.items() if isinstance(value, int | float)},
+        keys=table["key"],
+        labels=table["label"],
+        predicted=table["predicted"],
+        scores=np.array(table["score"], np.float32),
+        correct=np.array(table["correct"], bool),
+        history=RunFolder(folder).metrics(),
+        seconds=float(done["seconds"]),
     )
 
 

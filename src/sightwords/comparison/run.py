@@ -94,7 +94,7 @@ def compare(config: CompareConfig) -> CompareResult:
         data = report_data(config, dataset, analysis, advice, plan.notes)
         report = write_report(config.out, data)
         write_tables(config.out, data)
-    return CompareResult(config.out, report, analysis, advice, plan.notes, recipe, seconds[0])
+    return CompareResult(config.out, report, analysis, advice, notes=plan.notes, recipe=recipe, seconds=seconds[0])
 
 
 def _claim(config: CompareConfig, dataset: Dataset) -> None:

@@ -77,16 +77,15 @@ def student_interval(mean: float, error: float, freedom: float, level: float = L
     """Return mean +- t x error, with probability and p value of the same distribution."""
     if error == 0:
         sure = 0.5 if mean == 0 else float(mean > 0)
-        return Interval(mean, mean, mean, sure, float(mean == 0), 0.0, freedom)
+        return Interval(mean, mean, mean, sure, float(mean == 0), freedom=freedom)
     from scipy.stats import norm
     from scipy.stats import t as student
 
     known = norm() if math.isinf(freedom) else student(freedom)
     half = float(known.ppf((1 + level) / 2)) * error
     ratio = mean / error
-    return Interval(
-        mean, mean - half, mean + half, float(known.cdf(ratio)), float(2 * known.sf(abs(ratio))), error, freedom
-    )
+    probability, p_value = float(known.cdf(ratio)), float(2 * known.sf(abs(ratio)))
+    return Interval(mean, mean - half, mean + half, probability, p_value, error=error, freedom=freedom)
 
 
 def mcnemar(a_N: np.ndarray, b_N: np.ndarray) -> float:

@@ -78,7 +78,7 @@ class Spent:
         return spent
 
     def add(self, num_prompt_tokens: int | None, num_text_tokens: int | None) -> None:
-        """Count one question."""
+        """Count one question by its `num_prompt_tokens` and `num_text_tokens`, None where they are not known."""
         self.num_requests += 1
         if num_prompt_tokens is None or num_text_tokens is None:
             self.num_unknown += 1

@@ -37,7 +37,7 @@ class Price:
     currency: str = "USD"
 
     def cost(self, num_prompt_tokens: float, num_text_tokens: float, seconds: float = 0.0) -> float:
-        """Return the cost of tokens sent, tokens received, and seconds of wall-clock time on the machine."""
+        """Return the cost of `num_prompt_tokens` sent, `num_text_tokens` received and seconds of wall-clock time."""
         tokens = num_prompt_tokens * self.input + num_text_tokens * self.output if self.input or self.output else 0.0
         return tokens / 1e6 + (seconds * self.per_hour / 3600 if self.per_hour else 0.0)
 
@@ -188,7 +188,7 @@ def _sum(attempts: Sequence[Description], name: str) -> float:
 
 
 def estimate(owners: np.ndarray, column: np.ndarray, num_left: int) -> Estimate:
-    """Return the sum of a figure (descriptions,) over those that remain; `owners` (descriptions,) are image numbers."""
+    """Return the sum of a figure, `column` (N,), over the `num_left` that remain; `owners` (N,) are image numbers."""
     from scipy.stats import t
 
     counts, sums = np.bincount(owners), np.bincount(owners, column)

@@ -101,12 +101,12 @@ class DescriptionSet:
             self._connection.executemany(statement, map(row, descriptions))
 
     def attempts(self, prompt: int, describer: int, keys: Sequence[str]) -> list[Attempt]:
-        """Return every attempt at these images, in the order of (key, sample, attempt); at most a few thousand keys."""
+        """Return every attempt of `prompt` and `describer` (row ids) at some thousand keys at most, in their order."""
         query = f"SELECT {', '.join(Attempt._fields)} FROM descriptions WHERE {_place(keys)}"
         return [Attempt(*row) for row in self._all(query, (prompt, describer, *keys))]
 
     def rows(self, prompt: int, describer: int, keys: Sequence[str]) -> list[Description]:
-        """Return every answer for these images, in the order of (key, sample, attempt); at most a few thousand keys."""
+        """Return every answer of `prompt` and `describer` (row ids) for at most some thousand keys, in their order."""
         query = f"SELECT {_COLUMNS} FROM descriptions WHERE {_place(keys)}"
         return [Description(*row) for row in self._all(query, (prompt, describer, *keys))]
 
@@ -145,7 +145,7 @@ class DescriptionSet:
         return [Review(*row) for row in self._all(query, (key,))]
 
     def last_reviews(self, prompt: int, describer: int) -> dict[tuple[str, int], Review]:
-        """Return the last decision about each (key, sample) that people decided about."""
+        """Return people's last decision about each (key, sample) of row ids `prompt` and `describer`."""
         query = f"SELECT {_REVIEW} FROM reviews WHERE prompt = ? AND describer = ? ORDER BY created_at, id"
         found = (Review(*row) for row in self._all(query, (prompt, describer)))
         return {(review.key, review.sample): review for review in found}
@@ -213,7 +213,7 @@ class DescriptionSet:
         return dict(self._all(query, (prompt, describer, since)))
 
     def reasons(self, prompt: int, describer: int) -> list[Reason]:
-        """Return why attempts were rejected or failed, most frequent first, even where a later one was good."""
+        """Return why attempts of `prompt` and `describer` (row ids) were rejected or failed, most frequent first."""
         query = (
             "SELECT status, reason, count(*) AS n, coalesce(name, min(key)), text FROM descriptions LEFT JOIN images "
             "USING (key) WHERE reason != '' AND prompt = ? AND describer = ? GROUP BY status, reason "
@@ -222,7 +222,7 @@ class DescriptionSet:
         return [Reason(*row) for row in self._all(query, (prompt, describer))]
 
     def usage(self, prompt: int, describer: int) -> Iterator[Usage]:
-        """Yield what each question took, every attempt counted; one about a class counts once for all its images."""
+        """Yield what each question of `prompt` and `describer` (row ids) took; one about a class counts once."""
         query = (
             "SELECT num_prompt_tokens, num_text_tokens, seconds, created_at FROM descriptions LEFT JOIN images "
             "USING (key) WHERE prompt = ? AND describer = ? AND reason NOT LIKE 'unreadable image%'"
@@ -236,7 +236,7 @@ class DescriptionSet:
     def reject_same(self, prompt: int, describer: int, limit: int) -> int:
         """Reject the texts that more than `limit` images of several classes share; return how many rows that were.
 
-        Images of one class alone may share a text, since they may well look alike.
+        Images of one class alone may share a text. `prompt` and `describer` are row ids.
         """
         shared = (
             "SELECT text FROM descriptions JOIN images USING (key) WHERE prompt = ?1 AND describer = ?2 AND "
@@ -266,7 +266,7 @@ class DescriptionSet:
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('clip_score_model', ?)", (model,))
 
     def set_clip_scores(self, scores: Iterable[tuple[float, Description]]) -> None:
-        """Store how well image and text agree, for descriptions that are there."""
+        """Store `scores`, the CLIP score of each description, a cosine from -1 to 1."""
         statement = (
             "UPDATE descriptions SET clip_score = ? WHERE (key, prompt, describer, sample, attempt) = (?, ?, ?, ?, ?)"
         )

@@ -288,8 +288,8 @@ def _write(config: SearchConfig, hits: list[Hit], references: list[ImageReferenc
                 hit.class_name,
                 "",
                 "",
-                [("cosine", f"{hit.score:.3f}")],
-                hit.name,
+                facts=[("cosine", f"{hit.score:.3f}")],
+                name=hit.name,
             )
             for hit, reference in zip(hits, references, strict=True)
         ]

@@ -49,7 +49,7 @@ class CachePlan:
 def plan_cache(source: str, limit_gb: float, shorter: int, interpolation: str) -> CachePlan:
     """Return the cache, of at most `limit_gb` gigabytes (10^9) of pixels, of a source of images.
 
-    The source is what tells one data set from another, such as its absolute path; for the others see `CachePlan`.
+    The source tells one data set from another, such as its absolute path; for `shorter` (pixels) see `CachePlan`.
     """
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
     file = f"{name}-{shorter}-{interpolation}-v{DECODER_VERSION}.pixels"
@@ -90,7 +90,7 @@ class ImageCache:
         return pixels
 
     def put(self, key: str, pixels: np.ndarray) -> None:
-        """Cache an image, uint8, shape (H, W, 3), with the next `flush`."""
+        """Cache the `pixels` of an image, uint8, shape (H, W, 3), with the next `flush`."""
         if not self._is_full:
             self._pending[key] = pixels
 

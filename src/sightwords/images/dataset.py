@@ -44,7 +44,7 @@ class Split:
 
     @classmethod
     def of(cls, references: Sequence[ImageReference], keys: Sequence[str], labels: Sequence[Sequence[int]]) -> Split:
-        """Return the split of images given one by one: their references, keys in hex and class indices."""
+        """Return the split of N images: their references, keys in hex, and `labels` (class indices of each)."""
         key_bytes = np.frombuffer(bytes.fromhex("".join(keys)), np.uint8).reshape(-1, KEY_BYTES)
         return cls(ImageReferences.of(references), key_bytes, pa.array(labels, pa.list_(pa.int64())))
 
@@ -96,7 +96,7 @@ class Split:
         return Split(self._references, self._keys, self._labels, np.asarray(indices, np.int64))
 
     def relabeled(self, labels: np.ndarray) -> Split:
-        """Return the same images with one label each, int64, shape (N,); -1 where an image has none."""
+        """Return the same images with one label each; `labels` is int64, shape (N,), -1 where an image has none."""
         known = labels >= 0
         starts = np.concatenate(([0], np.cumsum(known))).astype(np.int32)
         images = copy(self)

@@ -120,7 +120,7 @@ def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS)
     EXIF orientation is applied; transparency is composited on white; palette, gray, CMYK and 16-bit images become
     RGB; of an animation the first frame is taken.
 
-    Arguments and errors are those of `EncodedImage`.
+    Arguments, such as `max_pixels` (width x height), and errors are those of `EncodedImage`.
     """
     return EncodedImage(data, name, max_pixels).decode()
 

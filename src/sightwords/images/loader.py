@@ -279,9 +279,10 @@ def eval_loader(
     world_size: int = 1,
     cache: CachePlan | None = None,
 ) -> DataLoader[ImageBatch]:
-    """Return every image of a split once, in order; of several processes each gets every `world_size`-th image.
+    """Return every image of a split once, in order; of several processes `rank` gets every `world_size`-th image.
 
-    `batch_size` counts the images in a batch of one process; for the other arguments see `train_loader`.
+    `batch_size` counts the images in a batch of one process; for the others (`num_classes`, `workers` ...) see
+    `train_loader`.
     """
     own = range(rank, len(images), world_size)
 
@@ -322,7 +323,7 @@ class InputBatch:
 def input_batches(
     references: Sequence[ImageReference], transform: EvalTransform, batch_size: int, workers: int = 0
 ) -> Iterator[InputBatch]:
-    """Yield images in their order, `batch_size` at a time; one that cannot be read is named, and the others go on."""
+    """Yield images in their order, `batch_size` at a time, read by `workers` processes; unreadable ones are named."""
     yield from DataLoader(
         _Inputs(ImageReferences.of(references), transform),
         batch_size=batch_size,

@@ -67,7 +67,7 @@ class DecodedImage:
         return self.pixels.shape[1], self.pixels.shape[0]
 
     def crop(self, box: Box, reduction: int = 1) -> np.ndarray:
-        """Return a part of it, uint8, a view of shape (height, width, 3)."""
+        """Return a part of it, uint8, a view of shape (height, width, 3); `reduction` is its decoding scale."""
         left, top, right, bottom = box
         return self.pixels[top:bottom, left:right]
 
@@ -95,7 +95,7 @@ class InputSize:
 
 
 class RandomOperation(torch.nn.Module):
-    """One operation of torchvision's RandAugment, its strength, 0 to 30, drawn from a normal distribution.
+    """One operation of torchvision's RandAugment; its strength, 0 to 30, is normal with mean `magnitude` and `std`.
 
     `fill` is the color of what comes from outside of the image, 0 to 255.
     """
@@ -146,7 +146,7 @@ def reduced(box: Box, image_size: int, reductions: tuple[int, ...]) -> tuple[Box
 
 
 class TrainTransform:
-    """Random crop, flip, RandAugment, jitter and erasing; image in, uint8 (3, S, S) out."""
+    """Random crop, flip, RandAugment, jitter and erasing by `seed`; image in, uint8 (3, S, S) out."""
 
     def __init__(self, config: AugmentConfig, size: InputSize, seed: int) -> None:
         self.seed = seed

@@ -204,7 +204,9 @@ def audit_data(dataset: Dataset, embeddings: EmbeddingSet) -> AuditData:
     vectors, groups = embeddings.means(rows), groups_of(rows.owners, rows.rows, len(labels))
     counts = {"labeled images have no description": num_images - len(labels), "images have no label": num_unlabeled}
     left_out = [f"{count} {what} and were left out." for what, count in counts.items() if count]
-    return AuditData(splits, dataset.class_ids, dataset.class_names, labels, vectors, groups, left_out)
+    return AuditData(
+        splits, dataset.class_ids, dataset.class_names, labels=labels, vectors=vectors, groups=groups, left_out=left_out
+    )
 
 
 def _keys(splits: dict[str, Split]) -> list[str]:

@@ -77,4 +77,4 @@ def _card(row: AuditRow, reference: ImageReference) -> Card:
     if row.image_probability is not None:
         facts.append(("image probability", f"{row.image_probability:.1%}"))
     image = thumbnail_uri(reference)
-    return Card(image, str(row.rank), row.label_name, row.suggested_name, row.description, facts, row.image)
+    return Card(image, str(row.rank), row.label_name, row.suggested_name, row.description, facts=facts, name=row.image)

@@ -38,7 +38,7 @@ def default_rule(encoder: Encoder, batch_size: int | None = None) -> BatchRule:
 def plan_blocks(
     encoder: Encoder, texts: Sequence[str], blocks: Iterable[int], rule: BatchRule
 ) -> Generator[list[Batch]]:
-    """Yield the batches of each block; the next block is tokenized while this one is encoded, where that is safe."""
+    """Yield the batches of each of `blocks`, numbers; the next is tokenized while one is encoded, where safe."""
     if not isinstance(encoder, TokenEncoder):  # its one tokenizer may be at work
         yield from (plan_block(encoder, texts, block, rule) for block in blocks)
         return

@@ -229,7 +229,7 @@ class HFDescriber(Describer):
 
 
 def like_batches(requests: Sequence[Request], batch_size: int) -> list[list[Request]]:
-    """Return the requests in batches of images of like size and texts of like length, small ones first.
+    """Return the requests in batches of `batch_size`, of like image size and text length, small ones first.
 
     Requests with and without an image never share a batch.
     """

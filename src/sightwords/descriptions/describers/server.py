@@ -323,7 +323,7 @@ def refused_parameter(reply: Reply, refused: Collection[str]) -> str | None:
 
 
 def read_answer(reply: Reply, request: Request, decoding: Decoding, endpoint: Endpoint, seconds: float) -> Answer:
-    """Return what the model said; raises ServerError where the server said something else."""
+    """Return what the model said after so many `seconds`; raises ServerError where the server said something else."""
     if reply.status != 200:
         raise endpoint.error(reply, reply.status)
     try:
@@ -340,11 +340,11 @@ def read_answer(reply: Reply, request: Request, decoding: Decoding, endpoint: En
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
         raise ServerError("unreadable", "the server's answer cannot be understood") from None
     cut_at = (num_text or decoding.max_new_tokens) if is_cut else None
-    return Answer(request, text, "ok", "", cut_at, num_prompt, num_text, seconds)
+    return Answer(request, text, cut_at=cut_at, num_prompt_tokens=num_prompt, num_text_tokens=num_text, seconds=seconds)
 
 
 def data_url(data: bytes, name: str, max_side: int) -> tuple[bytes, bytes]:
-    """Return a data URL, in two parts so that its many bytes are copied once; see `ServerDescriber.prepare`."""
+    """Return a data URL in two parts, of at most `max_side` pixels a side; see `ServerDescriber.prepare`."""
     kind = ""
     # Pillow raises many kinds for odd metadata; decoding tells whether the image is readable
     with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:

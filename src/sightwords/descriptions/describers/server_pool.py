@@ -27,12 +27,12 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
 
 
 def backoff_s(num_times: int) -> float:
-    """Return seconds to pause after so many failures: full jitter (Brooker 2015, "Exponential Backoff And Jitter")."""
+    """Return seconds to pause after `num_times` failures: full jitter (Brooker 2015, "Exponential Backoff")."""
     return random.uniform(0, min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (num_times - 1)))
 
 
 class Server:
-    """One server and what is known about it; times are seconds of one steady clock."""
+    """One server and what is known about it; `concurrency` requests at once at first, times in seconds."""
 
     def __init__(self, endpoint: Endpoint, concurrency: int, timeout_s: float) -> None:
         self.endpoint = endpoint
@@ -112,7 +112,7 @@ class ServerPool:
         return max(free, key=lambda server: server.limit.num_free / server.limit.limit, default=None)
 
     def note(self, server: Server, error: ServerError | None, round_number: int, now_s: float) -> None:
-        """Draw the consequences of an answer or error that came to a request of this round of the server's limit."""
+        """Take note of an answer or error to a request of this `round_number` of the server's limit."""
         if error is None or error.kind == "refused":
             server.answered()
         elif error.kind == "not served":

@@ -67,7 +67,7 @@ class TokenEncoder(Encoder, Protocol):
         """Return the tokens of each text as the network sees them, int32, special ones included, nothing cut."""
 
     def encode_tokens(self, tokens: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the vectors of tokenized texts within the token limit, float32, shape (N, D), of any length."""
+        """Return the vectors of N texts given as `tokens` within the limit, float32, shape (N, D), of any length."""
 
 
 def number_type(precision: str) -> torch.dtype:

@@ -176,7 +176,9 @@ def _open_library(name: str, identifier: str, device: torch.device, extra: str) 
     limit = model.max_seq_length
     max_tokens = None if limit is None or not math.isfinite(limit) or limit > _NO_LIMIT else int(limit)
     license = card_license(home)
-    info = EncoderInfo(identifier, name, revision, dimension, max_tokens, "fp32", license, device.type)
+    info = EncoderInfo(
+        identifier, name, revision, dimension, max_tokens, precision="fp32", license=license, device=device.type
+    )
     return _LibraryEncoder(model, info)
 
 

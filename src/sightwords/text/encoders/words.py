@@ -145,7 +145,7 @@ class WordsEncoder:
         return self.encode_tokens(self.tokenize(texts))
 
     def encode_tokens(self, tokens: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the weights of texts whose columns are known, float32, shape (N, V)."""
+        """Return the weights of N texts given as `tokens`, the columns of each, float32, shape (N, V)."""
         vectors = np.zeros((len(tokens), len(self._idf)), np.float32)
         for vector, columns in zip(vectors, tokens, strict=True):
             vector[columns] = self._idf[columns]
