@@ -90,9 +90,8 @@ def cross_entropy(
     image_BD, text_BD = pairs.unit_rows() if normalize else (pairs.image, pairs.text)
     if center:
         text_BD = text_BD - _mean_text(pairs, text_BD)
-    directions = [(image_BD, pairs.gather(text_BD))]
-    if both_sides:
-        directions.append((text_BD, pairs.gather(image_BD)))
+    sides = [(image_BD, text_BD), (text_BD, image_BD)] if both_sides else [(image_BD, text_BD)]
+    directions = [(anchor_BD, pairs.gather(other_BD)) for anchor_BD, other_BD in sides]
     positives, has_weight_G = _positives(pairs, target, target_temperature), pairs.has_weight()
 
     def loss_of_rows(start: int, end: int) -> Tensor:
