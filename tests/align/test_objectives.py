@@ -314,7 +314,7 @@ def test_what_an_objective_lacks_is_said():
         build_loss("clip", 0.001, learn_temperature=True)
 
 
-def test_a_new_objective_is_one_function_and_one_line(tmp_path, monkeypatch):
+def test_an_objective_is_one_file_and_one_line(tmp_path, monkeypatch):
     (tmp_path / "manhattan.py").write_text("def distance(pairs):\n    return (pairs.image - pairs.text).abs().sum(1)\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(OBJECTIVES, "manhattan", Objective("manhattan:distance", temperature="none"))

@@ -35,7 +35,7 @@ def open_lengths(identifier, device, precision, texts):
 """
 
 
-def test_an_encoder_is_one_file_and_one_registry_line(descriptions, tmp_path, monkeypatch):
+def test_an_encoder_is_one_file_and_one_line(descriptions, tmp_path, monkeypatch):
     (tmp_path / "lengths_encoder.py").write_text(ONE_FILE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(ENCODERS, "lengths:NAME", "lengths_encoder:open_lengths")
