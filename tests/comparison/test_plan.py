@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sightwords.comparison.plan import Cost, Plan, fit, time_of
+from sightwords.comparison.cells import Cost, Plan, fit, time_of
 from sightwords.errors import ConfigError
 
 COSTS = {"small": Cost(epoch_s=1, run_s=5), "large": Cost(epoch_s=4, run_s=5)}

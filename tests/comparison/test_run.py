@@ -15,8 +15,7 @@ import torch
 import yaml
 
 import sightwords
-from sightwords.comparison.cells import jobs_of
-from sightwords.comparison.plan import Plan
+from sightwords.comparison.cells import Plan, jobs_of
 from sightwords.comparison.record import Cell
 from sightwords.errors import ArtifactError, ConfigError
 from sightwords.models.run_folder import RunFolder

@@ -11,9 +11,8 @@ from typing import Any
 import sightwords
 from sightwords.comparison.advice import Advice, advise, recipe_path, write_recipe
 from sightwords.comparison.analysis import Analysis, analyze
-from sightwords.comparison.cells import check_models, conditions_of, jobs_of, model_name, training
+from sightwords.comparison.cells import Cost, Plan, check_models, conditions_of, fit, jobs_of, model_name, training
 from sightwords.comparison.config import CompareConfig
-from sightwords.comparison.plan import Cost, Plan, fit
 from sightwords.comparison.record import read_record
 from sightwords.comparison.report.contents import report_data
 from sightwords.comparison.report.figures import check_installed

@@ -16,9 +16,8 @@ from PIL import Image
 from sightwords.descriptions.questions import Target, Targets
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ConfigError, UnreadableImageError
-from sightwords.hub import choose_device, weights_hash
+from sightwords.hub import choose_device, load_clip, weights_hash
 from sightwords.images.decode import decode_image
-from sightwords.openclip import load_clip
 from sightwords.progress import Progress
 
 _KIND = "openclip:"

@@ -24,8 +24,7 @@ from sightwords.images.loader import InputBatch, input_batches
 from sightwords.images.readers import find_images
 from sightwords.models import normalize_images
 from sightwords.models.inference import Prediction, eval_transform, rebuild, top_predictions
-from sightwords.models.network_config import KEY, read_network_config
-from sightwords.models.run_folder import NetworkInfo, RunFolder
+from sightwords.models.run_folder import KEY, NetworkInfo, RunFolder, read_network_config
 from sightwords.progress import Progress, duration, stopwatch
 
 _KINDS = "a run's folder, a hub folder, or a file that ends in .safetensors, .onnx or .pt2"

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from sightwords.errors import ArtifactError, ConfigError, ModelError
 from sightwords.exporting.check import Check, Checkpoint, Loaded, count_flops, equal_weights, same_graph
 from sightwords.files import write_text
-from sightwords.models.network_config import KEY, network_config
+from sightwords.models.run_folder import KEY, network_config
 
 # of the library's own weights, which these are not
 _FOREIGN = ("license", "origin_url", "paper_ids", "paper_name", "tag", "notes", "test_input_size", "test_crop_pct")

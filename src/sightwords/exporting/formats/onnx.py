@@ -13,7 +13,7 @@ import torch
 from sightwords.errors import ArtifactError, ConfigError, MissingExtraError
 from sightwords.evaluation.predict import OnnxNetwork
 from sightwords.exporting.check import Check, Checkpoint, Loaded, same_graph
-from sightwords.models.network_config import metadata_of
+from sightwords.models.run_folder import metadata_of
 
 # a protobuf message holds no more, and the file shall need no other beside it
 MAX_BYTES = 2 * 2**30 - 2**24

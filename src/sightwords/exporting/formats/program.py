@@ -10,7 +10,7 @@ import torch
 
 from sightwords.errors import ArtifactError
 from sightwords.exporting.check import Check, Checkpoint, Loaded, count_flops, equal_weights, same_graph
-from sightwords.models.network_config import network_config
+from sightwords.models.run_folder import network_config
 
 _CONFIG = "config.json"
 

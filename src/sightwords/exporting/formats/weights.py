@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from sightwords.errors import ConfigError
 from sightwords.exporting.check import Check, Checkpoint, Loaded, count_flops, same_graph
 from sightwords.files import write_text
-from sightwords.models.network_config import network_config
+from sightwords.models.run_folder import network_config
 
 
 @dataclass(frozen=True)

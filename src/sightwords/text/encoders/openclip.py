@@ -1,4 +1,4 @@
-"""`openclip:...`: the text tower of a CLIP-like model; `sightwords/openclip.py` says what may follow the colon."""
+"""`openclip:...`: the text tower of a CLIP-like model; `sightwords/hub.py` says what may follow the colon."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sightwords.hub import weights_hash
-from sightwords.openclip import load_clip
+from sightwords.hub import load_clip, weights_hash
 from sightwords.text.encoders.encoder import OTHER_WAYS, Encoder, EncoderInfo, number_type
 
 if TYPE_CHECKING:
