@@ -17,14 +17,14 @@ from sightwords.align import AlignmentHead
 
 def scenes(text: Tensor, labels: Tensor, images: Tensor, num_scenes: int = 12) -> tuple[list, list, Tensor]:
     """Paste two drawn shapes side by side; the text of a scene is the mean of theirs, as if it described both."""
-    images, targets, vectors = [], [], []
+    pairs, targets, vectors = [], [], []
     for scene in range(num_scenes):
         pair = [2 * scene, 2 * scene + 1]
-        images.append(torch.cat([images[i] for i in pair], dim=2) / 2 + 0.5)
+        pairs.append(torch.cat([images[i] for i in pair], dim=2) / 2 + 0.5)
         boxes = torch.tensor([[1.0, 1.0, 31.0, 31.0], [33.0, 1.0, 63.0, 31.0]])
         targets.append({"boxes": boxes, "labels": labels[pair] + 1})
         vectors.append(text[pair].mean(0))
-    return images, targets, torch.stack(vectors)
+    return pairs, targets, torch.stack(vectors)
 
 
 torch.manual_seed(0)

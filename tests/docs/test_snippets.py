@@ -133,7 +133,7 @@ def test_every_link_leads_somewhere():
 
 def test_the_options_named_in_docs_exist():
     helps = (ROOT / "docs/reference/commands.md").read_text()  # test_site.py holds it to the code
-    known = set(re.findall(r"--[a-z][\w.-]*", helps)) | {"--config", "--help", "--nproc-per-node"}
+    known = set(re.findall(r"--[a-z][\w.-]*", helps)) | {"--config", "--help", "--help-all", "--nproc-per-node"}
     known |= {"--head", "--address"}  # of `ray start`
     known |= {"--nnodes", "--rdzv-backend", "--rdzv-endpoint"}  # of torchrun
     for script in (ROOT / "benchmarks").rglob("*.py"):
@@ -152,7 +152,7 @@ NOT_RUN_HERE = {
 FILES = {
     "val/wren/3.jpg": "val/disc/000.png",
     "val/lark/7.jpg": "val/bar/001.png",
-    "picture.jpg": "photos/val/disc/001.png",
+    "photo.jpg": "photos/val/disc/001.png",
 }
 
 
