@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from sightwords.align import OBJECTIVES, build_loss
+from sightwords.align import OBJECTIVES, AlignmentLoss
 
 NUM_CLASSES = 1000
 PLAIN = "plain"
@@ -41,7 +41,7 @@ def open_loss(name: str, dimension: int, label: Tensor) -> Callable[[Tensor, Ten
     if name == PLAIN:
         return plain_clip
     means = torch.randn(NUM_CLASSES, dimension) if OBJECTIVES[name].needs_class_text else None
-    module = build_loss(name, class_text_KD=means)
+    module = AlignmentLoss(name, class_text_KD=means)
     return lambda image, text: module(image, text, label=label)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sightwords import align
-from sightwords.align import AlignmentHead, TargetTransform, build_loss, clip_loss, head
+from sightwords.align import AlignmentHead, AlignmentLoss, TargetTransform, clip_loss, head
 from sightwords.errors import ConfigError
 
 
@@ -29,7 +29,7 @@ def test_forward_is_projector_then_loss():
     module = AlignmentHead(12, 5, loss="clip", temperature=0.3, projector="mlp", norm="none")
     assert torch.equal(module(features, text, weight), clip_loss(module.projector(features), text, 0.3, weight))
     module = AlignmentHead(12, 5, loss="cosine", projector="linear")
-    assert torch.equal(module(features, text), build_loss("cosine")(module.projector(features), text))
+    assert torch.equal(module(features, text), AlignmentLoss("cosine")(module.projector(features), text))
     assert torch.equal(copy.deepcopy(module)(features, text), module(features, text))
     torch.testing.assert_close(module.project(features).norm(dim=1), torch.ones(6))
 
@@ -52,7 +52,7 @@ def test_mixed_texts_count_by_lam_whatever_their_length():
     features, text = torch.randn(4, 12), torch.randn(4, 5)
     partner, lengths = torch.tensor([1, 0, 3, 2]), torch.tensor([[1.0], [50.0], [0.1], [3.0]])
     unit = torch.nn.functional.normalize(text, dim=1)
-    expected = build_loss("cosine")(module.projector(features), 0.7 * unit + 0.3 * unit[partner])
+    expected = AlignmentLoss("cosine")(module.projector(features), 0.7 * unit + 0.3 * unit[partner])
     torch.testing.assert_close(module(features, text * lengths, partner_B=partner, lam=0.7), expected)
     with pytest.raises(ConfigError, match="partner_B and lam"):
         module(features, text, partner_B=partner)

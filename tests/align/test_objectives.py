@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sightwords.align import OBJECTIVES, AlignmentHead, Objective, Positives, build_loss, clip_loss, pairs
+from sightwords.align import OBJECTIVES, AlignmentHead, AlignmentLoss, Objective, Positives, clip_loss, pairs
 from sightwords.align.weighting import combine_losses, gradient_ratio
 from sightwords.errors import ConfigError, UnknownNameError
 from support.reference_loss import reference_loss
@@ -29,7 +29,7 @@ CLASS_TEXT = torch.randn(3, DIM, generator=torch.Generator().manual_seed(5), dty
 
 
 def build(name: str, temperature: float = 0.1, **options) -> torch.nn.Module:
-    return build_loss(name, temperature, class_text_KD=CLASS_TEXT, **options).double()
+    return AlignmentLoss(name, temperature, class_text_KD=CLASS_TEXT, **options).double()
 
 
 def objective(name: str, temperature: float = 0.1) -> Callable[..., Tensor]:
@@ -93,7 +93,7 @@ def test_a_learned_temperature_has_the_right_gradient(name):
 
 def test_a_learned_temperature_stays_in_its_limit_and_comes_back():
     image, text = batch()
-    module = build_loss("clip", 0.01, learn_temperature=True).double()
+    module = AlignmentLoss("clip", 0.01, learn_temperature=True).double()
     module(image, text).backward()
     assert module.log_scale.grad != 0
     with torch.no_grad():
@@ -285,7 +285,7 @@ def test_settings_may_be_overridden():
 @pytest.mark.parametrize("temperature", [0, -0.1, float("nan"), float("inf")])
 def test_temperature_must_be_positive(temperature):
     with pytest.raises(ConfigError, match="greater than 0"):
-        build_loss("mse", temperature)
+        AlignmentLoss("mse", temperature)
     with pytest.raises(ConfigError, match="greater than 0"):
         clip_loss(*batch(), temperature)
 
@@ -303,15 +303,15 @@ def test_wrong_shapes_are_refused():
 def test_what_an_objective_lacks_is_said():
     image, text = batch()
     with pytest.raises(UnknownNameError, match="cosine"):
-        build_loss("cosin")
+        AlignmentLoss("cosin")
     with pytest.raises(ConfigError, match="labels of the 6 rows"):
         build("label_clip")(image, text)
     with pytest.raises(ConfigError, match="class_mean needs class_text_KD"):
-        build_loss("class_mean")
+        AlignmentLoss("class_mean")
     with pytest.raises(ConfigError, match="cosine has no temperature"):
-        build_loss("cosine", learn_temperature=True)
+        AlignmentLoss("cosine", learn_temperature=True)
     with pytest.raises(ConfigError, match="smallest value is 0.01"):
-        build_loss("clip", 0.001, learn_temperature=True)
+        AlignmentLoss("clip", 0.001, learn_temperature=True)
 
 
 def test_an_objective_is_one_file_and_one_line(tmp_path, monkeypatch):

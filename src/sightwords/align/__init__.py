@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sightwords.align.contrastive import clip_loss
     from sightwords.align.distributed import gather_batch, pad_batch
-    from sightwords.align.head import AlignmentHead, AlignmentLoss, build_loss
+    from sightwords.align.head import AlignmentHead, AlignmentLoss
     from sightwords.align.pairs import Pairs, Positives, mean_loss
     from sightwords.align.projector import build_projector
     from sightwords.align.registry import OBJECTIVES, Objective
@@ -33,7 +33,6 @@ __all__ = [
     "Pairs",
     "Positives",
     "TargetTransform",
-    "build_loss",
     "build_projector",
     "class_means",
     "clip_loss",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sightwords.align.distributed import pad_batch, world_rank
 from sightwords.align.pairs import Pairs, Positives, check_temperature, mean_loss
 from sightwords.align.projector import ProjectorKind, ProjectorNorm, build_projector
-from sightwords.align.registry import Objective, find_objective
+from sightwords.align.registry import find_objective
 from sightwords.align.targets import TargetTransform, lam_of_rows, mix_targets, normalize_targets
 from sightwords.errors import ConfigError
 
@@ -24,34 +24,58 @@ MAX_SCALE = 100.0
 
 
 class AlignmentLoss(nn.Module):
-    """An objective as a module, which holds what is learned: `build_loss` makes it.
+    """An objective as a module, which holds what is learned.
 
     A learned temperature is the logarithm of 1 / temperature, which stays at 100 at most.
 
     Args:
-        objective: what it computes.
-        temperature: greater than 0; objectives without a temperature do not read it.
-        learn_temperature: make it a parameter.
-        class_text_KD: (K, D) mean text vector of each class; a buffer.
+        name: one of `sightwords.align.OBJECTIVES`.
+        temperature: greater than 0; objectives without one do not read it.
+        learn_temperature: make it a parameter; `sigmoid` always does.
+        class_text_KD: (K, D) mean text vector of each class, for `class_mean` alone; a buffer.
+        settings: of the objective's function, instead of those that the name stands for.
+
+    Raises:
+        UnknownNameError: if there is no such objective.
+        ConfigError: if the temperature is not allowed, there is none to learn, or class texts are missing.
     """
 
     class_text: Tensor | None
 
     def __init__(
         self,
-        objective: Objective,
+        name: str,
         temperature: float = 0.1,
+        *,
         learn_temperature: bool = False,
         class_text_KD: Tensor | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__()
+        objective = find_objective(name)
+        check_temperature(temperature)
+        if learn_temperature and objective.temperature == "none":
+            # a parameter that no loss reads would make DistributedDataParallel wait for its gradient
+            raise ConfigError(f"The objective {name} has no temperature to learn. Leave learn_temperature out.")
+        learn_temperature = learn_temperature or objective.temperature == "learned"
+        if learn_temperature and temperature < 1 / MAX_SCALE:
+            raise ConfigError(
+                f"A learned temperature starts from {temperature}; its smallest value is {1 / MAX_SCALE}."
+            )
+        if objective.needs_class_text and class_text_KD is None:
+            raise ConfigError(
+                f"The objective {name} needs class_text_KD, the mean text vector of each class; "
+                "sightwords.align.class_means computes it."
+            )
         self.objective, self._function = objective, objective.load()
+        self._settings = {**objective.settings, **settings}
         self._fixed = None if learn_temperature else float(temperature)
         if learn_temperature:
             self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
-        for name, start in objective.learned.items():
-            self.register_parameter(name, nn.Parameter(torch.tensor(start)))
-        self.register_buffer("class_text", None if class_text_KD is None else class_text_KD.detach().clone())
+        for learned, start in objective.learned.items():
+            self.register_parameter(learned, nn.Parameter(torch.tensor(start)))
+        read_KD = class_text_KD if objective.needs_class_text else None
+        self.register_buffer("class_text", None if read_KD is None else read_KD.detach().clone())
 
     @property
     def temperature(self) -> float | Tensor:
@@ -90,50 +114,11 @@ class AlignmentLoss(nn.Module):
             class_text=self.class_text,
         )
         learned = {name: getattr(self, name) for name in self.objective.learned}
-        return mean_loss(self._function, pairs, **self.objective.settings, **learned)
+        return mean_loss(self._function, pairs, **self._settings, **learned)
 
     def extra_repr(self) -> str:
         temperature = "" if self.objective.temperature == "none" else f", temperature={self._fixed or 'learned'}"
-        return f"{self.objective.path}, {dict(self.objective.settings)}{temperature}"
-
-
-def build_loss(
-    name: str,
-    temperature: float = 0.1,
-    *,
-    learn_temperature: bool = False,
-    class_text_KD: Tensor | None = None,
-    **settings: Any,
-) -> AlignmentLoss:
-    """The module of an objective.
-
-    Args:
-        name: one of `sightwords.align.OBJECTIVES`.
-        temperature: greater than 0; objectives without one do not read it.
-        learn_temperature: whether it is learned; `sigmoid` always learns it.
-        class_text_KD: (K, D) mean text vector of each class, for `class_mean` alone.
-        settings: of the objective's function, instead of those that the name stands for.
-
-    Raises:
-        UnknownNameError: if there is no such objective.
-        ConfigError: if the temperature is not allowed, there is none to learn, or class texts are missing.
-    """
-    objective = find_objective(name)
-    check_temperature(temperature)
-    if learn_temperature and objective.temperature == "none":
-        # a parameter that no loss reads would make DistributedDataParallel wait for its gradient
-        raise ConfigError(f"The objective {name} has no temperature to learn. Leave learn_temperature out.")
-    learn_temperature = learn_temperature or objective.temperature == "learned"
-    if learn_temperature and temperature < 1 / MAX_SCALE:
-        raise ConfigError(f"A learned temperature starts from {temperature}; its smallest value is {1 / MAX_SCALE}.")
-    if objective.needs_class_text and class_text_KD is None:
-        raise ConfigError(
-            f"The objective {name} needs class_text_KD, the mean text vector of each class; "
-            "sightwords.align.class_means computes it."
-        )
-    objective = replace(objective, settings={**objective.settings, **settings})
-    class_text_KD = class_text_KD if objective.needs_class_text else None
-    return AlignmentLoss(objective, temperature, learn_temperature, class_text_KD)
+        return f"{self.objective.path}, {self._settings}{temperature}"
 
 
 class AlignmentHead(nn.Module):
@@ -193,7 +178,7 @@ class AlignmentHead(nn.Module):
             class_text_KD = torch.where(has_text_K1, transform(class_text_KD), 0.0)
         is_centered = transform is not None and transform.mean is not None
         settings = {"center": False} if is_centered and "center" in find_objective(loss).settings else {}
-        self.loss = build_loss(
+        self.loss = AlignmentLoss(
             loss, temperature, learn_temperature=learn_temperature, class_text_KD=class_text_KD, **settings
         )
         self.projector_kind, self.projector_norm = projector or self.loss.objective.projector, norm

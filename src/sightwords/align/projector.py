@@ -48,21 +48,20 @@ def build_projector(
         raise UnknownNameError("projector norm", norm, get_args(ProjectorNorm))
     if in_features < 1 or out_features < 1:
         raise ConfigError(f"A projector from {in_features} to {out_features} features: both must be 1 or more.")
-    projector = (
-        nn.Sequential(nn.Linear(in_features, out_features, bias=False))
-        if kind == "linear"
-        else _build_mlp(in_features, out_features, norm)
-    )
-    projector.apply(_init_linear)
+    if kind == "linear":
+        projector = nn.Sequential(nn.Linear(in_features, out_features, bias=False))
+    else:
+        hidden = 2 * out_features
+        # BatchNorm subtracts the mean, so a bias before it would do nothing
+        first = nn.Linear(in_features, hidden, bias=norm == "none")
+        norms: list[nn.Module] = [_RowBatchNorm(hidden)] if norm == "batch" else []
+        projector = nn.Sequential(first, *norms, nn.ReLU(inplace=True), nn.Linear(hidden, out_features))
+    for module in projector:
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=INIT_STD)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return projector
-
-
-def _build_mlp(in_features: int, out_features: int, norm: ProjectorNorm) -> nn.Sequential:
-    hidden = 2 * out_features
-    # BatchNorm subtracts the mean, so a bias before it would do nothing
-    first = nn.Linear(in_features, hidden, bias=norm == "none")
-    norms: list[nn.Module] = [_RowBatchNorm(hidden)] if norm == "batch" else []
-    return nn.Sequential(first, *norms, nn.ReLU(inplace=True), nn.Linear(hidden, out_features))
 
 
 class _RowBatchNorm(nn.BatchNorm1d):
@@ -76,10 +75,3 @@ class _RowBatchNorm(nn.BatchNorm1d):
         if self.training and x.shape[0] < 2:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(x)
-
-
-def _init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=INIT_STD)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -39,10 +39,10 @@ def test_words_are_runs_of_letters_and_digits_in_any_script(text, words):
 def test_the_vocabulary_is_what_several_texts_have_and_not_all():
     found = count_words(TEXTS, 10)
     # "a" is in all texts, "red", "tail" and "on" in one; words that as many texts have come by their letters
-    assert found.words == ["bird", "blue", "stone", "tree", NO_WORD]
-    assert (found.counts, found.num_texts) == ([2, 2, 2, 2, 1], 5)
-    assert count_words([*TEXTS, "a stone", "a bird stone"], 2).words == ["stone", "bird", NO_WORD]
-    assert count_words(TEXTS[:4], 10).words == ["bird", "blue", "stone", "tree"]
+    assert found.vocabulary == ["bird", "blue", "stone", "tree", NO_WORD]
+    assert (found.num_texts_with_word, found.num_texts) == ([2, 2, 2, 2, 1], 5)
+    assert count_words([*TEXTS, "a stone", "a bird stone"], 2).vocabulary == ["stone", "bird", NO_WORD]
+    assert count_words(TEXTS[:4], 10).vocabulary == ["bird", "blue", "stone", "tree"]
 
 
 def test_a_row_is_the_idf_of_the_words():

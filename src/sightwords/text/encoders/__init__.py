@@ -71,9 +71,9 @@ def reopen_encoder(
     """
     encoder: Encoder
     if words is not None:
-        from sightwords.text.encoders.words import Vocabulary, WordsEncoder
+        from sightwords.text.encoders.words import WordCounts, WordsEncoder
 
-        encoder = WordsEncoder(identifier, Vocabulary.from_meta(words))
+        encoder = WordsEncoder(identifier, WordCounts(**words))
     else:
         encoder = open_encoder(identifier, device)
     if encoder.info.revision != revision:

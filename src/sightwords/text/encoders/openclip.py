@@ -63,14 +63,12 @@ def _num_tokens(tokenizer: Any, texts: list[str]) -> list[int]:
     if hasattr(tokenizer, "encode"):  # CLIP's own; it adds a start and an end
         return [len(tokenizer.encode(text)) + 2 for text in texts]
     clips = getattr(tokenizer, "tokenizer_mode", "") == "clips"  # adds a start, an end and a class token by itself
-    cleaned = [_clean(tokenizer, text) for text in texts]
-    encoded = tokenizer.tokenizer(cleaned, add_special_tokens=not clips, verbose=False)
+    clean = getattr(tokenizer, "clean_fn", None) or _clean_for_siglip
+    encoded = tokenizer.tokenizer([clean(text) for text in texts], add_special_tokens=not clips, verbose=False)
     return [len(ids) + 3 * clips for ids in encoded["input_ids"]]
 
 
-def _clean(tokenizer: Any, text: str) -> str:
-    if hasattr(tokenizer, "clean_fn"):
-        return str(tokenizer.clean_fn(text))
-    from open_clip.tokenizer import basic_clean, canonicalize_text  # what SigLipTokenizer does before it tokenizes
+def _clean_for_siglip(text: str) -> str:
+    from open_clip.tokenizer import basic_clean, canonicalize_text
 
     return str(canonicalize_text(basic_clean(text)))

@@ -13,9 +13,8 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -36,32 +35,20 @@ _DEFINITION = (
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """The words that have a column, and how many texts have them.
+class WordCounts:
+    """The words that have a column, as `words` in `meta.json` of an embedding set says.
 
     Attributes:
-        words: V words, the most frequent first; `NO_WORD` last where there are texts without any of them.
-        counts: texts that have the word, for each word.
+        vocabulary: V words, the most frequent first; `NO_WORD` last where there are texts without any of them.
+        num_texts_with_word: texts that have it, for each word.
         num_texts: all texts.
+        definition: what a row of the set is.
     """
 
-    words: list[str]
-    counts: list[int]
+    vocabulary: list[str]
+    num_texts_with_word: list[int]
     num_texts: int
-
-    def idf(self) -> np.ndarray:
-        """Return log((1 + num_texts) / (1 + count)) of each word, above 0, float32, shape (V,)."""
-        return np.log((1 + self.num_texts) / (1 + np.array(self.counts, np.float64))).astype(np.float32)
-
-    @staticmethod
-    def from_meta(meta: Mapping[str, Any]) -> Vocabulary:
-        """Return the vocabulary that `meta` described."""
-        return Vocabulary(list(meta["vocabulary"]), list(meta["num_texts_with_word"]), int(meta["num_texts"]))
-
-    def meta(self) -> dict[str, Any]:
-        """Return what `meta.json` of an embedding set says of it."""
-        counted = {"num_texts": self.num_texts, "vocabulary": self.words, "num_texts_with_word": self.counts}
-        return {"definition": _DEFINITION, **counted}
+    definition: str = _DEFINITION
 
 
 def open_words(identifier: str, device: object, precision: str, texts: Sequence[str] | None) -> Encoder | None:
@@ -87,7 +74,7 @@ def words_of(text: str) -> set[str]:
     return set(_WORD.findall(unicodedata.normalize("NFKC", text).lower()))
 
 
-def count_words(texts: Sequence[str], num_words: int) -> Vocabulary:
+def count_words(texts: Sequence[str], num_words: int) -> WordCounts:
     """Return the words that most texts have.
 
     A word that only one text has says nothing of others, and one that all have parts none; both are left out. The
@@ -114,7 +101,7 @@ def count_words(texts: Sequence[str], num_words: int) -> Vocabulary:
     num_without = sum(known.isdisjoint(words_of(text)) for text in texts)
     rest = [(NO_WORD, num_without)] if num_without else []
     named = [(word, counts[word]) for word in words] + rest
-    return Vocabulary([word for word, _ in named], [count for _, count in named], len(texts))
+    return WordCounts([word for word, _ in named], [count for _, count in named], len(texts))
 
 
 class WordsEncoder:
@@ -122,13 +109,14 @@ class WordsEncoder:
 
     Args:
         identifier: the ID on the command line.
-        vocabulary: the words.
+        words: the words and how many texts have them.
     """
 
-    def __init__(self, identifier: str, vocabulary: Vocabulary) -> None:
-        self._columns = {word: column for column, word in enumerate(vocabulary.words)}
-        self._idf = vocabulary.idf()
-        meta = vocabulary.meta()
+    def __init__(self, identifier: str, words: WordCounts) -> None:
+        self._columns = {word: column for column, word in enumerate(words.vocabulary)}
+        counts = np.array(words.num_texts_with_word, np.float64)
+        self._idf = np.log((1 + words.num_texts) / (1 + counts)).astype(np.float32)
+        meta = asdict(words)
         revision = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
         self.info = EncoderInfo(identifier, "words", revision, len(self._idf), None, "fp32", details={"words": meta})
 
