@@ -9,27 +9,39 @@ import time
 
 import pytest
 
-from sightwords.cli import Interruption, app
+from sightwords import cli
+from sightwords.cli import COMMANDS, Interruption, app
 
-COMMANDS = "describe import embed train evaluate compare export predict search explain audit browse demo".split()  # noqa: SIM905
 
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Run the command line with these arguments, and return all that it prints."""
+    monkeypatch.setenv("COLUMNS", "200")  # so that no message is wrapped
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # is as it was afterwards, and so is what --config sets
+    monkeypatch.setattr(app, "config", app.config)
 
-def call(*arguments, code=0):
-    # a wide terminal, so that no message is wrapped
-    command = [sys.executable, "-m", "sightwords", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
+    def run(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["sightwords", *map(str, arguments)])
+        try:
+            cli.main()
+            found = 0
+        except SystemExit as end:
+            found = end.code or 0
+        shown = "".join(capfd.readouterr())
+        assert found == code, shown
+        assert "Traceback" not in shown
+        return shown
+
+    return run
 
 
 def test_help_lists_every_command():
-    text = call("--help")
+    text = subprocess.run([sys.executable, "-m", "sightwords", "--help"], capture_output=True, text=True).stdout
     assert all(command in text for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_is_explained(command):
+def test_every_option_is_explained(call, command):
     text = call(command, "--help-all")
     assert "--out" in text or command == "browse"  # it writes nothing but decisions
     for line in text.splitlines():
@@ -37,7 +49,12 @@ def test_every_option_is_explained(command):
             assert len(line.strip("│ ").split("  ")) >= 2, f"no help: {line}"
 
 
-def test_the_help_of_train_shows_the_usual_options_in_groups_and_help_all_the_rest():
+def test_a_help_of_several_lines_is_one_paragraph(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")
+    assert "a program for torch.export.load. hub" in call("export", "--help")
+
+
+def test_the_help_of_train_shows_the_usual_options_in_groups_and_help_all_the_rest(call):
     def options(text):
         return {line.split("--")[1].split()[0] for line in text.splitlines() if line.startswith("│") and " --" in line}
 
@@ -57,7 +74,7 @@ def test_the_help_of_train_shows_the_usual_options_in_groups_and_help_all_the_re
         (["train", "photos", "--out", "x", "--align.loss", "clap"], 'Did you mean "clip"'),
     ],
 )
-def test_unknown_words_are_answered_with_the_nearest_known(arguments, message):
+def test_unknown_words_are_answered_with_the_nearest_known(call, arguments, message):
     assert message in " ".join(call(*arguments, code=2).replace("│", " ").split())
 
 
@@ -72,11 +89,11 @@ def test_unknown_words_are_answered_with_the_nearest_known(arguments, message):
         (["embed", "nowhere.db", "--out", "e"], "no description set at nowhere.db"),
     ],
 )
-def test_errors_are_one_message_without_a_traceback(arguments, message, tmp_path):
+def test_errors_are_one_message_without_a_traceback(call, arguments, message):
     assert message in call(*arguments, code=2)
 
 
-def test_a_yaml_file_gives_options_and_flags_go_before_it(tmp_path):
+def test_a_yaml_file_gives_options_and_flags_go_before_it(call, tmp_path):
     (tmp_path / "recipe.yaml").write_text("epochs: 0\nmodel: resnet18\nalign: {weight: 2}\n")
     recipe = ["--config", tmp_path / "recipe.yaml"]
     assert "--epochs is 0" in call("train", "photos", "--out", "x", *recipe, code=2)

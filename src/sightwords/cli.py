@@ -13,11 +13,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, Protocol
 
 from cyclopts import App, Parameter
-from cyclopts.help import DefaultFormatter, HelpPanel
+from cyclopts.help import DefaultFormatter, HelpPanel, InlineText
 from rich.console import Console, ConsoleOptions
+from rich.text import Text
 
 import sightwords
 from sightwords.errors import SightwordsError
@@ -31,6 +32,10 @@ def _print_panel(console: Console, options: ConsoleOptions, panel: HelpPanel) ->
     if panel.title == ADVANCED and HELP_ALL not in sys.argv:
         console.print(f"{HELP_ALL} shows {len(panel.entries)} more options.")
     else:
+        for entry in panel.entries:  # a docstring of several lines is one paragraph
+            text = entry.description.primary_renderable if isinstance(entry.description, InlineText) else None
+            if isinstance(text, Text):
+                entry.description.primary_renderable = Text(" ".join(text.plain.split()))
         DefaultFormatter()(console, options, panel)
 
 
@@ -58,71 +63,45 @@ class Result(Protocol):
         """Return what to run next, empty where nothing follows."""
 
 
-class Command(NamedTuple):
-    """A command: names in `sightwords` of its function and of its configuration, and what it does."""
-
-    function: str
-    config: str
-    help: str
-    needs_options: bool = True
-    interruptible: bool = False  # takes `stopping`, which the first Ctrl-C makes true
-
-
 COMMANDS = {
-    "describe": Command(
-        "describe", "DescribeConfig", "Describe every image with a multimodal model.", interruptible=True
-    ),
-    "import": Command(
-        "import_descriptions",
-        "ImportConfig",
-        "Import existing descriptions: CSV, JSONL, Parquet, or a published torch list.",
-    ),
-    "merge": Command("merge", "MergeConfig", "Merge description sets, even damaged ones."),
-    "embed": Command("embed", "EmbedConfig", "Turn descriptions into text vectors."),
-    "train": Command(
-        "train", "TrainConfig", "Train a plain network, taught by text (--embeddings) or not (the baseline)."
-    ),
-    "evaluate": Command("evaluate", "EvaluateConfig", "Measure a trained network on the validation images."),
-    "compare": Command(
-        "compare",
-        "CompareConfig",
-        "Measure what the text gains: arms x networks x seeds, with controls, intervals and a report.",
-    ),
-    "search": Command("search", "SearchConfig", "Rank images by how well they fit a sentence, with an aligned run."),
-    "explain": Command(
-        "explain",
-        "ExplainConfig",
-        "Show what a run predicts for images, and the training descriptions nearest to them.",
-    ),
-    "audit": Command("audit", "AuditConfig", "Find images whose description contradicts their label."),
-    "export": Command(
-        "export", "ExportConfig", "Export the plain network: timm, torchvision, ONNX, torch.export, the hub."
-    ),
-    "predict": Command("predict", "PredictConfig", "Predict the classes of images with a run or an exported network."),
-    "browse": Command("browse", "BrowseConfig", "Browse descriptions: search, edit, reject, ask again."),
-    "demo": Command("demo", "DemoConfig", "Run the whole pipeline, offline, on photographs.", needs_options=False),
+    "describe": "Describe every image with a multimodal model.",
+    "import": "Import existing descriptions: CSV, JSONL, Parquet, or a published torch list.",
+    "merge": "Merge description sets, even damaged ones.",
+    "embed": "Turn descriptions into text vectors.",
+    "train": "Train a plain network, taught by text (--embeddings) or not (the baseline).",
+    "evaluate": "Measure a trained network on the validation images.",
+    "compare": "Measure what the text gains: arms x networks x seeds, with controls, intervals and a report.",
+    "search": "Rank images by how well they fit a sentence, with an aligned run.",
+    "explain": "Show what a run predicts for images, and the training descriptions nearest to them.",
+    "audit": "Find images whose description contradicts their label.",
+    "export": "Export the plain network: timm, torchvision, ONNX, torch.export, the hub.",
+    "predict": "Predict the classes of images with a run or an exported network.",
+    "browse": "Browse descriptions: search, edit, reject, ask again.",
+    "demo": "Run the whole pipeline, offline, on photographs.",
 }
-for _name, _command in COMMANDS.items():
-    app.command(f"{__name__}:{_name}", name=_name, help=_command.help)  # imported when it is called
+"""The help of each command NAME, which is `sightwords.NAME` and takes a `sightwords.NameConfig`."""
+FUNCTIONS = {"import": "import_descriptions"}  # those of another name
+for _name, _help in COMMANDS.items():
+    app.command(f"{__name__}:{_name}", name=_name, help=_help)  # imported when it is called
 
 
 def __getattr__(name: str) -> Callable[..., Result]:
     """Return the function of a command; cyclopts asks for it by name."""
     if name not in COMMANDS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    command = COMMANDS[name]
-    kind = getattr(sightwords, command.config)
+    kind = getattr(sightwords, f"{name.title()}Config")
 
     def run(config: Any = None) -> Result:
-        function: Callable[..., Result] = getattr(sightwords, command.function)
-        if not command.interruptible:
+        function: Callable[..., Result] = getattr(sightwords, FUNCTIONS.get(name, name))
+        if name != "describe":
             return function(config or kind())
         with Interruption(config.grace_s, show=int(os.environ.get("RANK", 0)) == 0) as interruption:
             return function(config, interruption.requested)
 
-    if command.needs_options:
-        run.__defaults__ = None
-    run.__annotations__["config"] = kind if command.needs_options else kind | None
+    if name == "demo":  # it alone needs no options
+        run.__annotations__["config"] = kind | None
+    else:
+        run.__defaults__, run.__annotations__["config"] = None, kind
     return run
 
 
@@ -195,7 +174,7 @@ def main() -> None:
     # before torch is loaded: threads that spin while they wait take the cores away from the loader's processes
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app.meta()
+        app.meta(sys.argv[1:])
     except SightwordsError as error:
         print(f"sightwords: {error}", file=sys.stderr)
         sys.exit(2)

@@ -27,7 +27,7 @@ class SightwordsError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Cross from one process to another with the message, not by the arguments that it was made of."""
-        return _restored, (type(self), self.args), self.__dict__
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class ConfigError(SightwordsError, ValueError):
@@ -82,9 +82,6 @@ class UnreadableImageError(DataError):
         self.name = name
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[UnreadableImageError], tuple[str, str]]:
-        return type(self), (self.name, self.reason)
-
 
 class ArtifactError(SightwordsError, ValueError):
     """A description set, embedding set or run is missing, damaged, or does not fit what it is used with."""
@@ -108,9 +105,3 @@ class RefusedRequestError(ModelError):
 
 class UnavailableError(ModelError):
     """A describer cannot be reached or used at all; asking it for other images is useless too."""
-
-
-def _restored(kind: type[SightwordsError], arguments: tuple[object, ...]) -> SightwordsError:
-    error = kind.__new__(kind)
-    error.args = arguments
-    return error
