@@ -2,7 +2,7 @@
 
     python benchmarks/search.py [--rows 1000000] [--dimension 384] [--top 20] [--repeats 5]
 
-An index of unit vectors in float16 on the disk, as `sightwords search` keeps it, and one query. Everything is in the
+A file of unit vectors in float16, as an embedding set has them, and one query. Everything is in the
 system's cache; imports are left out. Ways take turns, each in a process of its own; medians.
 
 - ours: `nearest_rows` of the mapped file, block by block

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,24 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path` in one step."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def row_writer(path: Path | None) -> Iterator[Callable[[Mapping[str, Any]], object]]:
+    """Yield what writes a row into a file, JSON lines or CSV by its ending; it appears when the block ends well."""
+    if path is None:
+        yield len  # rows go nowhere
+        return
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="replace") as file:
+        table = csv.writer(file)
+
+        def write(row: Mapping[str, Any]) -> None:
+            if path.suffix == ".jsonl":
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            else:
+                table.writerows([row.values()] if file.tell() else [row.keys(), row.values()])
+
+        yield write
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def test_unreadable_images_are_named_and_the_others_go_on(exported, tmp_path):
     assert "not an image" in lines[0]["error"]
     assert len(lines[1]["predictions"]) == 3
     assert "No such file" in lines[2]["error"]
-    assert (result.num_images, result.num_unreadable) == (1, 2)
+    assert (result.num_images, len(result.unreadable)) == (1, 2)
     assert "2 images could not be read" in result.summary()
     assert f"{good}: " in result.summary()
 

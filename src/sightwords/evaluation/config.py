@@ -9,7 +9,7 @@ from typing import Annotated, cast
 from cyclopts import Parameter
 
 from sightwords.errors import ConfigError
-from sightwords.images.config import ImageOptions, check_range, default_workers
+from sightwords.images.config import ImageOptions, check_range, default_workers, set_paths
 
 TABLE_SUFFIXES = (".csv", ".jsonl")
 
@@ -64,7 +64,7 @@ class EvaluateConfig(_InferenceOptions, ImageOptions, _RunAndImages):
         super().__post_init__()
         self._check_inference()
         check_range(self, "knn", least=0)
-        self.run, self.out = Path(self.run), Path(self.out) if self.out else None
+        set_paths(self, "run out")
 
 
 @dataclass
@@ -89,7 +89,7 @@ class PredictConfig(_InferenceOptions, _ModelAndImages):
     def __post_init__(self) -> None:
         self._check_inference()
         check_range(self, "top", least=1)
-        self.model, self.out = Path(self.model), Path(self.out) if self.out else None
+        set_paths(self, "model out")
         self.images = _listed(self.images)
         _check_suffix(self.out)
 
@@ -133,8 +133,7 @@ class SearchConfig(_InferenceOptions, ImageOptions, _RunImagesSentence):
         super().__post_init__()
         self._check_inference()
         check_range(self, "top space", least=1)
-        self.run = Path(self.run)
-        self.out, self.page, self.index = (Path(p) if p else None for p in (self.out, self.page, self.index))
+        set_paths(self, "run out page index")
         _check_suffix(self.out)
 
 
@@ -166,8 +165,6 @@ class ExplainConfig(_InferenceOptions, _RunAndImageFiles):
     def __post_init__(self) -> None:
         self._check_inference()
         check_range(self, "top space", least=1)
-        self.images, self.run = _listed(self.images), Path(self.run)
-        self.embeddings, self.descriptions, self.out = (
-            Path(path) if path else None for path in (self.embeddings, self.descriptions, self.out)
-        )
+        self.images = _listed(self.images)
+        set_paths(self, "run embeddings descriptions out")
         _check_suffix(self.out, (".jsonl",))

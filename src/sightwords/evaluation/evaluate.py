@@ -134,14 +134,13 @@ def evaluate(config: EvaluateConfig) -> EvaluateResult:
         write_text(out / "metrics.json", json.dumps({**metrics, "num_images": len(val.logits)}, indent=2) + "\n")
         _write_predictions(out / "predictions.parquet", val, info)
         confused = [] if info.multi_label else _write_tables(out, val, info)
-    unreadable = [f"{problem.name}: {problem.reason}" for problem in dataset.problems] + val.unreadable
     return EvaluateResult(
         run=config.run,
         out=out,
         metrics=metrics,
         num_images=len(val.logits),
         confused=confused,
-        unreadable=unreadable,
+        unreadable=[*map(str, dataset.problems), *val.unreadable],
         seconds=seconds[0],
     )
 

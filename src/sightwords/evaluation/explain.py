@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pyarrow.compute as pc
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError, DataError
 from sightwords.evaluation.config import ExplainConfig
-from sightwords.files import atomic_path
+from sightwords.files import row_writer
 from sightwords.images.dataset import Split
 from sightwords.images.keys import image_keys
 from sightwords.images.references import ImageReference
@@ -61,6 +60,7 @@ class ExplainResult:
     explanations: list[Explanation]
     unreadable: list[str]
     out: Path | None
+    next_command = ""
 
     def summary(self) -> str:
         """Return predictions and descriptions, image by image."""
@@ -73,11 +73,6 @@ class ExplainResult:
             lines.append("")
         lines += [f"Left out: {problem}" for problem in self.unreadable]
         return "\n".join([*lines, *([f"Wrote {self.out}"] if self.out else [])]).rstrip()
-
-    @property
-    def next_command(self) -> str:
-        """Nothing follows."""
-        return ""
 
 
 def explain(config: ExplainConfig) -> ExplainResult:
@@ -105,9 +100,9 @@ def explain(config: ExplainConfig) -> ExplainResult:
             found[name] = Explanation(name, best, neighbors)
         unreadable += output.batch.unreadable
     explanations = [found[name] for name in config.images if name in found]
-    if config.out is not None:
-        with atomic_path(config.out) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as file:
-            file.writelines(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in explanations)
+    with row_writer(config.out) as write:
+        for one in explanations:
+            write(asdict(one))
     return ExplainResult(explanations, unreadable, config.out)
 
 

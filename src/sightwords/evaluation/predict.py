@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,9 @@ from torch.export.passes import move_to_device_pass
 
 from sightwords.errors import ArtifactError, ConfigError, DataError, MissingExtraError
 from sightwords.evaluation.config import PredictConfig
-from sightwords.files import atomic_path
+from sightwords.files import row_writer
 from sightwords.hub import choose_device
-from sightwords.images.loader import InputBatch, input_batches
+from sightwords.images.loader import input_batches
 from sightwords.images.readers import find_images
 from sightwords.models import normalize_images
 from sightwords.models.inference import Prediction, eval_transform, rebuild, top_predictions
@@ -180,12 +178,6 @@ class ImagePrediction:
     classes: list[Prediction]
     reason: str = ""
 
-    def text(self) -> str:
-        """Return a line for people."""
-        if self.reason:
-            return f"{self.image}: cannot be read, {self.reason}"
-        return f"{self.image}: " + ", ".join(f"{one.class_name} {one.probability:.1%}" for one in self.classes)
-
 
 @dataclass(frozen=True)
 class PredictResult:
@@ -194,8 +186,7 @@ class PredictResult:
     Attributes:
         predictions: of the first images, as many as are shown.
         num_images: images that were read.
-        unreadable: names and reasons of the others; the first of them.
-        num_unreadable: how many there are.
+        unreadable: names and reasons of the others.
         multi_label: whether each class has a probability of its own.
         out: file of all predictions.
         seconds: duration.
@@ -204,29 +195,27 @@ class PredictResult:
     predictions: list[ImagePrediction]
     num_images: int
     unreadable: list[str]
-    num_unreadable: int
     multi_label: bool
     out: Path | None
     seconds: float
+    next_command = ""
 
     def summary(self) -> str:
         """Return the predictions, and what could not be read."""
-        lines = [prediction.text() for prediction in self.predictions]
+        lines = []
+        for one in self.predictions:
+            classes = ", ".join(f"{found.class_name} {found.probability:.1%}" for found in one.classes)
+            lines.append(f"{one.image}: {classes}")
         if self.num_images > len(self.predictions):
             where = f"in {self.out}" if self.out else "not shown; write all with --out FILE.csv"
             lines.append(f"... and {self.num_images - len(self.predictions)} more images, {where}")
         if self.multi_label:
             lines.append("An image may show several classes: each has a probability of its own.")
-        if self.num_unreadable:
-            lines.append(f"{self.num_unreadable} images could not be read and were left out, such as")
-            lines += [f"  {text}" for text in self.unreadable]
+        if self.unreadable:
+            lines.append(f"{len(self.unreadable)} images could not be read and were left out, such as")
+            lines += [f"  {text}" for text in self.unreadable[:_NUM_REASONS]]
         wrote = f"; wrote {self.out}" if self.out else ""
         return "\n".join([*lines, f"Predicted {self.num_images} images in {duration(self.seconds)}{wrote}"])
-
-    @property
-    def next_command(self) -> str:
-        """Nothing follows."""
-        return ""
 
 
 def predict(config: PredictConfig) -> PredictResult:
@@ -239,32 +228,23 @@ def predict(config: PredictConfig) -> PredictResult:
     """
     shown: list[ImagePrediction] = []
     unreadable: list[str] = []
-    num_read = num_unreadable = 0
+    num_read = 0
     with stopwatch() as seconds:
         model = open_model(config.model, config.device)
         top = min(config.top, model.info.num_classes)
-        with _writer(config.out, top) as write:
+        is_table = config.out is not None and config.out.suffix == ".csv"
+        with row_writer(config.out) as write:
             for prediction in _predictions(model, config, top):
-                write(prediction)
+                write(_row(prediction, top, is_table))
                 if prediction.reason:
-                    num_unreadable += 1
                     unreadable.append(f"{prediction.image}: {prediction.reason}")
-                    del unreadable[_NUM_REASONS:]
                     continue
                 num_read += 1
-                shown.append(prediction)
-                del shown[_NUM_SHOWN:]
+                if num_read <= _NUM_SHOWN:
+                    shown.append(prediction)
             if not num_read:
-                raise DataError(f"None of the {num_unreadable} images can be read; the first: {unreadable[0]}")
-    return PredictResult(
-        predictions=shown,
-        num_images=num_read,
-        unreadable=unreadable,
-        num_unreadable=num_unreadable,
-        multi_label=model.info.multi_label,
-        out=config.out,
-        seconds=seconds[0],
-    )
+                raise DataError(f"None of the {len(unreadable)} images can be read; the first: {unreadable[0]}")
+    return PredictResult(shown, num_read, unreadable, model.info.multi_label, config.out, seconds=seconds[0])
 
 
 def _predictions(model: Model, config: PredictConfig, top: int) -> Iterator[ImagePrediction]:
@@ -272,44 +252,25 @@ def _predictions(model: Model, config: PredictConfig, top: int) -> Iterator[Imag
     images = find_images(config.images)
     with Progress("Predicting", len(images), "images") as progress:
         for batch in input_batches(images, eval_transform(model.info), config.batch_size, config.workers):
-            found = iter(_top(model, batch, top))
+            found: list[list[Prediction]] = []
+            if len(batch.images):
+                with torch.inference_mode():
+                    pixels = normalize_images(batch.images.to(model.device), model.info.mean, model.info.std)
+                    found = top_predictions(model.info, model.network(pixels), top)
+            rest = iter(found)
             for name, reason in zip(batch.names, batch.reasons, strict=True):
-                yield ImagePrediction(name, [] if reason else next(found), reason)
+                yield ImagePrediction(name, [] if reason else next(rest), reason)
             progress.advance(len(batch.names))
 
 
-@torch.inference_mode()
-def _top(model: Model, batch: InputBatch, top: int) -> list[list[Prediction]]:
-    if not len(batch.images):
-        return []
-    pixels = normalize_images(batch.images.to(model.device), model.info.mean, model.info.std)
-    return top_predictions(model.info, model.network(pixels), top)
-
-
-@contextmanager
-def _writer(out: Path | None, top: int) -> Iterator[Callable[[ImagePrediction], object]]:
-    """Yield a function that writes one prediction; the file appears when all are written."""
-    if out is None:
-        yield lambda prediction: None
-        return
-    with atomic_path(out) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="replace") as file:
-        if out.suffix == ".jsonl":
-            yield lambda prediction: file.write(_json_line(prediction))
-        else:
-            rows = csv.writer(file)
-            columns = [f"{name}{place}" for place in range(1, top + 1) for name in ("class", "name", "score")]
-            rows.writerow(["image", "error", *columns])
-            yield lambda prediction: rows.writerow(_row(prediction, top))
-
-
-def _json_line(prediction: ImagePrediction) -> str:
+def _row(prediction: ImagePrediction, top: int, is_table: bool) -> dict[str, object]:
+    """Return a row of the file of all predictions; in a table each place has columns of its own."""
     classes = [
         {"class": c.class_id, "name": c.class_name, "score": round(c.probability, 6)} for c in prediction.classes
     ]
-    found = {"error": prediction.reason} if prediction.reason else {"predictions": classes}
-    return json.dumps({"image": prediction.image, **found}, ensure_ascii=False) + "\n"
-
-
-def _row(prediction: ImagePrediction, top: int) -> list[str]:
-    cells = [cell for c in prediction.classes for cell in (c.class_id, c.class_name, f"{c.probability:.6f}")]
-    return [prediction.image, prediction.reason, *(cells or 3 * top * [""])]
+    if not is_table:
+        found = {"error": prediction.reason} if prediction.reason else {"predictions": classes}
+        return {"image": prediction.image, **found}
+    classes = classes or top * [dict.fromkeys(("class", "name", "score"), "")]
+    cells = {f"{name}{place}": value for place, one in enumerate(classes, 1) for name, value in one.items()}
+    return {"image": prediction.image, "error": prediction.reason, **cells}

@@ -1,15 +1,8 @@
-"""`sightwords search`: images ranked by a sentence, by vectors that are computed once for a run and kept on disk.
-
-The files of the index grow at their ends. A row counts once its key is written, which happens after its vector is on
-the disk; what a kill left behind the last whole row is overwritten. `vectors.npy` opens with NumPy like any other file:
-its header has room for the number of rows to grow.
-"""
+"""`sightwords search`: images ranked by a sentence, by vectors that are computed once for a run and kept on disk."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -22,8 +15,8 @@ import pyarrow.compute as pc
 
 from sightwords.errors import ArtifactError, DataError
 from sightwords.evaluation.config import SearchConfig
-from sightwords.files import atomic_path, lock, write_text
-from sightwords.images.dataset import Dataset, Split, locate, open_dataset
+from sightwords.files import lock, row_writer, write_text
+from sightwords.images.dataset import Dataset, locate, open_dataset
 from sightwords.images.decode import thumbnail_uri
 from sightwords.images.gallery import Card, write_gallery
 from sightwords.images.keys import KEY_BYTES
@@ -33,11 +26,11 @@ from sightwords.models.run_folder import RunFolder
 from sightwords.progress import duration, stopwatch
 from sightwords.text.embedding_set import nearest_rows
 
-_VECTOR_TYPE = np.dtype("<f2")
-
 
 class FeatureIndex:
     """Vectors of images by key; of one network, one projector and one way to feed it.
+
+    `vectors.bin` grows at its end by rows of a key and a vector. What a kill left of a row is overwritten.
 
     Args:
         folder: where it is, or comes to be.
@@ -49,24 +42,20 @@ class FeatureIndex:
     """
 
     def __init__(self, folder: Path, dimension: int, identity: dict[str, Any]) -> None:
-        self.folder, self.dimension = Path(folder), dimension
-        self._vectors, self._keys = self.folder / "vectors.npy", self.folder / "keys.bin"
-        self._start, self._row_bytes = len(self._header(0)), dimension * _VECTOR_TYPE.itemsize
+        self.folder = Path(folder)
+        self._file = self.folder / "vectors.bin"
+        self._row = np.dtype([("key", np.uint8, (KEY_BYTES,)), ("vector", "<f2", (dimension,))])
         identity = {"dimension": dimension, **identity}
         if self._identity() != identity:
             self._begin(identity)
-        num_vectors = (self._vectors.stat().st_size - self._start) // self._row_bytes
-        self._num_rows = max(0, min(self._keys.stat().st_size // KEY_BYTES, num_vectors))
 
     def __len__(self) -> int:
-        return self._num_rows
+        return self._file.stat().st_size // self._row.itemsize
 
     @property
     def vectors(self) -> np.ndarray:
         """Unit vectors, float16, (N, D), mapped."""
-        if not self._num_rows:
-            return np.empty((0, self.dimension), np.float16)
-        return np.memmap(self._vectors, _VECTOR_TYPE, "r", self._start, (self._num_rows, self.dimension))
+        return np.asarray(self._rows()["vector"])
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Return the row of each key, int64, (M,), -1 where there is none.
@@ -74,8 +63,7 @@ class FeatureIndex:
         Args:
             keys: in bytes, uint8, (M, 32).
         """
-        own = np.fromfile(self._keys, np.uint8, self._num_rows * KEY_BYTES).reshape(-1, KEY_BYTES)
-        found = pc.index_in(_arrow(keys), value_set=_arrow(own))
+        found = pc.index_in(_arrow(keys), value_set=_arrow(self._rows()["key"]))
         return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), np.int64)
 
     def append(self, keys: np.ndarray, vectors: np.ndarray) -> None:
@@ -85,11 +73,17 @@ class FeatureIndex:
             keys: in bytes, uint8, (M, 32).
             vectors: float32, (M, D), unit length.
         """
-        rows = self._num_rows + len(keys)
-        _write_at(self._vectors, self._start + self._num_rows * self._row_bytes, vectors.astype(_VECTOR_TYPE).tobytes())
-        _write_at(self._keys, self._num_rows * KEY_BYTES, keys.tobytes())
-        _write_at(self._vectors, 0, self._header(rows))
-        self._num_rows = rows
+        rows = np.empty(len(keys), self._row)
+        rows["key"], rows["vector"] = keys, vectors
+        with self._file.open("r+b") as file:
+            file.seek(len(self) * self._row.itemsize)
+            file.write(rows.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _rows(self) -> np.ndarray:
+        count = len(self)
+        return np.memmap(self._file, self._row, "r", shape=count) if count else np.empty(0, self._row)
 
     def _identity(self) -> dict[str, Any] | None:
         try:
@@ -99,27 +93,11 @@ class FeatureIndex:
 
     def _begin(self, identity: dict[str, Any]) -> None:
         names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
-        if foreign := names - {"vectors.npy", "keys.bin", "index.json"}:
+        if foreign := names - {"vectors.bin", "index.json"}:
             raise ArtifactError(f"{self.folder} is no index of images (see {min(foreign)}). Name another with --index.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._keys.write_bytes(b"")  # first: without keys, no vector counts
-        self._vectors.write_bytes(self._header(0))
+        self._file.write_bytes(b"")  # first: vectors must not stand under another identity
         write_text(self.folder / "index.json", json.dumps(identity, indent=2) + "\n")
-
-    def _header(self, num_rows: int) -> bytes:
-        """Return the head of a file of NumPy; it is equally long for any number of rows."""
-        head = io.BytesIO()
-        layout = {"descr": _VECTOR_TYPE.str, "fortran_order": False, "shape": (num_rows, self.dimension)}
-        np.lib.format.write_array_header_1_0(head, layout)
-        return head.getvalue()
-
-
-def _write_at(path: Path, start: int, data: bytes) -> None:
-    with path.open("r+b") as file:
-        file.seek(start)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _arrow(keys: np.ndarray) -> pa.Array:
@@ -172,6 +150,7 @@ class SearchResult:
     written: list[Path]
     index_seconds: float
     search_seconds: float
+    next_command = ""
 
     def summary(self) -> str:
         """Return the images found, as a table."""
@@ -184,11 +163,6 @@ class SearchResult:
         if self.unreadable:
             lines.append(f"{len(self.unreadable)} images could not be read, such as {self.unreadable[0]}")
         return "\n".join([*lines, *(f"Wrote {path}" for path in self.written)])
-
-    @property
-    def next_command(self) -> str:
-        """Nothing follows."""
-        return ""
 
 
 def search(config: SearchConfig) -> SearchResult:
@@ -219,12 +193,16 @@ def search(config: SearchConfig) -> SearchResult:
         wanted[rows[rows >= 0]] = True
         scores, best = nearest_rows(index.vectors, query, config.top, None if wanted.all() else wanted)
     found = [locate(dataset.splits, int(np.argmax(rows == row))) for row in best[0]]
-    hits = [_hit(rank, score, dataset, *one) for rank, (score, one) in enumerate(zip(scores[0], found, strict=True), 1)]
+    hits = []
+    for rank, (score, (split, images, i)) in enumerate(zip(scores[0].tolist(), found, strict=True), 1):
+        labels = images.labels(i)
+        label, class_name = ("|".join(names[j] for j in labels) for names in (dataset.class_ids, dataset.class_names))
+        hits.append(Hit(rank, score, images.reference(i).name, label, class_name, split, images.key(i)))
     return SearchResult(
         hits=hits,
         num_images=int(wanted.sum()),
         num_new=num_new,
-        unreadable=[f"{problem.name}: {problem.reason}" for problem in dataset.problems] + unreadable,
+        unreadable=[*map(str, dataset.problems), *unreadable],
         index=index.folder,
         written=_write(config, hits, [images.reference(i) for _, images, i in found]),
         index_seconds=index_seconds[0],
@@ -266,28 +244,13 @@ def _identity(folder: RunFolder, config: SearchConfig) -> dict[str, Any]:
     return {"space": config.space, "files": digests}
 
 
-def _hit(rank: int, score: float, dataset: Dataset, split: str, images: Split, index: int) -> Hit:
-    labels = images.labels(index)
-    return Hit(
-        rank=rank,
-        score=float(score),
-        name=images.reference(index).name,
-        label="|".join(dataset.class_ids[i] for i in labels),
-        class_name="|".join(dataset.class_names[i] for i in labels),
-        split=split,
-        key=images.key(index),
-    )
-
-
 def _write(config: SearchConfig, hits: list[Hit], references: list[ImageReference]) -> list[Path]:
     if config.page is not None:
         cards = [
             Card(
-                thumbnail_uri(reference),
-                str(hit.rank),
-                hit.class_name,
-                "",
-                "",
+                image=thumbnail_uri(reference),
+                rank=str(hit.rank),
+                label=hit.class_name,
                 facts=[("cosine", f"{hit.score:.3f}")],
                 name=hit.name,
             )
@@ -295,16 +258,7 @@ def _write(config: SearchConfig, hits: list[Hit], references: list[ImageReferenc
         ]
         shown = [("Run", str(config.run)), ("Images", str(config.images))]
         write_gallery(config.page, f"“{config.sentence}”", shown, cards)
-    if config.out is not None:
-        rows = [asdict(hit) for hit in hits]
-        with (
-            atomic_path(config.out) as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="replace") as file,
-        ):
-            if config.out.suffix == ".jsonl":
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            else:
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
+    with row_writer(config.out) as write:
+        for hit in hits:
+            write(asdict(hit))
     return [path for path in (config.out, config.page) if path is not None]

@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter
 
 from sightwords.errors import ConfigError
 from sightwords.exporting.formats import FORMATS
-from sightwords.images.config import check_range
+from sightwords.images.config import check_range, set_paths
 from sightwords.licenses import Use, check_use
 
 _CHECK = Group("How it is verified", sort_key=1)
@@ -56,9 +56,7 @@ class ExportConfig:
     """Table of licenses of your own, YAML, beside the one of the package."""
 
     def __post_init__(self) -> None:
-        self.run, self.out = Path(self.run), Path(self.out) if self.out else None
-        self.comparison = Path(self.comparison) if self.comparison else None
-        self.licenses = Path(self.licenses) if self.licenses else None
+        set_paths(self, "run out comparison licenses")
         check_use(self.use)
         check_range(self, "num_images pairs", least=1)
         if self.format is not None and self.format not in FORMATS:

@@ -59,6 +59,13 @@ def check_range(
             raise ConfigError(f"{prefix}{name.replace('_', '-')} is {value}; it must be {allowed}.")
 
 
+def set_paths(config: object, names: str) -> None:
+    """Make a Path of each of the options, separated by spaces, that was given, and None of each that was not."""
+    for name in names.split():
+        value = getattr(config, name)
+        setattr(config, name, Path(value) if value else None)
+
+
 @dataclass
 class ImageOptions:
     """The options beside IMAGES; each command places IMAGES itself on its command line.
@@ -85,7 +92,7 @@ class ImageOptions:
     def __post_init__(self) -> None:
         if getattr(self, "images", None) is None and self.train is None and self.val is None:
             raise ConfigError("No images given. Name a folder, a table or tar shards as IMAGES, or use --train.")
-        self.classes = Path(self.classes) if self.classes else None
+        set_paths(self, "classes")
         check_range(self, "limit", least=1)
 
 

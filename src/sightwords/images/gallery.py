@@ -27,9 +27,9 @@ class Card:
 
     image: str
     rank: str
-    label: str
-    suggestion: str
-    text: str
+    label: str = ""
+    suggestion: str = ""
+    text: str = ""
     facts: list[tuple[str, str]] = field(default_factory=list)
     name: str = ""
 
