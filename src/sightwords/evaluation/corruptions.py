@@ -54,14 +54,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def corrupt(image: Tensor, name: str, severity: int, key: str) -> Tensor:
-    """Return a corrupted image, uint8, shape (3, S, S); a function of the arguments alone.
-
-    Args:
-        image: uint8, shape (3, S, S).
-        name: one of `CORRUPTIONS`.
-        severity: 1 to 5.
-        key: the image's key, which the noise is drawn by.
-    """
+    """Return an image, uint8, shape (3, S, S), corrupted at a severity of 1 to 5; a function of the arguments alone."""
     change, levels = CORRUPTIONS[name]
     draw = torch.Generator().manual_seed(derive_seed("corruption", name, severity, key))
     return torch.as_tensor(change(image, levels[severity - 1], draw))

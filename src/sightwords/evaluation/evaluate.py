@@ -152,14 +152,9 @@ def outputs(
     config: EvaluateConfig,
     counter: CorruptionCounter | None = None,
 ) -> Outputs:
-    """Return a network's outputs for all images of a split.
+    """Return a network's outputs for all images of a split; targets are `num_classes` wide.
 
-    Args:
-        network: the network.
-        images: the images.
-        num_classes: of their labels, width of the targets.
-        config: batch size and loader processes.
-        counter: counts the network's right answers for corrupted copies of the images.
+    A counter counts the network's right answers for corrupted copies of the images.
     """
     parts: list[tuple[Tensor, ...]] = []
     unreadable: list[str] = []
@@ -211,21 +206,19 @@ def _feature_metrics(
 def _write_neighbors(path: Path, val: Outputs, train: Outputs) -> None:
     """Write the key of each validation image with the keys of the training images that it is most like."""
     _, rows = nearest(val.features, train.features, _NUM_NEIGHBORS)
-    train_keys = train.images.keys()
-    neighbors = [[train_keys[row] for row in own] for own in rows.tolist()]
+    keys = np.array(train.images.keys())
     with atomic_path(path) as temporary:
-        pq.write_table(pa.table({"key": val.images.keys(), "neighbors": neighbors}), temporary)
+        pq.write_table(pa.table({"key": val.images.keys(), "neighbors": keys[rows].tolist()}), temporary)
 
 
 def _write_predictions(path: Path, val: Outputs, info: NetworkInfo) -> None:
     """Write one row an image: key, name, label, predicted class, its score, and whether it is a label of the image."""
-    scores = val.logits.sigmoid() if info.multi_label else val.logits.softmax(1)
+    scores, images = val.logits.sigmoid() if info.multi_label else val.logits.softmax(1), val.images
     score, predicted = scores.max(1)
-    indices = range(len(val.images))
     columns = {
-        "key": val.images.keys(),
-        "name": [val.images.reference(i).name for i in indices],
-        "label": ["|".join(info.class_ids[j] for j in val.images.labels(i)) for i in indices],
+        "key": images.keys(),
+        "name": [images.reference(i).name for i in range(len(images))],
+        "label": ["|".join(info.class_ids[j] for j in images.labels(i)) for i in range(len(images))],
         "predicted": [info.class_ids[i] for i in predicted.tolist()],
         "predicted_name": [info.class_names[i] for i in predicted.tolist()],
         "score": score.numpy(),
@@ -243,9 +236,8 @@ def _write_tables(out: Path, val: Outputs, info: NetworkInfo) -> list[tuple[str,
     matrix = confusion_matrix(val.logits, val.labels)
     rows = [[class_id, *row] for class_id, row in zip(info.class_ids, matrix.tolist(), strict=True)]
     _write_csv(out / "confusion.csv", ["true \\ predicted", *info.class_ids], rows)
-    counts, right = matrix.sum(1).tolist(), matrix.diagonal().tolist()
-    accuracies = [hits / count if count else "" for hits, count in zip(right, counts, strict=True)]
-    per_class = zip(info.class_ids, info.class_names, counts, accuracies, strict=True)
+    counts = zip(info.class_ids, info.class_names, matrix.sum(1).tolist(), matrix.diagonal().tolist(), strict=True)
+    per_class = [(class_id, name, count, right / count if count else "") for class_id, name, count, right in counts]
     _write_csv(out / "per_class.csv", ("class", "name", "num_images", "accuracy"), per_class)
     return [(info.class_names[a], info.class_names[b], count) for a, b, count in most_confused(matrix)]
 

@@ -20,6 +20,7 @@ from sightwords.labels.noise import fit_logistic
 
 NUM_BINS = 15
 _BLOCK = 1024  # rows compared at a time: memory is _BLOCK x number of training images
+_TEMPERATURE = 0.07
 _PROBE_STEPS, _PROBE_L2 = 100, 1e-3
 
 
@@ -93,10 +94,8 @@ def nearest(features_NF: Tensor, train_MF: Tensor, k: int) -> tuple[Tensor, Tens
     return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
 
 
-def knn_accuracy(
-    features_NF: Tensor, labels_N: Tensor, train_MF: Tensor, train_labels_M: Tensor, k: int, temperature: float = 0.07
-) -> float:
-    """Return the top-1 accuracy of a vote of the k nearest training images, weighted by exp(cosine / temperature).
+def knn_accuracy(features_NF: Tensor, labels_N: Tensor, train_MF: Tensor, train_labels_M: Tensor, k: int) -> float:
+    """Return the top-1 accuracy of a vote of the k nearest training images, weighted by exp(cosine / 0.07).
 
     Not to be compared with the classifier's own accuracy: it measures features. Source of the weighting: DINO,
     arXiv 2104.14294, section 3.1.
@@ -107,11 +106,10 @@ def knn_accuracy(
         train_MF: features of the training images, shape (M, F).
         train_labels_M: their classes, shape (M,).
         k: number of neighbors; at most M are used.
-        temperature: of the weights.
     """
     similarity, neighbors = nearest(features_NF, train_MF, k)
     votes = torch.zeros(len(features_NF), int(train_labels_M.max()) + 1, dtype=similarity.dtype)
-    votes.scatter_add_(1, train_labels_M[neighbors], (similarity / temperature).exp())
+    votes.scatter_add_(1, train_labels_M[neighbors], (similarity / _TEMPERATURE).exp())
     return (votes.argmax(1) == labels_N).float().mean().item()
 
 
@@ -120,11 +118,7 @@ def linear_probe_accuracy(features_NF: Tensor, labels_N: Tensor, train_MF: Tenso
 
     Deterministic: the loss is convex and the start is zero.
 
-    Args:
-        features_NF: features of the images to classify, shape (N, F).
-        labels_N: their classes, shape (N,).
-        train_MF: features of the training images, shape (M, F).
-        train_labels_M: their classes, shape (M,).
+    Arguments as for `knn_accuracy`.
     """
     mean, std = train_MF.mean(0), train_MF.std(0).clamp(min=1e-6)
     num_classes = int(max(labels_N.max(), train_labels_M.max())) + 1

@@ -28,6 +28,7 @@ from sightwords.progress import Progress, duration, stopwatch
 _KINDS = "a run's folder, a hub folder, or a file that ends in .safetensors, .onnx or .pt2"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _NUM_SHOWN, _NUM_REASONS = 40, 10
+_COLUMNS = ("class", "name", "score")
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,18 @@ def _folder(path: Path, device: torch.device) -> Model:
         return _built(run.network(), run.load_weights(), path, device)
     if not (path / _CONFIG).is_file() or not (path / _WEIGHTS).is_file():
         raise ArtifactError(f"{path} is neither a run nor a hub folder ({_CONFIG} and {_WEIGHTS}).")
-    return _built(_sidecar(path / _CONFIG), _tensors(path / _WEIGHTS), path, device)
+    return _weights(path / _WEIGHTS, device, path / _CONFIG)
 
 
-def _weights(path: Path, device: torch.device) -> Model:
-    sidecar = path.with_suffix(".json")
+def _weights(path: Path, device: torch.device, sidecar: Path | None = None) -> Model:
+    sidecar = sidecar or path.with_suffix(".json")
     if not sidecar.is_file():
         raise ArtifactError(f"{sidecar} is missing: it says what network {path.name} is for. Keep the two together.")
-    return _built(_sidecar(sidecar), _tensors(path), path, device)
+    try:
+        config, tensors = json.loads(sidecar.read_text(encoding="utf-8")), load_file(path)
+    except (ValueError, SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} or {sidecar.name} is damaged ({error}).") from None
+    return _built(read_network_config(config, sidecar), tensors, path, device)
 
 
 def _onnx(path: Path, device: torch.device) -> Model:
@@ -106,21 +111,6 @@ def _built(info: NetworkInfo, weights: dict[str, Tensor], path: Path, device: to
         return Model(info, rebuild(info, weights).network.to(device).eval(), device)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
-
-
-def _sidecar(path: Path) -> NetworkInfo:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ArtifactError(f"{path} is damaged ({error}).") from None
-    return read_network_config(found if isinstance(found, dict) else None, path)
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}).") from None
 
 
 class OnnxNetwork:
@@ -265,12 +255,11 @@ def _predictions(model: Model, config: PredictConfig, top: int) -> Iterator[Imag
 
 def _row(prediction: ImagePrediction, top: int, is_table: bool) -> dict[str, object]:
     """Return a row of the file of all predictions; in a table each place has columns of its own."""
-    classes = [
-        {"class": c.class_id, "name": c.class_name, "score": round(c.probability, 6)} for c in prediction.classes
-    ]
+    values = [(c.class_id, c.class_name, round(c.probability, 6)) for c in prediction.classes]
     if not is_table:
+        classes = [dict(zip(_COLUMNS, one, strict=True)) for one in values]
         found = {"error": prediction.reason} if prediction.reason else {"predictions": classes}
         return {"image": prediction.image, **found}
-    classes = classes or top * [dict.fromkeys(("class", "name", "score"), "")]
-    cells = {f"{name}{place}": value for place, one in enumerate(classes, 1) for name, value in one.items()}
-    return {"image": prediction.image, "error": prediction.reason, **cells}
+    cells = [cell for one in values for cell in one] or 3 * top * [""]
+    names = [f"{name}{place}" for place in range(1, top + 1) for name in _COLUMNS]
+    return {"image": prediction.image, "error": prediction.reason, **dict(zip(names, cells, strict=True))}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ Network = Callable[[Tensor], Tensor]
 """From normalized images (B, 3, S, S) to logits (B, K)."""
 
 LATENCY_BATCHES = (1, 8)
+_FACTORIES = {"timm": "timm.create_model", "torchvision": "torchvision.models.get_model"}
 _PACKAGES = ("sightwords", "torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -65,11 +67,7 @@ class Checkpoint:
         Raises:
             ArtifactError: a name or shape differs, or the network refuses a plain dictionary.
         """
-        import timm
-        import torchvision
-
-        factory = {"timm": timm.create_model, "torchvision": torchvision.models.get_model}[self.library]
-        network: nn.Module = factory(self.name, **self.info.factory_kwargs).eval()
+        network: nn.Module = resolve_name(_FACTORIES[self.library])(self.name, **self.info.factory_kwargs).eval()
         try:
             if weights is not None:
                 network.load_state_dict(OrderedDict(weights), strict=True)
@@ -80,9 +78,8 @@ class Checkpoint:
     @property
     def factory_call(self) -> str:
         """The call of that factory, as a line of Python."""
-        factory = {"timm": "timm.create_model", "torchvision": "torchvision.models.get_model"}[self.library]
         shown = "".join(f", {key}={value!r}" for key, value in self.info.factory_kwargs.items())
-        return f'{factory}("{self.name}"{shown})'
+        return f'{_FACTORIES[self.library]}("{self.name}"{shown})'
 
 
 def open_checkpoint(folder: RunFolder) -> Checkpoint:
@@ -174,12 +171,11 @@ def same_graph(network: nn.Module, stock: nn.Module) -> Check:
     Raises:
         ArtifactError: anything differs.
     """
-    for what, describe in (("module", _modules), ("tensor", _tensors)):
-        mine, theirs = describe(network), describe(stock)
+    for what, mine, theirs in zip(("module", "tensor"), _graph(network), _graph(stock), strict=True):
         if mine != theirs:
             odd = next(iter(set(mine) ^ set(theirs)), "their order")
             raise ArtifactError(f"The network is not the stock one: a {what} differs, {odd}.")
-    num_modules, num_parameters = len(_modules(stock)), sum(p.numel() for p in stock.parameters())
+    num_modules, num_parameters = len(list(stock.modules())), sum(p.numel() for p in stock.parameters())
     text = f"{num_modules} modules and {num_parameters:,} parameters, names, kinds and shapes as in the stock network"
     return Check("same graph", text, {"num_modules": num_modules, "num_parameters": num_parameters})
 
@@ -282,11 +278,8 @@ def equal_weights(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
     return Check("same weights", f"{len(found)} tensors, equal in every bit", {"num_tensors": len(found)})
 
 
-def _modules(network: nn.Module) -> list[str]:
-    return [
-        f"{name} ({type(module).__module__}.{type(module).__qualname__})" for name, module in network.named_modules()
-    ]
-
-
-def _tensors(network: nn.Module) -> list[str]:
-    return [f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in network.state_dict().items()]
+def _graph(network: nn.Module) -> tuple[list[str], list[str]]:
+    """Return modules (names and kinds) and tensors (names, shapes and types), in order."""
+    modules = [f"{name} ({type(one).__module__}.{type(one).__qualname__})" for name, one in network.named_modules()]
+    tensors = [f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in network.state_dict().items()]
+    return modules, tensors

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,16 @@ from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.exporting.check import Certificate, Checkpoint, latency, open_checkpoint, same_flops, same_outputs
 from sightwords.exporting.config import ExportConfig
 from sightwords.exporting.formats import FORMATS, Format, load_format
+from sightwords.exporting.formats.hub import check_token, upload
 from sightwords.files import atomic_path, staged_files, write_text
 from sightwords.images.loader import input_batches
-from sightwords.images.readers import Listing, list_source
+from sightwords.images.readers import list_source
+from sightwords.images.references import ImageReferences
 from sightwords.licenses import warn_of_use
 from sightwords.models import normalize_images
 from sightwords.models.card import make_card, shown_name
 from sightwords.models.inference import eval_transform
-from sightwords.models.run_folder import NetworkInfo, RunFolder
+from sightwords.models.run_folder import RunFolder
 
 _BATCH = 16
 _COMPARISON_FILES = ("comparison.json", "effects.parquet", "results.parquet")
@@ -87,35 +89,33 @@ def export(config: ExportConfig) -> ExportResult:
     name = config.format or _format_of(config.out, checkpoint)
     format, is_file = load_format(name), bool(FORMATS[name][1])
     if config.push_to_hub:
-        from sightwords.exporting.formats.hub import check_token
-
         check_token()
     comparison = _comparison(config)
     parts = checkpoint.folder.facts().parts(checkpoint.info.model)
     warnings = warn_of_use(parts, config.use, config.licenses)
     sample = open_sample(checkpoint, config.images, config.num_images)
-    with _staging(config.out, is_file) as staging:
-        file = format.write(checkpoint, staging, config.out.name if config.out else "")
-        certificate = _verified(name, format, file, checkpoint, sample, config.pairs)
-        card = make_card(
-            checkpoint.folder,
-            config.licenses,
-            title=(config.push_to_hub or str(config.out)).rstrip("/").rpartition("/")[2].removesuffix(file.suffix),
-            library=format.library,
-            license=config.license,
-            datasets=config.dataset,
-            tags=[name.replace("_", "-")],
-            snippet=_snippet(format, checkpoint, config, config.out.name if config.out else ""),
-            comparison=comparison,
-            verified=certificate.text(),
-        )
-        prefix = f"{file.name}." if is_file else ""  # in the hub's folder, names that the hub shows
-        write_text(staging / f"{prefix}certificate.json", certificate.json())
-        write_text(staging / (f"{prefix}card.md" if is_file else "README.md"), str(card))
-        names = sorted(path.name for path in staging.iterdir())
-        uploaded = _uploaded(config, staging) if config.out is None else ""
-    if config.out is not None:
-        uploaded = _uploaded(config, config.out)
+    with TemporaryDirectory(prefix="sightwords-") as scratch:
+        out = config.out or Path(scratch) / "hub"
+        with _staging(out, is_file) as staging:
+            file = format.write(checkpoint, staging, out.name)
+            certificate = _verified(name, format, file, checkpoint, sample, config.pairs)
+            card = make_card(
+                checkpoint.folder,
+                config.licenses,
+                title=Path(config.push_to_hub or out).name.removesuffix(file.suffix),
+                library=format.library,
+                license=config.license,
+                datasets=config.dataset,
+                tags=[name.replace("_", "-")],
+                snippet=_snippet(format, checkpoint, config, out.name),
+                comparison=comparison,
+                verified=certificate.text(),
+            )
+            prefix = f"{file.name}." if is_file else ""  # in the hub's folder, names that the hub shows
+            write_text(staging / f"{prefix}certificate.json", certificate.json())
+            write_text(staging / (f"{prefix}card.md" if is_file else "README.md"), str(card))
+            names = sorted(path.name for path in staging.iterdir())
+        uploaded = upload(out, config.push_to_hub, config.private) if config.push_to_hub else ""
     return ExportResult(
         out=config.out,
         files=[(config.out.parent if is_file else config.out) / one for one in names] if config.out else [],
@@ -154,14 +154,6 @@ def _comparison(config: ExportConfig) -> dict[str, Any] | None:
     return {"trainings": f"{trainings} of {epochs} epochs" if epochs else trainings, "effects": effects}
 
 
-def _uploaded(config: ExportConfig, folder: Path) -> str:
-    if not config.push_to_hub:
-        return ""
-    from sightwords.exporting.formats.hub import upload
-
-    return upload(folder, config.push_to_hub, config.private)
-
-
 def _format_of(out: Path | None, checkpoint: Checkpoint) -> str:
     """Return the format that the ending of --out tells; of several, that of the network's library."""
     assert out is not None
@@ -170,12 +162,9 @@ def _format_of(out: Path | None, checkpoint: Checkpoint) -> str:
 
 
 @contextmanager
-def _staging(out: Path | None, is_file: bool) -> Iterator[Path]:
+def _staging(out: Path, is_file: bool) -> Iterator[Path]:
     """Yield a folder whose content takes its place when everything went well."""
-    if out is None:
-        with tempfile.TemporaryDirectory(prefix="sightwords-") as folder:
-            yield Path(folder)
-    elif is_file:
+    if is_file:
         if out.is_dir():
             raise ConfigError(f"{out} is a folder. Name a file with --out.")
         with staged_files(out.parent) as staging:
@@ -243,7 +232,13 @@ def open_sample(checkpoint: Checkpoint, named: str | None, num_images: int) -> S
     info, config = checkpoint.info, checkpoint.folder.config()
     source = str(named or config.get("val") or config.get("images"))
     try:
-        images = _read(info, _listing(config, named), num_images)
+        references = _references(config, source, named is not None)
+        places = np.linspace(0, len(references) - 1, min(num_images, len(references))).round()
+        chosen = [references[i] for i in places.astype(int).tolist()]
+        parts = [batch.images for batch in input_batches(chosen, eval_transform(info), _BATCH)]
+        images = torch.cat(parts)
+        if not len(images):
+            raise DataError("none of them can be read")
     except DataError as error:
         if named is not None:
             raise
@@ -252,28 +247,14 @@ def open_sample(checkpoint: Checkpoint, named: str | None, num_images: int) -> S
         shape = (num_images, 3, info.image_size, info.image_size)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         return Sample(noise, "images of seeded noise", f"the run's images cannot be read: {reason}")
-    return Sample(images, "images of --images" if named else "validation images of the run", shown_name(source))
+    kind = "images of --images" if named else "validation images of the run"
+    return Sample(normalize_images(images, info.mean, info.std), kind, shown_name(source))
 
 
-def _listing(config: Mapping[str, Any], named: str | None) -> Listing:
-    own, split = (config.get("val"), "val") if config.get("val") else (config.get("images"), None)
-    if named is None and own is None:
-        raise DataError("its configuration names none")
-    source = named or str(own)
-    found = list_source(source, None if named else split, config.get("image_column"), config.get("label_column"))
-    if "val" not in found and named is None:
+def _references(config: Mapping[str, Any], source: str, is_named: bool) -> ImageReferences:
+    """Return the validation images of a source; any images of one that the user named."""
+    split = "val" if config.get("val") and not is_named else None
+    listed = list_source(source, split, config.get("image_column"), config.get("label_column"))
+    if "val" not in listed and not is_named:
         raise DataError("there are no validation images")
-    return found.get("val") or next(iter(found.values()))
-
-
-def _read(info: NetworkInfo, listing: Listing, num_images: int) -> Tensor:
-    wanted = min(num_images, len(listing))
-    # unreadable ones fall out, and the next ones take their place
-    order = sorted({round(place) for place in np.linspace(0, len(listing) - 1, wanted).tolist()})
-    order += sorted(set(range(len(listing))) - set(order))
-    references = [listing.references[index] for index in order[: wanted + _BATCH]]
-    parts = [batch.images for batch in input_batches(references, eval_transform(info), _BATCH)]
-    images = torch.cat(parts)[:wanted]
-    if not len(images):
-        raise DataError("none of them can be read")
-    return normalize_images(images, info.mean, info.std)
+    return listed.get("val", next(iter(listed.values()))).references

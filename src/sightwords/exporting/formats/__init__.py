@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -53,6 +53,5 @@ class Format(Protocol):
 
 def load_format(name: str) -> Format:
     """Return the format of that name, one of `FORMATS`."""
-    module, _, attribute = FORMATS[name][0].partition(":")
-    found: Format = getattr(importlib.import_module(module), attribute)
+    found: Format = resolve_name(FORMATS[name][0])
     return found
