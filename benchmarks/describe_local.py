@@ -122,7 +122,15 @@ class Bench:
         """Load the models of the bare loop and of the describer."""
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        self.describer = HFDescriber(str(self.model), self.decoding, self.batch_size, self.device)
+        config = DescribeConfig(
+            "unused",
+            out=Path("unused.db"),
+            max_new_tokens=self.decoding.max_new_tokens,
+            max_side=self.decoding.max_side,
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+        self.describer = HFDescriber(str(self.model), config)
         loaded = self.describer.load()
         self.describer.load = lambda: loaded  # type: ignore[method-assign]
         self.processor = AutoProcessor.from_pretrained(self.model)

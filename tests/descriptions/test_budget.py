@@ -1,4 +1,4 @@
-"""The hard stops, with a describer that keeps questions in flight and answers in any order."""
+"""Prices, and the hard stops with a describer that keeps questions in flight and answers in any order."""
 
 from __future__ import annotations
 
@@ -6,13 +6,51 @@ import random
 
 import pytest
 
-from sightwords.descriptions.budget import Budget, Limits, Spent, busy_seconds
-from sightwords.descriptions.cost import Price
+from sightwords.descriptions.budget import Budget, Limits, Price, read_price
 from sightwords.descriptions.describers.base import Answer, Request
-from sightwords.errors import ModelError
+from sightwords.descriptions.schema import Spent
+from sightwords.errors import ConfigError, ModelError, UnknownNameError
 
 MAX_NEW_TOKENS = 50
 PRICE = Price(input=2.0, output=8.0)
+
+
+def read(tmp_path, text, model="m"):
+    path = tmp_path / "prices.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_price(path, model)
+
+
+def test_price_by_name_and_by_pattern(tmp_path):
+    table = "currency: EUR\n'*72B*': {per_hour: 4}\nqwen*: {input: 0, output: 0, per_hour: 2}\nQwen-A: {per_hour: 3}\n"
+    assert read(tmp_path, table, "qwen-a") == Price(per_hour=3, currency="EUR")
+    assert read(tmp_path, table, "Qwen/Qwen3-VL-72b").per_hour == 4  # the first pattern that fits
+    assert read(tmp_path, table, "Qwen/Qwen3-VL-8B").per_hour == 2
+    with pytest.raises(UnknownNameError, match=r"lama.*prices\.yaml"):
+        read(tmp_path, table, "lama")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("m: {input: -1, output: 2}", "-1.*0 or more"),
+        ("m: {input: 1, output: 1, per_minute: 2}", "per_minute"),
+        ("m: {per_hour: 1", "line 1"),
+        ("m: !!python/object/apply:os.system ['true']", "python/object"),
+        ("- m", "no table"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_told(tmp_path, text, words):
+    with pytest.raises(ConfigError, match=words):
+        read(tmp_path, text)
+    with pytest.raises(ConfigError, match="No such file"):
+        read_price(tmp_path / "none.yaml", "m")
+
+
+def test_cost_of_tokens_and_hours():
+    price = Price(input=0.5, output=2.0, per_hour=3.6)
+    assert price.cost(2_000_000, 500_000, 100) == pytest.approx(2.1)
+    assert [Price().money(amount) for amount in (0, 1234.5, 0.0042)] == ["0.00 USD", "1,234.50 USD", "0.0042 USD"]
 
 
 def answer(num_prompt=100, num_text=20, status="ok"):
@@ -161,10 +199,3 @@ def test_a_rented_machine_stops_before_its_time_is_up():
     now = 84.5
     assert next(questions, None) is None
     assert "0.94 USD spent" in budget.exhausted
-
-
-def test_busy_seconds_count_requests_at_the_same_time_once():
-    together = [(1000 + 0.1 * i, 5.0) for i in range(101)]  # 50 in flight at any time, for 10 s
-    assert busy_seconds(together) == pytest.approx(15.0)
-    assert busy_seconds([*together, *((t + 86400, s) for t, s in together)]) == pytest.approx(30.0)
-    assert busy_seconds([]) == 0.0

@@ -5,31 +5,16 @@ from pathlib import Path
 import pytest
 
 from sightwords.descriptions.config import DescribeConfig
-from sightwords.descriptions.prompts import (
-    CLASS_NAME,
-    PROMPTS,
-    choose_prompt,
-    file_prompt,
-    named_prompt,
-    read_confusions,
-)
+from sightwords.descriptions.prompts import CLASS_NAME, PROMPTS, choose_prompt, file_prompt, read_confusions
 from sightwords.errors import ConfigError, UnknownNameError
 
 
 def test_built_in_prompts_name_what_they_promise():
-    assert named_prompt("plain").text("tench") == "Describe this image in detail."  # the prompt of the paper
-    assert "at most 12 words" in named_prompt("short", 12).template  # a template of its own for each limit
-    assert [name for name in PROMPTS if named_prompt(name).names_class] == ["class", "contrast", "class_features"]
-    assert [name for name in PROMPTS if named_prompt(name).per_class] == ["class_features"]
-    text = named_prompt("class").text("great gray owl")
-    assert "great gray owl" in text
-    assert "{" not in text
-    assert all(word in named_prompt("attributes").template for word in ("shape", "color", "texture", "parts"))
-
-
-def test_an_unknown_prompt_is_answered_with_the_nearest():
-    with pytest.raises(UnknownNameError, match=r"plain.*--prompt-file"):
-        named_prompt("plian")
+    assert PROMPTS["plain"].text("tench") == "Describe this image in detail."  # the prompt of the paper
+    assert [name for name, prompt in PROMPTS.items() if prompt.names_class] == ["class", "contrast", "class_features"]
+    assert [name for name, prompt in PROMPTS.items() if prompt.per_class] == ["class_features"]
+    assert "great gray owl" in PROMPTS["class"].text("great gray owl")
+    assert not [name for name, prompt in PROMPTS.items() if "{" in prompt.text("owl")]
 
 
 def test_a_file_is_a_prompt_named_by_its_stem(tmp_path):
@@ -57,17 +42,18 @@ def test_a_file_that_cannot_be_meant_is_refused(tmp_path, text, per_class, messa
         file_prompt(path, per_class)
 
 
-def config(**options) -> DescribeConfig:
-    return DescribeConfig("photos", out=Path("d.db"), **options)
-
-
 def test_the_prompt_of_a_configuration(tmp_path):
+    def chosen(**options):
+        return choose_prompt(DescribeConfig("photos", out=Path("d.db"), **options), [], [])
+
     (tmp_path / "mine.txt").write_text("How does a {class_name} look?")
-    assert choose_prompt(config(prompt="short", word_limit=7), [], []) == named_prompt("short", 7)
-    assert choose_prompt(config(prompt_file=tmp_path / "mine.txt", per_class=True), [], []).per_class
-    assert choose_prompt(config(describer="class_name"), [], []) == CLASS_NAME
+    assert chosen(prompt="short") == PROMPTS["short"]
+    assert chosen(prompt_file=tmp_path / "mine.txt", per_class=True).per_class
+    assert chosen(describer="class_name") == CLASS_NAME
     with pytest.raises(ConfigError, match="takes no prompt"):
-        choose_prompt(config(describer="class_name", prompt="short"), [], [])
+        chosen(describer="class_name", prompt="short")
+    with pytest.raises(UnknownNameError, match=r"plain.*--prompt-file"):
+        chosen(prompt="plian")
 
 
 IDS, NAMES = ["n1", "n2", "n3", "n4", "n5", "n6"], ["cat", "dog", "fox", "owl", "elk", "yak"]
@@ -94,12 +80,16 @@ def test_confusions_either_way_are_ranked_and_three_named(tmp_path, place):
     }  # nothing is taken for an elk
 
 
-def test_what_is_wrong_with_a_confusion_matrix_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="sightwords evaluate"):
-        read_confusions(tmp_path, IDS, NAMES)
-    (tmp_path / "confusion.csv").write_text(MATRIX)
-    with pytest.raises(ConfigError, match="6 classes .* 5; differing: n6"):
-        read_confusions(tmp_path, IDS[:5], NAMES[:5])
-    (tmp_path / "confusion.csv").write_text(MATRIX.replace("10", "ten"))
-    with pytest.raises(ConfigError, match="no confusion matrix"):
-        read_confusions(tmp_path, IDS, NAMES)
+@pytest.mark.parametrize(
+    ("matrix", "num_classes", "message"),
+    [
+        (None, 6, "sightwords evaluate"),
+        (MATRIX, 5, "6 classes .* 5; differing: n6"),
+        (MATRIX.replace("10", "ten"), 6, "no confusion matrix"),
+    ],
+)
+def test_what_is_wrong_with_a_confusion_matrix_is_named(tmp_path, matrix, num_classes, message):
+    if matrix is not None:
+        (tmp_path / "confusion.csv").write_text(matrix)
+    with pytest.raises(ConfigError, match=message):
+        read_confusions(tmp_path, IDS[:num_classes], NAMES[:num_classes])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sightwords.descriptions.schema import DescriberInfo, Description, Prompt, Reason, Usage
+from sightwords.descriptions.schema import DescriberInfo, Description, Prompt, Reason, Spent
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError, ConfigError, UnknownNameError
 
@@ -92,16 +92,27 @@ def test_the_last_attempt_counts_and_the_others_are_kept(store):
     assert reasons == [("rejected", "refusal", 1), ("failed", "timeout", 1)]
 
 
-def test_usage_counts_every_attempt_and_a_class_once(store):
+def test_what_was_spent_counts_every_attempt_and_a_class_once(store):
+    assert store.spent(1, 1) == Spent()
+    tokens = {"num_prompt_tokens": 9, "num_text_tokens": 2}
     store.put([
-        _one(A, "no", status="rejected", num_prompt_tokens=9, num_text_tokens=2, seconds=1.0, created_at=5.0),
-        _one(A, "yes", attempt=1, num_prompt_tokens=9, num_text_tokens=3, seconds=2.0, created_at=6.0),
+        _one(A, "no", status="rejected", **tokens, seconds=1.0, created_at=5.0),
+        _one(A, "yes", attempt=1, **tokens, seconds=2.0, created_at=8.0),
+        _one(B, "", status="failed", num_prompt_tokens=99, seconds=5.0, created_at=1000.0),
+        _one(C, "", status="failed", reason="unreadable image: damaged", seconds=9.0, created_at=2000.0),
     ])  # fmt: skip
-    assert list(store.usage(1, 1)) == [Usage(9, 2, 1.0, 5.0), Usage(9, 3, 2.0, 6.0)]
+    assert store.spent(1, 1) == Spent(3, 18, 4, 9, 1, 1.0 + 3.0 + 5.0)
     whole_class = store.add_prompt(Prompt("features", 1, "{class_name}?", per_class=True))
     store.add_images([(A, "a", "cat"), (B, "b", "cat"), (C, "c", "dog")])
-    store.put(Description(key, whole_class, 1, 0, "x", num_prompt_tokens=4, created_at=1.0) for key in (A, B, C))
-    assert [usage.num_prompt_tokens for usage in store.usage(whole_class, 1)] == [4, 4]
+    store.put(Description(key, whole_class, 1, 0, "x", **tokens, created_at=1.0) for key in (A, B, C))
+    assert store.spent(whole_class, 1) == Spent(2, 18, 4, 9)
+
+
+def test_questions_at_the_same_time_count_once_and_runs_on_other_days_apart(store):
+    together = [(1000 + 0.1 * i, 5.0) for i in range(101)]  # 50 in flight at any time, for 10 s
+    for day, expected in enumerate((15.0, 30.0)):
+        store.put(_one(f"{day}{i:063x}", seconds=s, created_at=t + 86400 * day) for i, (t, s) in enumerate(together))
+        assert store.spent(1, 1).seconds == pytest.approx(expected)
 
 
 def test_a_text_for_many_images_of_several_classes_is_rejected(store):

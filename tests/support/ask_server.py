@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from sightwords.descriptions.describers.base import Answer, Decoding, Request
+from sightwords.descriptions.config import DescribeConfig
+from sightwords.descriptions.describers.base import Answer, Request
 from sightwords.descriptions.describers.server import ServerDescriber
 from support.images import draw
 
@@ -22,7 +24,9 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 def describer_of(*urls: str, concurrency: int = 4, timeout_s: float = 5.0, patience_s: float = 5.0) -> ServerDescriber:
     """Return a describer of the model `tiny`."""
-    return ServerDescriber("tiny", urls, Decoding(max_new_tokens=9), concurrency, timeout_s, patience_s)
+    options = {"concurrency": concurrency, "timeout_s": timeout_s, "patience_s": patience_s}
+    config = DescribeConfig("photos", out=Path("d.db"), max_new_tokens=9, **options)  # type: ignore[arg-type]
+    return ServerDescriber(f"tiny@{','.join(urls)}", config)
 
 
 def questions(describer: ServerDescriber, num: int, sample: int = 0, first: int = 0) -> Iterator[Request]:

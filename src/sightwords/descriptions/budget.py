@@ -1,21 +1,84 @@
-"""Hard stops: no question is sent whose most expensive outcome, with all others in flight, would pass a limit."""
+"""Prices and hard stops: no question is sent whose most expensive outcome, with those in flight, would pass a limit."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeVar
 
-from sightwords.descriptions.cost import Price
+import yaml
+
 from sightwords.descriptions.describers.base import Answer
-from sightwords.descriptions.schema import Usage
-from sightwords.errors import ModelError
+from sightwords.descriptions.schema import Spent
+from sightwords.errors import ConfigError, ModelError, UnknownNameError
 
 T = TypeVar("T")
 
 _ROUNDING = 1 + 1e-9  # a cost that meets its limit exactly must not fail by the last bit of a float
+_EXAMPLE = "for example gpt-4.1-mini: {input: 0.40, output: 1.60}"
+_WANTED = f"it must hold input and output, or per_hour, or all three, as numbers of 0 or more, {_EXAMPLE}"
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one model costs, in `currency`.
+
+    Attributes:
+        input: price of a million tokens sent.
+        output: price of a million tokens received.
+        per_hour: price of an hour of the machine that the model runs on.
+    """
+
+    input: float = 0.0
+    output: float = 0.0
+    per_hour: float = 0.0
+    currency: str = "USD"
+
+    def cost(self, num_prompt_tokens: float, num_text_tokens: float, seconds: float = 0.0) -> float:
+        """Return the cost of `num_prompt_tokens` sent, `num_text_tokens` received and seconds of wall-clock time."""
+        tokens = num_prompt_tokens * self.input + num_text_tokens * self.output if self.input or self.output else 0.0
+        return tokens / 1e6 + (seconds * self.per_hour / 3600 if self.per_hour else 0.0)
+
+    def money(self, amount: float) -> str:
+        """Return an amount in words, with two significant digits where it is small: `1,234.50 USD`, `0.0042 USD`."""
+        decimals = 2 if amount >= 0.1 or amount <= 0 else min(8, 1 - math.floor(math.log10(amount)))
+        return f"{amount:,.{decimals}f} {self.currency}"
+
+
+def read_price(path: Path, model: str) -> Price:
+    """Return the price of a model from a YAML file: `MODEL: {input: PRICE, output: PRICE, per_hour: PRICE}` for each.
+
+    A model may be a pattern ("qwen*"); an exact name goes before the first pattern that fits, and case does not matter.
+
+    Raises:
+        ConfigError: the file is missing or does not hold such a table.
+        UnknownNameError: it has no price for the model.
+    """
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"Cannot read the prices {path}: {' '.join(str(error).split())}.") from None
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path} holds no table of prices. Write a line for each model, {_EXAMPLE}")
+    currency = str(table.pop("currency", "USD"))
+    prices = {str(name).lower(): _price(f"{path}: {name}", entry, currency) for name, entry in table.items()}
+    fitting = [price for name, price in prices.items() if fnmatchcase(model.lower(), name)]
+    if not fitting:
+        raise UnknownNameError("model in the table of prices:", model, prices, f"Add it to {path}, or a pattern.")
+    return prices.get(model.lower(), fitting[0])
+
+
+def _price(where: str, entry: Any, currency: str) -> Price:
+    allowed = ({"input", "output"}, {"per_hour"}, {"input", "output", "per_hour"})
+    numbers = list(entry.values()) if isinstance(entry, dict) and set(entry) in allowed else [None]
+    if not all(isinstance(number, int | float) and 0 <= number < math.inf for number in numbers):
+        raise ConfigError(f"{where} is {entry!r}; {_WANTED}")
+    return Price(**entry, currency=currency)
 
 
 @dataclass(frozen=True)
@@ -45,47 +108,6 @@ class Limits:
             None if self.max_tokens is None else int(part(self.max_tokens, sum(tokens))),
             None if self.max_cost is None else part(self.max_cost, cost),
         )
-
-
-@dataclass
-class Spent:
-    """What was asked so far, every attempt counted, failed and rejected ones too.
-
-    Attributes:
-        num_requests: number of questions.
-        num_prompt_tokens: tokens sent, where known.
-        num_text_tokens: tokens received, where known.
-        seconds: time of the rented machine, in seconds (see `busy_seconds`).
-        max_prompt_tokens: largest number of tokens of one question; None where not known.
-        num_unknown: failed questions without numbers of tokens; counted at their most expensive outcome.
-    """
-
-    num_requests: int = 0
-    num_prompt_tokens: int = 0
-    num_text_tokens: int = 0
-    seconds: float = 0.0
-    max_prompt_tokens: int | None = None
-    num_unknown: int = 0
-
-    @staticmethod
-    def of(usages: Iterable[Usage]) -> Spent:
-        """Return what stored questions took."""
-        spent, times = Spent(), []
-        for usage in usages:
-            times.append((usage.created_at, usage.seconds or 0.0))
-            spent.add(usage.num_prompt_tokens, usage.num_text_tokens)
-        spent.seconds = busy_seconds(times)
-        return spent
-
-    def add(self, num_prompt_tokens: int | None, num_text_tokens: int | None) -> None:
-        """Count one question by its `num_prompt_tokens` and `num_text_tokens`, None where they are not known."""
-        self.num_requests += 1
-        if num_prompt_tokens is None or num_text_tokens is None:
-            self.num_unknown += 1
-            return
-        self.num_prompt_tokens += num_prompt_tokens
-        self.num_text_tokens += num_text_tokens
-        self.max_prompt_tokens = max(self.max_prompt_tokens or 0, num_prompt_tokens)
 
 
 class Budget:
@@ -186,19 +208,3 @@ class Budget:
         if self.spent.num_unknown and self._counts_tokens:
             used += f" and {self.spent.num_unknown:,} failed without reporting their tokens, counted at their most"
         return f"{limit} is reached: {used}, and one more question may take {one_more}."
-
-
-def busy_seconds(answers: Iterable[tuple[float, float]]) -> float:
-    """Return how many seconds of wall-clock time a describer was at work: requests at the same time count once.
-
-    Between two answers it was at work, unless more than five minutes lie between them: then a run had ended, and of the
-    next one only the first answer's own time counts. The loading of a model is not in the answers, so not in here.
-
-    Args:
-        answers: (when it was stored, in seconds since 1970; seconds that it took), in any order.
-    """
-    total, before = 0.0, float("-inf")
-    for stored_at, seconds in sorted(answers):
-        total += stored_at - before if stored_at - before <= 300 else seconds
-        before = stored_at
-    return total

@@ -1,4 +1,4 @@
-"""The options of `sightwords describe`."""
+"""The options of `sightwords describe`, `import` and `merge`."""
 
 from __future__ import annotations
 
@@ -8,34 +8,55 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from sightwords.descriptions.filter import FilterRules
 from sightwords.errors import ConfigError
-from sightwords.images.config import ImageOptions, ImagesConfig
+from sightwords.images.config import ImageOptions, ImagesConfig, check_choices, check_range, set_paths
 from sightwords.licenses import Use, check_use
 
 # The smallest model of the SmolVLM2 family: 256 million weights, about 1 GB to fetch, Apache-2.0, English.
 DEFAULT_DESCRIBER = "hf:HuggingFaceTB/SmolVLM2-256M-Video-Instruct"
 
-_ASK = Group("What to ask", sort_key=1)
-_CHECK = Group("Which answers are kept", sort_key=2)
-_PAY = Group("Knowing before paying", sort_key=3)
-_ENGINE = Group("How to run", sort_key=4)
+# of the answers, ISO 639-1
+LANGUAGES = (
+    "af ar az be bg bn bs ca cs cy da de el en es et eu fa fi fr ga gl gu he hi hr hu hy id is it ja ka kk km kn ko lo "
+    "lt lv mk ml mn mr ms my ne nl nn no pa pl pt ro ru si sk sl sq sr sv sw ta te th tl tr uk ur uz vi zh"
+)
 
-_AT_LEAST = {
-    "samples": 1, "word_limit": 1, "max_new_tokens": 1, "max_side": 16, "tries": 1, "min_words": 1, "max_same": 1,
-    "pilot": 1, "max_requests": 1, "max_tokens": 1, "ray_workers": 1, "batch_size": 1, "concurrency": 1, "grace_s": 0,
-}  # fmt: skip
-_CHOICES = {
-    "split": ("train", "val", "all"),
-    "precision": ("auto", "fp32", "bf16", "fp16"),
-    "on_cut": ("trim", "keep", "reject"),
-    "engine": ("local", "ray"),
-}
+_ASK, _CHECK, _PAY, _ENGINE = (
+    Parameter(group=Group(name, sort_key=number))
+    for number, name in enumerate(("What to ask", "Which answers are kept", "Knowing before paying", "How to run"), 1)
+)
+_FLAG = Parameter(negative="")
+
+
+@dataclass
+class FilterRules:
+    """What a description must be like to be kept.
+
+    Raises:
+        ConfigError: the language is not known, or `max_words` is below `min_words`.
+    """
+
+    _: KW_ONLY
+    min_words: Annotated[int, _CHECK] = 2
+    """Fewest words of a description; where a script puts no spaces between words, two characters count as one."""
+    max_words: Annotated[int, _CHECK] = 400
+    """Most words of a description."""
+    on_cut: Annotated[Literal["trim", "keep", "reject"], _CHECK] = "trim"
+    """Answers cut off by the token limit: trim drops the unfinished sentence, keep takes all, reject asks again."""
+    language: Annotated[str, _CHECK] = "en"
+    """Language of the answers, an ISO 639-1 code (en, de, zh ...); any takes all."""
+
+    def __post_init__(self) -> None:
+        check_range(self, "min_words", least=1)
+        if self.max_words < self.min_words:
+            raise ConfigError(f"--max-words is {self.max_words}, below --min-words, which is {self.min_words}.")
+        if self.language not in ("any", *LANGUAGES.split()):
+            raise ConfigError(f"--language is {self.language!r}; it must be any, or one of {LANGUAGES}.")
 
 
 @Parameter(name="*")
 @dataclass
-class DescribeConfig(ImagesConfig):
+class DescribeConfig(FilterRules, ImagesConfig):
     """Write a description of every image into a description set."""
 
     _: KW_ONLY
@@ -45,105 +66,80 @@ class DescribeConfig(ImagesConfig):
     """Who describes: hf:NAME_OR_FOLDER, server:MODEL@URL[,URL...] (OpenAI-compatible servers), or class_name."""
     split: Literal["train", "val", "all"] = "train"
     """Images to describe; training needs descriptions of the training images only."""
-    prompt: Annotated[str, Parameter(group=_ASK)] = "plain"
+    prompt: Annotated[str, _ASK] = "plain"
     """What to ask: plain, short, attributes, class, contrast, or class_features (once a class, without an image)."""
-    prompt_file: Annotated[Path | None, Parameter(group=_ASK)] = None
+    prompt_file: Annotated[Path | None, _ASK] = None
     """Text file with a prompt of your own, instead of --prompt; {class_name} stands for the image's class."""
-    per_class: Annotated[bool, Parameter(negative="", group=_ASK)] = False
+    per_class: Annotated[bool, _FLAG, _ASK] = False
     """Ask the prompt of --prompt-file once for each class, without an image; a text-only model will do."""
-    confusions: Annotated[Path | None, Parameter(group=_ASK)] = None
+    confusions: Annotated[Path | None, _ASK] = None
     """Evaluated run whose confusions the prompt contrast names."""
-    word_limit: Annotated[int, Parameter(group=_ASK)] = 20
-    """Words that the prompt short allows."""
-    samples: Annotated[int, Parameter(group=_ASK)] = 1
+    samples: Annotated[int, _ASK] = 1
     """Descriptions of each image; the first is the most probable one (greedy), the others are sampled."""
-    temperature: Annotated[float, Parameter(group=_ASK)] = 0.7
+    temperature: Annotated[float, _ASK] = 0.7
     """Temperature of the sampled descriptions; higher is more varied."""
-    seed: Annotated[int, Parameter(group=_ASK)] = 0
+    seed: Annotated[int, _ASK] = 0
     """Seed of the sampled descriptions."""
-    max_new_tokens: Annotated[int, Parameter(group=_ASK)] = 256
+    max_new_tokens: Annotated[int, _ASK] = 256
     """Longest answer, in tokens."""
-    max_side: Annotated[int, Parameter(group=_ASK)] = 512
+    max_side: Annotated[int, _ASK] = 512
     """Longest side that the describer sees, in pixels; larger images are scaled down."""
-    tries: Annotated[int, Parameter(group=_CHECK)] = 3
+    tries: Annotated[int, _CHECK] = 3
     """Answers to get for a description until one passes the filter."""
-    min_words: Annotated[int, Parameter(group=_CHECK)] = 2
-    """Fewest words of a description."""
-    max_words: Annotated[int, Parameter(group=_CHECK)] = 400
-    """Most words of a description."""
-    on_cut: Annotated[Literal["trim", "keep", "reject"], Parameter(group=_CHECK)] = "trim"
-    """Answers cut off by the token limit: trim drops the unfinished sentence, keep takes all, reject asks again."""
-    language: Annotated[str, Parameter(group=_CHECK)] = "en"
-    """Language of the answers, an ISO 639-1 code (en, de, zh ...); any takes all."""
-    max_same: Annotated[int, Parameter(group=_CHECK)] = 10
+    max_same: Annotated[int, _CHECK] = 10
     """Images that may share one text; more of several classes reject it. Images of one class may always share one."""
-    clip_score: Annotated[str | None, Parameter(group=_CHECK)] = None
+    clip_score: Annotated[str | None, _CHECK] = None
     """CLIP model that scores each description against its image: openclip:MODEL/TAG_OR_CHECKPOINT."""
-    retry_failed: Annotated[bool, Parameter(negative="", group=_CHECK)] = False
+    retry_failed: Annotated[bool, _FLAG, _CHECK] = False
     """Ask only where an answer failed or was rejected, with new tries."""
-    pilot: Annotated[int | None, Parameter(group=_PAY)] = None
+    pilot: Annotated[int | None, _PAY] = None
     """Describe a stratified sample of this many images, and forecast time, tokens and cost of all."""
-    prices: Annotated[Path | None, Parameter(group=_PAY)] = None
+    prices: Annotated[Path | None, _PAY] = None
     """YAML file with prices: MODEL: {input: PER_MILLION_TOKENS, output: PER_MILLION_TOKENS, per_hour: PRICE}."""
-    use: Annotated[Use | None, Parameter(group=_PAY)] = None
+    use: Annotated[Use | None, _PAY] = None
     """What networks taught by the texts are for: `commercial` warns where the describer's license is against it."""
-    licenses: Annotated[Path | None, Parameter(group=_PAY)] = None
+    licenses: Annotated[Path | None, _PAY] = None
     """Table of licenses of your own, YAML, beside the one of the package."""
-    max_requests: Annotated[int | None, Parameter(group=_PAY)] = None
+    max_requests: Annotated[int | None, _PAY] = None
     """Stop at this many requests by this describer and prompt, those of earlier runs included."""
-    max_tokens: Annotated[int | None, Parameter(group=_PAY)] = None
+    max_tokens: Annotated[int | None, _PAY] = None
     """Stop at this many tokens, sent and received, those of earlier runs included."""
-    max_cost: Annotated[float | None, Parameter(group=_PAY)] = None
+    max_cost: Annotated[float | None, _PAY] = None
     """Stop at this cost in the currency of --prices, that of earlier runs included."""
-    engine: Annotated[Literal["local", "ray"], Parameter(group=_ENGINE)] = "local"
+    engine: Annotated[Literal["local", "ray"], _ENGINE] = "local"
     """Where describers run: in this process, or on a Ray cluster."""
-    ray_address: Annotated[str, Parameter(group=_ENGINE)] = "auto"
+    ray_address: Annotated[str, _ENGINE] = "auto"
     """Address of the Ray cluster; auto takes the running one, and starts one on this machine where there is none."""
-    ray_workers: Annotated[int | None, Parameter(group=_ENGINE)] = None
+    ray_workers: Annotated[int | None, _ENGINE] = None
     """Describers on the Ray cluster. [default: one for each GPU, else one]"""
-    batch_size: Annotated[int, Parameter(group=_ENGINE)] = 8
+    batch_size: Annotated[int, _ENGINE] = 8
     """Images at once, for hf describers; halved where memory runs out."""
-    concurrency: Annotated[int, Parameter(group=_ENGINE)] = 256
+    concurrency: Annotated[int, _ENGINE] = 256
     """Most requests at once to each server; how many are really open adapts to what it answers."""
-    timeout_s: Annotated[float, Parameter(group=_ENGINE)] = 120.0
+    timeout_s: Annotated[float, _ENGINE] = 120.0
     """Longest wait for a server's answer to one request, in seconds."""
-    patience_s: Annotated[float, Parameter(group=_ENGINE)] = 300.0
+    patience_s: Annotated[float, _ENGINE] = 300.0
     """Time without any server that answers after which the run ends, in seconds."""
-    grace_s: Annotated[float, Parameter(group=_ENGINE)] = 30.0
+    grace_s: Annotated[float, _ENGINE] = 30.0
     """Time that answers in flight get to arrive after Ctrl-C, in seconds; a second Ctrl-C stops at once."""
-    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Parameter(group=_ENGINE)] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], _ENGINE] = "auto"
     """Number format of hf describers; auto is bf16 on GPUs that have it, and fp32 on the CPU."""
-    device: Annotated[str, Parameter(group=_ENGINE)] = "auto"
+    device: Annotated[str, _ENGINE] = "auto"
     """Device of hf describers: auto, cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        ImagesConfig.__post_init__(self)
+        FilterRules.__post_init__(self)
         self.out = Path(self.out)
-        for name in ("prompt_file", "confusions", "prices", "licenses"):
-            setattr(self, name, Path(getattr(self, name)) if getattr(self, name) else None)
+        set_paths(self, "prompt_file confusions prices licenses")
         check_use(self.use)
-        self._check_values()
+        check_choices(self)
+        check_range(self, "samples max_new_tokens tries max_same pilot max_requests max_tokens", least=1)
+        check_range(self, "ray_workers batch_size concurrency", least=1)
+        check_range(self, "max_side", least=16)
+        check_range(self, "temperature timeout_s patience_s max_cost", above=0)
+        check_range(self, "grace_s", least=0)
         self._check_combinations()
-        _ = self.filter_rules  # checks itself
-
-    @property
-    def filter_rules(self) -> FilterRules:
-        """What a description must be like to be kept."""
-        return FilterRules(self.min_words, self.max_words, self.on_cut, self.language)
-
-    def _check_values(self) -> None:
-        for name, least in _AT_LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"{_flag(name)} is {value}; it must be at least {least}.")
-        for name in ("temperature", "timeout_s", "patience_s", "max_cost"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"{_flag(name)} is {value}; it must be above 0.")
-        for name, allowed in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ConfigError(f"{_flag(name)} is {value!r}; it must be {', '.join(allowed[:-1])} or {allowed[-1]}.")
 
     def _check_combinations(self) -> None:
         if self.prompt_file is not None and self.prompt != "plain":
@@ -158,10 +154,6 @@ class DescribeConfig(ImagesConfig):
             raise ConfigError("A class has one name; use --samples 1.")
         if self.pilot is not None and self.retry_failed:
             raise ConfigError("--pilot and --retry-failed are both given; a pilot asks for what is missing.")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 @dataclass

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from sightwords.descriptions.budget import Budget, Limits, Spent
+from sightwords.descriptions.budget import Budget, Limits, Price, read_price
 from sightwords.descriptions.config import DescribeConfig
-from sightwords.descriptions.cost import Price, make_forecast, read_price
 from sightwords.descriptions.describers import make_describer
 from sightwords.descriptions.prompts import choose_prompt
 from sightwords.descriptions.questions import Targets, Wanted, missing, spread
-from sightwords.descriptions.schema import Prompt, Reason
+from sightwords.descriptions.schema import Prompt, Reason, Spent
 from sightwords.descriptions.session import Session, glimpse
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import DataError, ModelError
@@ -178,7 +177,7 @@ def _budget(
 ) -> Budget:
     """Return the limits that remain; processes divide them equally."""
     limits = Limits(config.max_requests, config.max_tokens, config.max_cost)
-    spent = Spent() if limits == Limits() else Spent.of(store.usage(*rows))
+    spent = Spent() if limits == Limits() else store.spent(*rows)
     if world_size > 1:
         limits = limits.part(spent, price, world_size)
     return Budget(limits, price, spent, config.max_new_tokens)
@@ -232,7 +231,7 @@ def _stored(session: Session) -> str:
 
 
 def _show_pilot(session: Session, everything: Targets, price: Price | None, result: DescribeResult) -> None:
-    from sightwords.descriptions.pilot import forecast_lines, pilot_answers, write_pilot_page
+    from sightwords.descriptions.pilot import forecast_lines, make_forecast, pilot_answers, write_pilot_page
 
     wanted = session.wanted
     num_left = sum(1 for _ in missing(session.store, everything, wanted))

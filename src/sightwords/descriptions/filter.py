@@ -13,44 +13,18 @@ import re
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from sightwords.errors import ConfigError
+from sightwords.descriptions.config import LANGUAGES
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from py3langid.langid import LanguageIdentifier
 
+    from sightwords.descriptions.config import FilterRules
     from sightwords.descriptions.schema import Status
 
-_MAX_CHARS = 100_000  # far beyond any description; bounds the time for one answer
-
-
-@dataclass(frozen=True)
-class FilterRules:
-    """What a description must be like to be kept.
-
-    Attributes:
-        min_words: fewest words; where a script puts no spaces between words, two characters count as one.
-        max_words: most words.
-        on_cut: of an answer that the token limit cut off, `trim` drops the unfinished sentence, `keep` takes all, and
-            `reject` rejects it.
-        language: ISO 639-1 code of the language that it must be in, or `any`.
-
-    Raises:
-        ConfigError: the language is not known, or `max_words` is below `min_words`.
-    """
-
-    min_words: int = 2
-    max_words: int = 400
-    on_cut: Literal["trim", "keep", "reject"] = "trim"
-    language: str = "en"
-
-    def __post_init__(self) -> None:
-        if self.max_words < self.min_words:
-            raise ConfigError(f"--max-words is {self.max_words}, below --min-words, which is {self.min_words}.")
-        if self.language not in ("any", *_LANGUAGES.split()):
-            raise ConfigError(f"--language is {self.language!r}; it must be any, or one of {_LANGUAGES}.")
+_MAX_CHARS = 50_000  # far beyond any description; bounds the time for one answer
 
 
 @dataclass(frozen=True)
@@ -293,10 +267,6 @@ def _whole_sentences(text: str, min_words: int) -> str:
     return text[:end] if count_words(text[:end]) >= min_words else ""
 
 
-_LANGUAGES = (
-    "af ar az be bg bn bs ca cs cy da de el en es et eu fa fi fr ga gl gu he hi hr hu hy id is it ja ka kk km kn ko lo "
-    "lt lv mk ml mn mr ms my ne nl nn no pa pl pt ro ru si sk sl sq sr sv sw ta te th tl tr uk ur uz vi zh"
-)
 # Names of species are Latin, lists are no language, and Cantonese is written much as Chinese is.
 _NO_EVIDENCE = ("la", "zxx", "eo", "yue")
 # A short text in one of a group is easily taken for another.
@@ -325,5 +295,5 @@ def _language_identifier() -> LanguageIdentifier:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages([*_LANGUAGES.split(), *_NO_EVIDENCE])
+    identifier.set_languages([*LANGUAGES.split(), *_NO_EVIDENCE])
     return identifier

@@ -14,7 +14,6 @@ from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.schema import Prompt
 from sightwords.errors import ConfigError, UnknownNameError
 
-_WORD_LIMIT = "{word_limit}"
 _MATRIX = "confusion.csv"
 _NUM_NAMED = 3  # classes that the prompt contrast names
 
@@ -23,7 +22,7 @@ PROMPTS = {
     prompt.name: prompt
     for prompt in (
         Prompt("plain", 1, "Describe this image in detail."),
-        Prompt("short", 1, f"Describe this image in one sentence of at most {_WORD_LIMIT} words."),
+        Prompt("short", 1, "Describe this image in one sentence of at most 20 words."),
         Prompt("class", 1, "This image belongs to the class: {class_name}. Describe what can be seen, above all the "
                "features by which one can tell that it is {class_name}."),
         Prompt("attributes", 1, "Describe the main object of this image: its shape, its colors, its texture, its "
@@ -52,21 +51,10 @@ def choose_prompt(config: DescribeConfig, class_ids: Sequence[str], class_names:
         return CLASS_NAME
     if config.prompt_file:
         return file_prompt(config.prompt_file, config.per_class)
-    prompt = named_prompt(config.prompt, config.word_limit)
+    if config.prompt not in PROMPTS:
+        raise UnknownNameError("prompt", config.prompt, PROMPTS, "A prompt of your own is read by --prompt-file FILE.")
     confusions = read_confusions(config.confusions, class_ids, class_names) if config.confusions else {}
-    return replace(prompt, confusions=confusions)
-
-
-def named_prompt(name: str, word_limit: int = 20) -> Prompt:
-    """Return the prompt of that name; `short` allows `word_limit` words.
-
-    Raises:
-        UnknownNameError: there is none of that name.
-    """
-    if name not in PROMPTS:
-        raise UnknownNameError("prompt", name, PROMPTS, "A prompt of your own is read by --prompt-file FILE.")
-    prompt = PROMPTS[name]
-    return replace(prompt, template=prompt.template.replace(_WORD_LIMIT, str(word_limit)))
+    return replace(PROMPTS[config.prompt], confusions=confusions)
 
 
 def file_prompt(path: Path, per_class: bool = False) -> Prompt:

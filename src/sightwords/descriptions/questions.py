@@ -156,10 +156,7 @@ def spread(store: DescriptionSet, targets: Targets, wanted: Wanted) -> None:
     """Give the answers that a class has to those of its images that lack them, since they joined it later."""
     for target in targets:
         keys = targets.image_keys(target.key)
-        have: set[str] = set()
-        for start in range(0, len(keys), _CHUNK):
-            rows = store.attempts(wanted.prompt, wanted.describer, keys[start : start + _CHUNK])
-            have |= {row.key for row in rows}
+        have = {row.key for row in store.attempts(wanted.prompt, wanted.describer, keys)}
         if have and len(have) < len(keys):
             answers = list(store.rows(wanted.prompt, wanted.describer, [min(have)]))
             store.put(replace(answer, key=key) for key in keys if key not in have for answer in answers)

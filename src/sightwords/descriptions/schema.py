@@ -140,13 +140,35 @@ class Reason:
     text: str
 
 
-class Usage(NamedTuple):
-    """What one question took: tokens sent and answered and seconds, where known, and when the answer was stored."""
+@dataclass
+class Spent:
+    """What all questions of one prompt and describer took, every attempt counted, failed and rejected ones too.
 
-    num_prompt_tokens: int | None
-    num_text_tokens: int | None
-    seconds: float | None
-    created_at: float
+    Attributes:
+        num_requests: number of questions.
+        num_prompt_tokens: tokens sent, where known.
+        num_text_tokens: tokens received, where known.
+        max_prompt_tokens: largest number of tokens of one question; None where not known.
+        num_unknown: failed questions without numbers of tokens; counted at their most expensive outcome.
+        seconds: time of the rented machine: how long the describer was at work, in seconds of the clock.
+    """
+
+    num_requests: int = 0
+    num_prompt_tokens: int = 0
+    num_text_tokens: int = 0
+    max_prompt_tokens: int | None = None
+    num_unknown: int = 0
+    seconds: float = 0.0
+
+    def add(self, num_prompt_tokens: int | None, num_text_tokens: int | None) -> None:
+        """Count one question by its `num_prompt_tokens` and `num_text_tokens`, None where they are not known."""
+        self.num_requests += 1
+        if num_prompt_tokens is None or num_text_tokens is None:
+            self.num_unknown += 1
+            return
+        self.num_prompt_tokens += num_prompt_tokens
+        self.num_text_tokens += num_text_tokens
+        self.max_prompt_tokens = max(self.max_prompt_tokens or 0, num_prompt_tokens)
 
 
 @dataclass(frozen=True)

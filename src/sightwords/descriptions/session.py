@@ -185,7 +185,7 @@ class Session:
         if self.config.describer in _UNFILTERED:
             text = answer.text.strip()
             return FilterResult(text, "ok" if text else "rejected", "" if text else "empty")
-        return filter_answer(answer.text, self.config.filter_rules, answer.cut_at)
+        return filter_answer(answer.text, self.config, answer.cut_at)
 
     def _put(self, answer: Answer, result: FilterResult) -> None:
         request = answer.request

@@ -20,8 +20,8 @@ from sightwords.descriptions.schema import (
     Reason,
     Review,
     Selected,
+    Spent,
     Status,
-    Usage,
     open_schema,
 )
 from sightwords.errors import ArtifactError, ConfigError, DamagedSetError, UnknownNameError
@@ -31,6 +31,7 @@ from sightwords.errors import ArtifactError, ConfigError, DamagedSetError, Unkno
 _CACHE_KIB = 65_536
 
 _COLUMNS, _SELECTED, _REVIEW = (", ".join(f.name for f in fields(kind)) for kind in (Description, Selected, Review))
+_AT = "prompt = ? AND describer = ? AND key IN (SELECT value FROM json_each(?)) ORDER BY key, sample, attempt"
 _FILE_TROUBLE = ("malformed", "not a database", "locked", "full", "disk I/O", "unable to open")
 
 
@@ -101,14 +102,14 @@ class DescriptionSet:
             self._connection.executemany(statement, map(row, descriptions))
 
     def attempts(self, prompt: int, describer: int, keys: Sequence[str]) -> list[Attempt]:
-        """Return every attempt of `prompt` and `describer` (row ids) at some thousand keys at most, in their order."""
-        query = f"SELECT {', '.join(Attempt._fields)} FROM descriptions WHERE {_place(keys)}"
-        return [Attempt(*row) for row in self._all(query, (prompt, describer, *keys))]
+        """Return every attempt of `prompt` and `describer` (row ids) at these keys, in their order."""
+        query = f"SELECT {', '.join(Attempt._fields)} FROM descriptions WHERE {_AT}"
+        return [Attempt(*row) for row in self._all(query, (prompt, describer, json.dumps(keys)))]
 
     def rows(self, prompt: int, describer: int, keys: Sequence[str]) -> list[Description]:
-        """Return every answer of `prompt` and `describer` (row ids) for at most some thousand keys, in their order."""
-        query = f"SELECT {_COLUMNS} FROM descriptions WHERE {_place(keys)}"
-        return [Description(*row) for row in self._all(query, (prompt, describer, *keys))]
+        """Return every answer of `prompt` and `describer` (row ids) for these keys, in their order."""
+        query = f"SELECT {_COLUMNS} FROM descriptions WHERE {_AT}"
+        return [Description(*row) for row in self._all(query, (prompt, describer, json.dumps(keys)))]
 
     def descriptions(self, status: Status | None = "ok") -> Iterator[Description]:
         """Yield what counts, in the order of (key, prompt, describer, sample); None: of every status.
@@ -221,17 +222,22 @@ class DescriptionSet:
         )
         return [Reason(*row) for row in self._all(query, (prompt, describer))]
 
-    def usage(self, prompt: int, describer: int) -> Iterator[Usage]:
-        """Yield what each question of `prompt` and `describer` (row ids) took; one about a class counts once."""
+    def spent(self, prompt: int, describer: int) -> Spent:
+        """Return what the questions of `prompt` and `describer` (row ids) took; one about a class counts once.
+
+        Between two answers the describer was at work, unless more than five minutes lie between them: then a run had
+        ended, and of the next one only the first answer's own time counts. What it takes to load a model is not in it.
+        """
+        group = "GROUP BY class_name, sample, attempt" if self.prompts()[prompt].per_class else ""
         query = (
-            "SELECT num_prompt_tokens, num_text_tokens, seconds, created_at FROM descriptions LEFT JOIN images "
-            "USING (key) WHERE prompt = ? AND describer = ? AND reason NOT LIKE 'unreadable image%'"
+            "SELECT count(*), coalesce(sum(sent) FILTER (WHERE known), 0), coalesce(sum(got) FILTER (WHERE known), 0), "
+            "max(sent) FILTER (WHERE known), count(*) FILTER (WHERE NOT known), total(iif(gap <= 300, gap, seconds)) "
+            "FROM (SELECT num_prompt_tokens AS sent, num_text_tokens AS got, seconds, num_prompt_tokens + "
+            "num_text_tokens IS NOT NULL AS known, created_at - lag(created_at) OVER (ORDER BY created_at, seconds) "
+            "AS gap FROM descriptions LEFT JOIN images USING (key) WHERE prompt = ? AND describer = ? AND reason "
+            f"NOT LIKE 'unreadable image%' {group})"
         )
-        if self.prompts()[prompt].per_class:
-            query += " GROUP BY class_name, sample, attempt"
-        with self._file_errors():
-            for row in self._connection.execute(query, (prompt, describer)):
-                yield Usage(*row)
+        return Spent(*self._all(query, (prompt, describer))[0])
 
     def reject_same(self, prompt: int, describer: int, limit: int) -> int:
         """Reject the texts that more than `limit` images of several classes share; return how many rows that were.
@@ -371,8 +377,3 @@ class DescriptionSet:
 
 def _marks(columns: str) -> str:
     return ", ".join("?" for _ in columns.split(", "))
-
-
-def _place(keys: Sequence[str]) -> str:
-    marks = ", ".join("?" * len(keys))
-    return f"prompt = ? AND describer = ? AND key IN ({marks}) ORDER BY key, sample, attempt"

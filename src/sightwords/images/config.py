@@ -5,7 +5,7 @@
 import os
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import Group, Parameter
 
@@ -64,6 +64,14 @@ def set_paths(config: object, names: str) -> None:
     for name in names.split():
         value = getattr(config, name)
         setattr(config, name, Path(value) if value else None)
+
+
+def check_choices(config: object) -> None:
+    """Raise ConfigError unless each option whose type is a `Literal` has one of its values."""
+    for name, kind in get_type_hints(type(config)).items():
+        if get_origin(kind) is Literal and (value := getattr(config, name)) not in get_args(kind):
+            allowed = ", ".join(get_args(kind))
+            raise ConfigError(f"--{name.replace('_', '-')} is {value!r}; it must be one of {allowed}.")
 
 
 @dataclass

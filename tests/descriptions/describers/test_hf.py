@@ -4,12 +4,14 @@ import io
 import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from sightwords.descriptions.describers.base import Decoding, Request
+from sightwords.descriptions.config import DescribeConfig
+from sightwords.descriptions.describers.base import Request
 from sightwords.descriptions.describers.hf import HFDescriber, bound_tiles
 from sightwords.descriptions.describers.hf_generation import LoadedModel
 from sightwords.errors import ModelError
@@ -17,7 +19,6 @@ from support.images import draw
 from support.tiny_vlm import TILE, build_llama, build_llava, build_smolvlm
 
 FILES = [("disc", 32, "PNG"), ("square", 60, "JPEG"), ("bar", 100, "PNG"), ("disc", 48, "JPEG"), ("bar", 40, "PNG")]
-DECODING = Decoding(max_new_tokens=10)
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,15 @@ def never() -> bool:
     return False
 
 
-def answers(folder, batch_size: int, decoding: Decoding = DECODING, samples: tuple[int, ...] = (0,), ahead=False):
-    describer = HFDescriber(str(folder), decoding, batch_size, "cpu")
+def describer_of(folder, batch_size: int = 2, sees_images: bool = True, **options) -> HFDescriber:
+    options = {"max_new_tokens": 10, "device": "cpu", **options}
+    return HFDescriber(
+        str(folder), DescribeConfig("photos", out=Path("d.db"), batch_size=batch_size, **options), sees_images
+    )
+
+
+def answers(folder, batch_size: int, samples: tuple[int, ...] = (0,), ahead=False, **options):
+    describer = describer_of(folder, batch_size, **options)
     describer.encodes_ahead = ahead
     given = {(a.request.key[0], a.request.sample): a for a in describer.describe(requests(describer, samples), never)}
     assert len(given) == len(FILES) * len(samples)
@@ -77,7 +85,7 @@ def test_answers_are_those_of_plain_generate(model, request):
     processor = AutoProcessor.from_pretrained(folder)
     network = AutoModelForImageTextToText.from_pretrained(folder)
     ours = answers(folder, 2)
-    for asked in requests(HFDescriber(str(folder), DECODING, 1, "cpu")):
+    for asked in requests(describer_of(folder, 1)):
         content = [{"type": "image", "image": asked.image}, {"type": "text", "text": asked.text}]
         inputs = processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
@@ -103,7 +111,7 @@ def test_images_of_like_size_share_a_batch(llava, monkeypatch):
 def test_samples_differ_repeat_and_depend_on_the_seed_but_not_on_the_batch(llava):
     first = answers(llava, 4, samples=(0, 1, 2))
     again = answers(llava, 1, samples=(0, 1, 2))
-    other = answers(llava, 4, Decoding(max_new_tokens=10, seed=1), samples=(0, 1, 2))
+    other = answers(llava, 4, samples=(0, 1, 2), seed=1)
     assert {k: a.text for k, a in first.items()} == {k: a.text for k, a in again.items()}
     for i in range(len(FILES)):
         assert first[str(i), 0].text == other[str(i), 0].text
@@ -121,7 +129,7 @@ def test_the_greedy_sample_does_not_follow_the_published_sampling_settings(llava
 
 
 def test_an_answer_that_the_limit_cuts_says_so(llava):
-    short = answers(llava, 2, Decoding(max_new_tokens=2))
+    short = answers(llava, 2, max_new_tokens=2)
     assert {(a.status, a.reason, a.cut_at) for a in short.values()} == {("ok", "", 2)}
     assert {a.num_text_tokens for a in short.values()} == {2}
 
@@ -143,7 +151,7 @@ def test_a_model_without_chat_template_is_asked_with_its_image_token(tmp_path):
 
 
 def test_there_is_one_begin_token_and_padding_is_on_the_left(llava):
-    describer = HFDescriber(str(llava), DECODING, 2, "cpu")
+    describer = describer_of(llava, 2)
     model, batch = describer.load(), requests(describer)[:2]
     inputs, begin = model.encode(batch), model.tokenizer.bos_token_id
     assert (inputs["input_ids"] == begin).sum(1).tolist() == [1, 1]
@@ -153,7 +161,7 @@ def test_there_is_one_begin_token_and_padding_is_on_the_left(llava):
 
 def test_a_model_that_cannot_be_fetched_says_how_to_go_on():
     with pytest.raises(ModelError, match=r"hf:/path/to/folder.*server:MODEL@URL"):
-        HFDescriber("nobody/no-such-model", DECODING, 1, "cpu").info()
+        describer_of("nobody/no-such-model").info()
 
 
 @pytest.mark.parametrize(
@@ -162,12 +170,12 @@ def test_a_model_that_cannot_be_fetched_says_how_to_go_on():
 def test_a_model_of_another_kind_is_refused_before_its_weights_are_read(tmp_path, kind, sees_images, reason):
     (tmp_path / "config.json").write_text(f'{{"model_type": "{kind}"}}')
     with pytest.raises(ModelError, match=f"{kind} model.*{reason}"):
-        HFDescriber(str(tmp_path), DECODING, 1, "cpu", sees_images=sees_images).info()
+        describer_of(tmp_path, 1, sees_images).info()
 
 
 def test_a_base_model_that_nobody_can_tell_how_to_ask_is_refused(tmp_path):
     folder = build_llama(tmp_path / "base", chat_template=False)
-    describer = HFDescriber(str(folder), DECODING, 2, "cpu", sees_images=False)
+    describer = describer_of(folder, 2, False)
     with pytest.raises(ModelError, match=r"no chat template.*instruction-tuned"):
         list(describer.describe(class_questions(), never))
 
@@ -178,13 +186,13 @@ def test_code_from_a_model_folder_is_never_run(tmp_path):
     )
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass EvilConfig: pass\n")
     with pytest.raises(ModelError, match="Cannot load"):
-        HFDescriber(str(tmp_path), DECODING, 1, "cpu").info()
+        describer_of(tmp_path, 1).info()
     assert not (tmp_path / "ran").exists()
 
 
 def test_the_model_runs_in_the_precision_that_is_asked_for(llava):
-    assert HFDescriber(str(llava), DECODING, 2, "cpu").dtype is torch.float32
-    describer = HFDescriber(str(llava), DECODING, 2, "cpu", "bf16")
+    assert describer_of(llava, 2).dtype is torch.float32
+    describer = describer_of(llava, precision="bf16")
     given = list(describer.describe(requests(describer), never))
     assert describer.dtype is torch.bfloat16
     assert len(given) == len(FILES)
@@ -202,13 +210,13 @@ def test_small_images_are_not_enlarged_into_many_tiles(smolvlm):
     assert num_tiles(10_000, TILE) == 17  # what the processor does by itself
     assert num_tiles(TILE, TILE) == num_tiles(8, TILE) == 1
     assert num_tiles(2 * TILE, 2 * TILE) == 5
-    bounded = answers(smolvlm, 2, Decoding(max_new_tokens=2, max_side=TILE))
-    unbounded = answers(smolvlm, 2, Decoding(max_new_tokens=2, max_side=512))
+    bounded = answers(smolvlm, 2, max_new_tokens=2, max_side=TILE)
+    unbounded = answers(smolvlm, 2, max_new_tokens=2)
     assert max(a.num_prompt_tokens for a in bounded.values()) < min(a.num_prompt_tokens for a in unbounded.values())
 
 
 def test_a_further_attempt_is_sampled_and_drawn_anew(llava):
-    describer = HFDescriber(str(llava), DECODING, 4, "cpu")
+    describer = describer_of(llava, 4)
     first = requests(describer)
     further = [replace(request, attempt=attempt) for request in first for attempt in (0, 1, 2)]
     given = {(a.request.name, a.request.attempt): a.text for a in describer.describe(further, never)}
@@ -247,7 +255,7 @@ def test_questions_about_classes_are_answered_without_an_image(model, request):
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 
     folder = request.getfixturevalue(model)
-    describer = HFDescriber(str(folder), DECODING, 3, "cpu", sees_images=False)
+    describer = describer_of(folder, 3, False)
     assert describer.info().identifier == f"hf:tiny-{model.replace('_', '-')}"
     given = {a.request.name: a for a in describer.describe(class_questions(), never)}
     processor = AutoProcessor.from_pretrained(folder)
@@ -271,6 +279,6 @@ def test_a_model_that_does_not_fit_while_loading_says_so(llava, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 140.00 GiB.")
 
     monkeypatch.setattr(torch.nn.Module, "to", crowded)
-    describer = HFDescriber(str(llava), DECODING, 2, "cpu")
+    describer = describer_of(llava, 2)
     with pytest.raises(ModelError, match=r"Cannot load.*Memory ran out: use --precision bf16"):
         list(describer.describe(requests(describer), never))

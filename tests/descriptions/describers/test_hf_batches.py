@@ -7,12 +7,14 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from sightwords.descriptions.describers.base import Answer, Decoding, Request
+from sightwords.descriptions.config import DescribeConfig
+from sightwords.descriptions.describers.base import Answer, Request
 from sightwords.descriptions.describers.hf import HFDescriber, is_out_of_memory, like_batches
 from sightwords.errors import ModelError
 
@@ -53,7 +55,8 @@ def make(llava, monkeypatch):
     """Make a describer that loads the stand-in."""
 
     def made(model: FakeModel, batch_size: int = 4, ahead: bool = False) -> HFDescriber:
-        describer = HFDescriber(str(llava), Decoding(max_new_tokens=5), batch_size, "cpu")
+        config = DescribeConfig("photos", out=Path("d.db"), batch_size=batch_size, device="cpu")
+        describer = HFDescriber(str(llava), config)
         describer.encodes_ahead = ahead
         monkeypatch.setattr(describer, "load", lambda: model)
         return describer

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 KEY_VARIABLES = ("SIGHTWORDS_API_KEY", "OPENAI_API_KEY")  # where a server's API key is looked for, in this order
 # How a describer is written -> what makes it (see `Describer.__init__`). Yours is one file and one line here.
 DESCRIBERS = {
-    "hf:NAME_OR_FOLDER": "sightwords.descriptions.describers.hf:HFDescriber.make",
-    "server:MODEL@URL[,URL...]": "sightwords.descriptions.describers.server:ServerDescriber.make",
+    "hf:NAME_OR_FOLDER": "sightwords.descriptions.describers.hf:HFDescriber",
+    "server:MODEL@URL[,URL...]": "sightwords.descriptions.describers.server:ServerDescriber",
     "class_name": "sightwords.descriptions.describers.class_name:ClassNameDescriber",
 }
 

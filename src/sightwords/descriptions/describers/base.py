@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
@@ -68,7 +68,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How answers are drawn.
+    """How answers are drawn; stored with them, so it holds nothing that depends on the machine.
 
     Attributes:
         max_new_tokens: longest answer, in tokens.
@@ -86,10 +86,6 @@ class Decoding:
     def of(config: DescribeConfig) -> Decoding:
         """Return what a configuration says."""
         return Decoding(config.max_new_tokens, config.max_side, config.temperature, config.seed)
-
-    def parameters(self) -> dict[str, Any]:
-        """Return what is stored with the answers: nothing that another machine would do otherwise."""
-        return asdict(self)
 
     def temperature_of(self, request: Request) -> float:
         """Return the temperature of a request, 0 for greedy."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,13 +35,7 @@ Encoded = tuple[list[Request], Future[Any]]
 class HFDescriber(Describer):
     """Describes with a model of transformers in this process.
 
-    Args:
-        source: name on the Hugging Face hub, or a folder.
-        decoding: how answers are drawn.
-        batch_size: images at once; halved where memory runs out.
-        device: `auto`, or a torch device.
-        precision: `fp32`, `bf16`, `fp16`, or `auto`: bf16 on GPUs that compute in it, fp16 on older ones, else fp32.
-        sees_images: False where no request has an image, so that a text-only model will do.
+    Its precision `auto` is bf16 on GPUs that compute in it, fp16 on older ones, else fp32.
 
     Raises:
         MissingExtraError: transformers is not installed.
@@ -48,38 +43,25 @@ class HFDescriber(Describer):
         ModelError: the folder does not exist.
     """
 
-    def __init__(
-        self,
-        source: str,
-        decoding: Decoding,
-        batch_size: int = 8,
-        device: str = "auto",
-        precision: str = "auto",
-        sees_images: bool = True,
-    ) -> None:
+    def __init__(self, name: str, config: DescribeConfig, sees_images: bool = True) -> None:
+        super().__init__(name, config, sees_images)
         try:
             import transformers
         except ImportError:
             raise MissingExtraError("transformers", "describe") from None
         self.transformers: Any = transformers
-        self.folder = _folder(source)
-        self.source = str(self.folder) if self.folder else source
-        self.decoding, self.batch_size, self.sees_images = decoding, batch_size, sees_images
-        self.device = choose_device(device)
+        self.folder = _folder(name)
+        self.source = str(self.folder) if self.folder else name
+        self.decoding, self.batch_size, self.sees_images = Decoding.of(config), config.batch_size, sees_images
+        self.device = choose_device(config.device)
         has_bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         best = "fp32" if self.device.type != "cuda" else "bf16" if has_bf16 else "fp16"
-        self.dtype = _DTYPES[best if precision == "auto" else precision]
+        self.dtype = _DTYPES[best if config.precision == "auto" else config.precision]
         self.encodes_ahead = self.device.type != "cpu"  # there it would only take the cores from the model
-        self.num_ahead = 2 * _WINDOW * batch_size
-        self.notices: list[str] = []
-        self._limit, self._num_fitting, self._grow_after = batch_size, 0, _GROW_AFTER
+        self.num_ahead = 2 * _WINDOW * self.batch_size
+        self._limit, self._num_fitting, self._grow_after = self.batch_size, 0, _GROW_AFTER
         self._config: Any = None
         self._model: LoadedModel | None = None
-
-    @classmethod
-    def make(cls, name: str, config: DescribeConfig, sees_images: bool) -> HFDescriber:
-        """Return the describer of a configuration."""
-        return cls(name, Decoding.of(config), config.batch_size, config.device, config.precision, sees_images)
 
     def info(self) -> DescriberInfo:
         """Return the model's name, of a folder its last part alone, and its revision: a commit, or a folder's hash.
@@ -90,7 +72,7 @@ class HFDescriber(Describer):
         self._check_kind()
         name = self.folder.name if self.folder else self.source
         revision = folder_hash(self.folder)[:16] if self.folder else self._commit()
-        return DescriberInfo(f"hf:{name}", name, revision, self.decoding.parameters())
+        return DescriberInfo(f"hf:{name}", name, revision, asdict(self.decoding))
 
     def prepare(self, data: bytes, name: str) -> Image.Image:
         """Return the image, upright RGB, within the largest side.

@@ -24,14 +24,15 @@ import time
 import warnings
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
-from sightwords.descriptions.describers.base import Answer, Decoding, Request, decode_within
+from sightwords.descriptions.describers.base import Answer, Decoding, Describer, Request, decode_within
 from sightwords.descriptions.describers.endpoint import Endpoint, Reply, ServerError, open_session, read_endpoint
 from sightwords.descriptions.describers.server_pool import WITHOUT, Server, ServerPool, backoff_s
 from sightwords.descriptions.schema import DescriberInfo
@@ -52,44 +53,26 @@ _UNSUPPORTED = re.compile(
 )
 
 
-class ServerDescriber:
+class ServerDescriber(Describer):
     """Describes through servers, with as many requests at once as they answer well.
 
-    Args:
-        model: the model's name as the servers know it.
-        urls: the servers' URLs, mostly ending in /v1.
-        decoding: how answers are drawn.
-        concurrency: most requests at once to each server.
-        timeout_s: longest wait for an answer, in seconds.
-        patience_s: time without any server that answers after which the run ends, in seconds.
-
     Raises:
-        ConfigError: a URL is not usable.
+        ConfigError: the ID lacks the model or a URL, or a URL is not usable.
     """
 
-    def __init__(
-        self, model: str, urls: Sequence[str], decoding: Decoding, concurrency: int, timeout_s: float, patience_s: float
-    ) -> None:
-        self.model, self.decoding, self.timeout_s = model, decoding, timeout_s
-        endpoints = [read_endpoint(url) for url in dict.fromkeys(urls)]
-        self.pool = ServerPool([Server(endpoint, concurrency, timeout_s) for endpoint in endpoints], model, patience_s)
+    def __init__(self, name: str, config: DescribeConfig, sees_images: bool = True) -> None:
+        super().__init__(name, config, sees_images)
+        self.model, urls = split_server(name)
+        self.decoding, self.timeout_s = Decoding.of(config), config.timeout_s
+        servers = [Server(read_endpoint(url), config.concurrency, self.timeout_s) for url in dict.fromkeys(urls)]
+        self.pool = ServerPool(servers, self.model, config.patience_s)
         self.notices = self.pool.notices
-        self.num_ahead = concurrency * len(endpoints)
+        self.num_ahead = config.concurrency * len(servers)
         self._has_answered = False
-
-    @classmethod
-    def make(cls, name: str, config: DescribeConfig, sees_images: bool) -> ServerDescriber:
-        """Return the describer of a configuration.
-
-        Raises:
-            ConfigError: the ID lacks the model or a URL.
-        """
-        model, urls = split_server(name)
-        return cls(model, urls, Decoding.of(config), config.concurrency, config.timeout_s, config.patience_s)
 
     def info(self) -> DescriberInfo:
         """Return the model's name; where it is served makes no difference, and servers do not tell a revision."""
-        return DescriberInfo(f"server:{self.model}", self.model, "", self.decoding.parameters())
+        return DescriberInfo(f"server:{self.model}", self.model, "", asdict(self.decoding))
 
     def prepare(self, data: bytes, name: str) -> tuple[bytes, bytes]:
         """Return a data URL, of the file itself where the server would see the same image, else of a JPEG."""
@@ -140,7 +123,6 @@ class _Traffic:
         self.describer, self.pool, self.stopping = describer, describer.pool, stopping
         self._arrived: SimpleQueue[Answer | None] = SimpleQueue()  # of each request, None where it was dropped
         self._error: BaseException | None = None  # the end of everything
-        self._added: deque[Request] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a free server, first come first served
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -166,9 +148,7 @@ class _Traffic:
             request = next(source, None) if is_more and has_room else None
             is_more = is_more and (request is not None or not has_room)
             if request is not None:
-                self._added.append(request)
-                if len(self._added) == 1:  # one call for many requests
-                    self._loop.call_soon_threadsafe(self._begin)
+                self._loop.call_soon_threadsafe(self._start, self._deliver, request)
                 num_open += 1
             try:
                 answer = self._arrived.get(timeout=0.0 if request is not None else POLL_S)
@@ -192,19 +172,15 @@ class _Traffic:
         """Open the connections, serve until cancelled, and close them."""
         async with open_session() as self._session:
             try:
-                self._start(self._watch())
+                self._start(self._watch)
                 await asyncio.Event().wait()
             finally:
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self) -> None:
-        while self._added:
-            self._start(self._deliver(self._added.popleft()))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
+    def _start(self, work: Callable[..., Coroutine[Any, Any, None]], *about: Any) -> None:
+        task = self._loop.create_task(work(*about))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -219,7 +195,7 @@ class _Traffic:
             now_s = time.monotonic()
             for server in self.pool.servers:
                 if server.is_due(now_s):
-                    self._start(self._look_at(server))
+                    self._start(self._look_at, server)
             self.pool.check(now_s)
             self._wake(len(self._waiting))
             await asyncio.sleep(POLL_S)
