@@ -95,12 +95,12 @@ class FixedTimeServer(asyncio.Protocol):
         FixedTimeServer.num_requests += is_chat
         # no two texts are the same: what many images share would be rejected
         text = f"Colored noise with a fine grain all over, the image number {self.num_requests} of this kind."
-        told = {"num_requests": self.num_requests, "data": [{"id": MODEL}]}
+        answer = {"num_requests": self.num_requests, "data": [{"id": MODEL}]}
         if is_chat:
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
             usage = {"prompt_tokens": 300, "completion_tokens": 24, "total_tokens": 324}
-            told = {"id": "1", "object": "chat.completion", "model": MODEL, "choices": [choice], "usage": usage}
-        body = json.dumps(told).encode()
+            answer = {"id": "1", "object": "chat.completion", "model": MODEL, "choices": [choice], "usage": usage}
+        body = json.dumps(answer).encode()
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self.transport.write(head.encode() + body)
 

@@ -171,23 +171,21 @@ def embedding_index(folder: Path, num_rows: int) -> None:
     print(f"embedding set of {num_rows} rows: {num_bytes / num_rows:.0f} bytes of index a row")
 
 
-class Answering:
-    """Answers with a text of its own, whatever comes."""
+def make_answering(placement: Any) -> Callable[[Sequence[bytes]], Iterator[tuple[int, str]]]:
+    """Return what answers with a text of its own, whatever comes."""
 
-    def __init__(self, placement: Any) -> None:
-        pass
-
-    def run(self, items: Sequence[bytes], stopping: Callable[[], bool]) -> Iterator[tuple[int, Any]]:
-        """Yield (position, text)."""
+    def answer(items: Sequence[bytes]) -> Iterator[tuple[int, str]]:
         for position, item in enumerate(items):
             yield position, f"{position} {len(item)} " + "word " * 100
+
+    return answer
 
 
 def ray_driver(num_images: int) -> None:
     """Show what an image costs the driver of a Ray cluster."""
     from sightwords.cluster import Workers
 
-    workers = Workers(Answering, "local", wanted=2)
+    workers = Workers(make_answering, "local", wanted=2)
     data = os.urandom(IMAGE_BYTES)
     sum(1 for _ in workers.run((data for _ in range(64)), 32))  # the workers are there
     start_s, start_cpu_s = time.perf_counter(), time.process_time()

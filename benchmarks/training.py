@@ -5,7 +5,7 @@
 The same network, input size, batch, augmentation (random crop, bicubic, flip), AdamW, float32, loader processes and
 threads in all. `timm` is what timm's train.py does in a step (its loader with prefetcher, its optimizer and schedule,
 the loss read every 50 steps), `torchvision` what its reference does (ImageFolder, transforms v2, accuracies and the
-loss of every step). Both get channels-last like ours. What is told is the second epoch; `cached` is ours with
+loss of every step). Both get channels-last like ours. The second epoch counts; `cached` is ours with
 `--cache-gb`. `compute` is the bare step on one batch that lies ready: the share of the loader follows from it.
 """
 

@@ -14,7 +14,7 @@ import pytest
 from sightwords.cluster import Placement, Workers
 from sightwords.cluster.connection import connect, place
 from sightwords.errors import ConfigError, MissingExtraError, UnavailableError
-from support.ray_jobs import Item, MakeSquares
+from support.ray_jobs import Item, make_squares
 
 pytest.importorskip("ray")
 
@@ -65,7 +65,7 @@ def test_a_cluster_is_started_where_there_is_none(monkeypatch):
     try:
         with tempfile.TemporaryDirectory(prefix="sw-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
             monkeypatch.setenv("RAY_TMPDIR", folder)
-            squares = Workers(MakeSquares())
+            squares = Workers(make_squares)
             assert signal.getsignal(signal.SIGTERM) is handler
             assert [result.number for _, result in squares.run([Item(3)], 1)] == [9]
             squares.close()
@@ -78,7 +78,7 @@ def test_a_cluster_is_started_where_there_is_none(monkeypatch):
 def test_a_connection_that_was_there_is_used_and_left():
     ray.init(address=shared_nodes().address, logging_level="ERROR")
     try:
-        squares = Workers(MakeSquares())
+        squares = Workers(make_squares)
         assert squares.placement == Placement(2, 1, 0)
         squares.close()
         assert ray.nodes()

@@ -6,15 +6,18 @@ import os
 import signal
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 
-from sightwords.cluster import Lost, Workers, workers
+from sightwords.cluster import Workers, workers
 from sightwords.errors import ModelError, UnavailableError
 
 pytest.importorskip("ray")
 
-from support.ray_jobs import Item, MakeSquares
+import ray
+
+from support.ray_jobs import Item, make_squares
 from support.ray_nodes import shared_nodes
 
 pytestmark = pytest.mark.slow
@@ -24,7 +27,11 @@ SECRET = "sk-7f3a-never-to-be-seen"
 
 @pytest.fixture(scope="module")
 def nodes():
-    return shared_nodes()
+    """Connect to two nodes that work, beside the head."""
+    nodes = shared_nodes()
+    ray.init(address=nodes.address, log_to_driver=False, logging_level="ERROR")
+    yield nodes
+    ray.shutdown()
 
 
 @pytest.fixture
@@ -32,8 +39,9 @@ def start(nodes):
     """Start workers that square numbers."""
     started = []
 
-    def start(job=None, **options):
-        started.append(Workers(job or MakeSquares(SECRET), nodes.address, **options))
+    def start(wanted=None, patience_s=300.0, **job):
+        make = partial(make_squares, secret=SECRET, **job)
+        started.append(Workers(make, wanted=wanted, device="cpu", patience_s=patience_s))
         return started[-1]
 
     yield start
@@ -60,12 +68,17 @@ def eventually(holds, within_s=20.0):
     return holds()
 
 
-def test_every_item_once_over_all_nodes_and_again_by_the_same_workers(start, nodes):
-    squares = start()
-    results = list(squares.run((Item(n, 0.1) for n in range(60)), 4))
-    assert numbers(results) == Counter(range(60))
-    assert all(result.number == item.number**2 for item, result in results)
-    assert len({result.node_id for _, result in results}) == 2
+def test_every_item_once_over_all_nodes_until_the_run_is_to_stop(start, nodes, tmp_path):
+    log = tmp_path / "begun"
+    squares = start(log=log)
+    results = list(squares.run((Item(n, 0.1, raises="other" * (n == 3)) for n in range(40)), 4))
+    assert numbers(results) == Counter(range(40))
+    failed = {item.number: str(result) for item, result in results if isinstance(result, ModelError)}
+    assert list(failed) == [3]
+    assert "KeyError: 'no such thing as 3'" in failed[3]
+    squared = [(item, result) for item, result in results if item.number != 3]
+    assert all(result.number == item.number**2 for item, result in squared)
+    assert len({result.node_id for _, result in squared}) == 2
     num_taken = num_done = most_ahead = 0
 
     def source():
@@ -75,92 +88,68 @@ def test_every_item_once_over_all_nodes_and_again_by_the_same_workers(start, nod
             yield Item(n, 0.01)
 
     for _, result in squares.run(source(), 4):
-        assert result.pid in {result.pid for _, result in results}
+        assert result.pid in {result.pid for _, result in squared}  # the same workers
         num_done += 1
         most_ahead = max(most_ahead, num_taken - num_done)
     assert num_done == 100
     assert most_ahead <= 24  # two workers with two chunks of four, one chunk ready, and what is just arriving
+
+    log.unlink()
+    arrived: list[int] = []
+    for item, _ in squares.run((Item(n, 0.2) for n in range(200)), 8, lambda: bool(arrived)):
+        arrived.append(item.number)
+    begun = [int(line) for line in log.read_text().split()]
+    assert sorted(arrived) == sorted(begun)
+    assert len(begun) <= 32
     files = [path for path in nodes.folder.rglob("*") if path.is_file() and not path.is_symlink()]
     assert any(path.stat().st_size for path in files)
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
 
 
-def test_a_killed_worker_loses_nothing_and_repeats_only_what_it_held(start, tmp_path):
+def test_a_killed_worker_and_a_lost_node_lose_nothing_and_repeat_only_what_they_held(start, nodes, tmp_path):
     log, results = tmp_path / "begun", []
-    for item, result in start(MakeSquares(log=log)).run((Item(n, 0.1) for n in range(60)), 4):
+    for item, result in start(log=log).run((Item(n, 0.1) for n in range(100)), 4):
         results.append((item, result))
         if len(results) == 12:
             os.kill(result.pid, signal.SIGKILL)
-    assert numbers(results) == Counter(range(60))
-    assert not any(isinstance(result, Lost) for _, result in results)
-    assert len({result.pid for _, result in results}) == 3  # one was replaced
-    begun = Counter(int(line) for line in log.read_text().split())
-    assert sum(begun.values()) - 60 <= 4  # a chunk
-    assert len(begun) == 60
-
-
-def test_what_a_lost_node_held_goes_to_the_others(start, nodes, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "_STUCK_S", 2.0)
-    log, results = tmp_path / "begun", []
-    for item, result in start(MakeSquares(log=log)).run((Item(n, 0.1) for n in range(60)), 4):
-        results.append((item, result))
-        if len(results) == 12:
+        if len(results) == 60:
             nodes.remove(result.node_id)
     nodes.add()
-    assert numbers(results) == Counter(range(60))
-    assert sum(1 for _ in log.read_text().split()) <= 60 + 3 * 4
+    assert numbers(results) == Counter(range(100))
+    assert all(result.number == item.number**2 for item, result in results)
+    begun = Counter(int(line) for line in log.read_text().split())
+    assert sum(begun.values()) - 100 <= 2 * 4  # a chunk each
+    assert len(begun) == 100
 
 
-def test_an_item_that_kills_workers_is_given_up_and_no_other(start):
-    results = dict(start().run((Item(n, 0.02, kills=n in (21, 22)) for n in range(40)), 16))
-    lost = {item.number: result.reason for item, result in results.items() if isinstance(result, Lost)}
-    assert len(results) == 40
-    assert list(lost) == [21, 22]
-    assert "3 workers died of it" in lost[21]
+def test_a_chunk_that_workers_die_of_is_given_up_and_no_other(start):
+    results = list(start().run((Item(n, 0.02, kills=n == 9) for n in range(40)), 4))
+    lost = {item.number: str(result) for item, result in results if isinstance(result, ModelError)}
+    assert numbers(results) == Counter(range(40))
+    assert sorted(lost) == [8, 9, 10, 11]
+    assert "3 workers died of it" in lost[9]
 
 
-def test_our_errors_end_the_run_and_name_the_node_and_others_are_results(start):
+def test_our_errors_end_the_run_and_the_workers_and_name_the_node(start):
     squares, results = start(), []
     with pytest.raises(UnavailableError, match=r"On .*: No server answers at http://nowhere\."):
         for result in squares.run((Item(n, 0.02, raises="ours" * (n == 30)) for n in range(60)), 4):
             results.append(result)
     assert numbers(results) <= Counter(range(60))
-    assert {0, 1, 2, 3} <= set(numbers(results))
-    results = dict(squares.run((Item(n, raises="other" * (n == 3)) for n in range(4)), 1))
-    (lost,) = [result for result in results.values() if isinstance(result, Lost)]
-    assert "KeyError: 'no such thing as 3'" in lost.reason
-
-
-def test_stopping_finishes_what_was_begun_and_nothing_else(start, tmp_path):
-    log = tmp_path / "begun"
-    squares = start(MakeSquares(log=log))
-    results: list[int] = []
-    for item, _ in squares.run((Item(n, 0.2) for n in range(200)), 8, lambda: bool(results)):
-        results.append(item.number)
-    begun = [int(line) for line in log.read_text().split()]
-    assert sorted(results) == sorted(begun)
-    assert len(begun) < 32
+    assert {0, 1, 2, 3, 28, 29} <= set(numbers(results))  # those before it in its chunk, too
+    pids = {result.pid for _, result in results}
+    assert eventually(lambda: not any(map(is_running, pids)))
     assert numbers(squares.run((Item(n) for n in range(5)), 4)) == Counter(range(5))
 
 
-def test_a_model_that_a_node_lacks_is_said_with_the_nodes_name(start):
+def test_what_a_node_lacks_is_said_with_its_name_and_no_room_too(start):
     with pytest.raises(ModelError, match=r"On .*: There is no folder /m\."):
-        list(start(MakeSquares(fails=True)).run([Item(1)], 1))
-
-
-def test_closing_early_ends_the_workers(start):
-    run = start().run((Item(n, 0.05) for n in range(100)), 4)
-    pids = {next(run)[1].pid for _ in range(20)}
-    run.close()
-    assert eventually(lambda: not any(map(is_running, pids)))
-
-
-def test_no_room_is_said(start):
-    with pytest.raises(UnavailableError, match="had room for a worker for 1 s"):
-        list(start(wanted=1, device="cpu", patience_s=1).run([Item(1)], 1))
+        list(start(fails=True).run([Item(1)], 1))
+    with pytest.raises(UnavailableError, match="had room for a worker for 0 s"):
+        list(start(patience_s=0).run([Item(1)], 1))
 
 
 def test_workers_that_die_at_their_start_end_the_run(start, monkeypatch):
-    monkeypatch.setattr(workers, "_MAX_STARTS", 4)
-    with pytest.raises(UnavailableError, match="died without a result"):
-        list(start(MakeSquares(kills=True)).run([Item(1), Item(2)], 1))
+    monkeypatch.setattr(workers, "_MAX_STARTS", 1)
+    with pytest.raises(UnavailableError, match="4 workers started and died without a result"):
+        list(start(wanted=1, kills=True).run([Item(1), Item(2)], 1))

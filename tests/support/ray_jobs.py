@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from sightwords.cluster import Placement
+from sightwords.cluster import Job, Placement
 from sightwords.errors import ModelError, UnavailableError
 
 
@@ -40,56 +40,38 @@ class Squared:
     node_id: str
 
 
-@dataclass(frozen=True)
-class MakeSquares:
-    """Makes the job.
+def make_squares(
+    placement: Placement, secret: str = "", kills: bool = False, fails: bool = False, log: Path | None = None
+) -> Job:
+    """Return the job, which squares numbers.
 
-    Attributes:
+    Args:
+        placement: the workers.
         secret: what nobody may see.
         kills: whether making it ends the process.
         fails: whether it cannot be made.
         log: file that gets a line for each item that was begun.
     """
+    if kills:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fails:
+        raise ModelError("There is no folder /m.")
+    return partial(_square, log)
 
-    secret: str = ""
-    kills: bool = False
-    fails: bool = False
-    log: Path | None = None
 
-    def __repr__(self) -> str:
-        return "MakeSquares()"
+def _square(log: Path | None, items: Sequence[Item]) -> Iterator[tuple[int, Squared]]:
+    import ray
 
-    def __call__(self, placement: Placement) -> Squares:
-        if self.kills:
+    node_id = ray.get_runtime_context().get_node_id()
+    for position, item in enumerate(items):
+        if log:
+            with log.open("a") as file:
+                file.write(f"{item.number}\n")
+        time.sleep(item.sleep_s)
+        if item.kills:
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.fails:
-            raise ModelError("There is no folder /m.")
-        if self.secret:
-            os.environ["SIGHTWORDS_TEST_SECRET"] = self.secret
-        return Squares(self.log)
-
-
-class Squares:
-    """Squares numbers."""
-
-    def __init__(self, log: Path | None) -> None:
-        self._log = log
-
-    def run(self, items: Sequence[Item], stopping: Callable[[], bool]) -> Iterator[tuple[int, Any]]:
-        import ray
-
-        node_id = ray.get_runtime_context().get_node_id()
-        for position, item in enumerate(items):
-            if stopping():
-                return
-            if self._log:
-                with self._log.open("a") as file:
-                    file.write(f"{item.number}\n")
-            time.sleep(item.sleep_s)
-            if item.kills:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if item.raises == "ours":
-                raise UnavailableError("No server answers at http://nowhere.")
-            if item.raises:
-                raise KeyError(f"no such thing as {item.number}")
-            yield position, Squared(item.number**2, os.getpid(), node_id)
+        if item.raises == "ours":
+            raise UnavailableError("No server answers at http://nowhere.")
+        if item.raises:
+            raise KeyError(f"no such thing as {item.number}")
+        yield position, Squared(item.number**2, os.getpid(), node_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import random
 import signal
 from dataclasses import replace
@@ -24,7 +23,7 @@ pytest.importorskip("ray")
 
 from sightwords.cluster import Placement
 from sightwords.text import cluster as cluster_module
-from sightwords.text.cluster import EncodeJobMaker, RayEncoders, worker_identifier
+from sightwords.text.cluster import RayEncoders, make_job
 from support.ray_nodes import pids_of_workers, shared_nodes
 
 WORDS = "a small red bird with long blue wings on the green tree near round stone under two clouds".split()  # noqa: SIM905
@@ -42,11 +41,11 @@ def texts(num: int, longest: int = 30) -> list[str]:
 
 @pytest.fixture
 def descriptions(tmp_path) -> Path:
-    """A set of 400 texts, most of them longer than the tiny encoder's limit."""
+    """A set of 150 texts, most of them longer than the tiny encoder's limit."""
     path = tmp_path / "d.db"
     with DescriptionSet(path, create=True) as store:
         place = store.add_prompt(Prompt("plain", 1, "Describe.")), store.add_describer(DescriberInfo("m", "m"))
-        store.put(Description(f"{i:064d}", *place, 0, text, "ok") for i, text in enumerate(texts(400)))
+        store.put(Description(f"{i:064d}", *place, 0, text, "ok") for i, text in enumerate(texts(150)))
     return path
 
 
@@ -64,7 +63,9 @@ def test_the_set_is_that_of_a_single_process_though_a_worker_dies(nodes, tiny_st
 
     monkeypatch.setattr(RayEncoders, "encode", killing)
     monkeypatch.setattr(cluster_module, "_CHUNK_TOKENS", 64)
-    config = EmbedConfig(descriptions, out=tmp_path / "ray", encoder=f"st:{tiny_st}", engine="ray", batch_size=4)
+    monkeypatch.chdir(tiny_st.parent)  # where workers find it, too
+    encoder = f"st:{tiny_st.name}"
+    config = EmbedConfig(descriptions, out=tmp_path / "ray", encoder=encoder, engine="ray", batch_size=4)
     on_ray = replace(config, ray_address=nodes.address)
     assert not run(on_ray).skipped
     assert killed
@@ -83,24 +84,11 @@ def test_the_set_is_that_of_a_single_process_though_a_worker_dies(nodes, tiny_st
 
 
 def test_another_encoder_under_the_same_name_is_refused(tiny_st):
-    encoder, placement = open_encoder(f"st:{tiny_st}", "cpu", "fp32"), Placement(1, 1, 0)
-    maker = EncodeJobMaker(f"st:{tiny_st}", "hf_secret", replace(encoder.info, device="cuda", precision="bf16"))
-    assert maker(placement)
-    assert pickle.loads(pickle.dumps(maker)) == maker
-    assert "hf_secret" not in repr(maker)
-    with pytest.raises(ModelError, match=f"not the same model here.*revision {encoder.info.revision} instead of abc"):
-        EncodeJobMaker(f"st:{tiny_st}", None, replace(encoder.info, revision="abc"))(placement)
-
-
-def test_local_files_have_their_full_path_on_the_nodes(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "weights.pt").touch()
-    assert worker_identifier("st:model") == f"st:{tmp_path}/model"
-    assert worker_identifier("openclip:ViT-B-32/weights.pt") == f"openclip:ViT-B-32/{tmp_path}/weights.pt"
-    assert worker_identifier("openclip:local-dir:model") == f"openclip:local-dir:{tmp_path}/model"
-    for unchanged in ("builtin:minilm", "st:org/name", "openclip:ViT-B-32/laion2b", "openclip:hf-hub:org/name"):
-        assert worker_identifier(unchanged) == unchanged
+    name, placement = f"st:{tiny_st}", Placement(1, 1, 0)
+    info = open_encoder(name, "cpu", "fp32").info
+    assert make_job(placement, name, replace(info, device="cuda", precision="bf16"))
+    with pytest.raises(ModelError, match=f"not the same model here.*revision {info.revision} instead of abc"):
+        make_job(placement, name, replace(info, revision="abc"))
 
 
 def test_the_options_are_checked(tmp_path):

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from sightwords.cluster.connection import Placement, ray_library
-from sightwords.cluster.workers import Job, Lost, Workers
+from sightwords.cluster.workers import Job, Workers
 
-__all__ = ["Job", "Lost", "Placement", "Workers", "ray_library"]
+__all__ = ["Job", "Placement", "Workers", "ray_library"]

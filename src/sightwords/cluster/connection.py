@@ -6,27 +6,24 @@ import os
 import signal
 import socket
 import threading
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sightwords.errors import ConfigError, MissingExtraError, UnavailableError
 
 _DIAL_S = 2.0
 
 
-@dataclass(frozen=True)
-class Placement:
-    """How many workers there are, and what each of them takes.
-
-    Attributes:
-        num_workers: workers.
-        num_cpus: CPUs of a worker.
-        num_gpus: GPUs of a worker, 0 or 1.
-    """
+class Placement(NamedTuple):
+    """How many workers there are, and the CPUs and GPUs (0 or 1) that each takes."""
 
     num_workers: int
     num_cpus: int
     num_gpus: int
+
+    @property
+    def device(self) -> str:
+        """Where a worker computes: `cuda` or `cpu`."""
+        return "cuda" if self.num_gpus else "cpu"
 
 
 def ray_library() -> Any:

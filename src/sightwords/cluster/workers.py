@@ -1,74 +1,52 @@
 """Work on the machines of a Ray cluster: `map_batches` of Ray Data over actors that hold a model.
 
-Each row of the dataset is a chunk of items. This process puts chunks into a feed, from which the dataset is made, and
-takes the results as they come, so there is one writer. Ray Data starts the actors, spreads the chunks, and has a chunk
-whose actor died done again by the actor that replaces it. Added here: an item that actors die of is found and given
-up, a run stops without giving up what was begun, and where a lost machine is not replaced the others do its work.
+Items travel in chunks. A row of the dataset is the number of a chunk; what it holds lies with the feed, an actor beside
+this process, until this process has the results: it is the only one that writes. Ray Data starts the workers, gives
+them rows and starts dead ones anew with the row that they had; the feed gives what a lost machine had to the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
+import os
 import pickle
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import count, islice
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any
 
 from sightwords.cluster.connection import Placement, connect, place, ray_library
 from sightwords.errors import ModelError, SightwordsError, UnavailableError
 
-MAX_DEATHS = 3  # of workers: two with a whole chunk, one with an item alone; then the item is given up
-_CHUNKS = 2  # that a worker has: while one is worked on, the next is on its way
-_STUCK_S = 20.0  # without a result or anyone at work; then the workers are started anew
-_STOP_S = 60.0  # that what was begun may take once the run is to stop
+Job = Callable[[Sequence[Any]], Iterable[tuple[int, Any]]]
+"""The work in a worker's process: takes items, yields (position, result) in any order."""
+
+MAX_TRIES = 3  # of a chunk that workers die of
+_CHUNKS = 2  # for each worker: one is worked on, one is ready
 _MAX_STARTS = 20  # of workers in a row without a result in between
 _POLL_S = 0.2
-
-
-class Job(Protocol):
-    """The work, in a worker's process."""
-
-    def run(self, items: Sequence[Any], stopping: Callable[[], bool]) -> Iterator[tuple[int, Any]]:
-        """Yield (position in `items`, result) in any order.
-
-        Args:
-            items: what to work on.
-            stopping: True once nothing else is to be begun; items that were not begun are left out.
-        """
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Stands for the result of an item that has none.
-
-    Attributes:
-        reason: why.
-    """
-
-    reason: str
 
 
 class Workers:
     """Workers on a Ray cluster; they stay between runs.
 
     Args:
-        make_job: makes the job in a worker's process; can be pickled, and may hold secrets.
+        make_job: makes the job in a worker's process; can be pickled.
         address: of the cluster, as `connect` takes it.
         wanted: number of workers, as `place` takes it.
         device: of the workers, likewise.
         computes: whether they compute, likewise.
         patience_s: seconds without a single worker after which a run ends.
+        secrets: environment variables that workers get, with the value they have here.
 
     Attributes:
         placement: how many workers there are, and what each takes.
@@ -87,11 +65,13 @@ class Workers:
         device: str = "auto",
         computes: bool = True,
         patience_s: float = 300.0,
+        secrets: Sequence[str] = ("HF_TOKEN",),
     ) -> None:
-        self._make_job, self._patience_s = make_job, patience_s
+        self._make_job, self._patience_s, self._secrets = make_job, patience_s, secrets
         self._is_ours = connect(address)
-        self._numbers = count()
-        self._stream: _Stream | None = None
+        self._ray, self._numbers = ray_library(), count()
+        self._feed: Any = None
+        self._seen_s = self._next_look_s = 0.0
         try:
             self.placement = place(wanted, device, computes)
         except BaseException:
@@ -100,226 +80,190 @@ class Workers:
 
     def run(
         self, items: Iterable[Any], chunk_size: int, stopping: Callable[[], bool] = lambda: False
-    ) -> Generator[tuple[Any, Any | Lost]]:
-        """Yield (item, result) for each item, each once, in any order.
+    ) -> Generator[tuple[Any, Any]]:
+        """Yield (item, result) for each item, each once, in any order; a `ModelError` where there is no result.
 
         Args:
             items: taken as workers have room for them.
             chunk_size: items that travel together, and are done again together if their worker dies.
-            stopping: True once the run is to stop: workers finish what they have begun, the rest gets no result.
+            stopping: True once the run is to stop: chunks that were begun are finished, the rest gets no result.
 
         Raises:
             UnavailableError: the cluster has no room, is gone, or all workers die; what had arrived was yielded.
             SightwordsError: a worker raised it; the message names the node. What had arrived was yielded.
         """
+        if self._feed is None:
+            self._start()
+        is_whole = False
         try:
             yield from self._run(iter(items), chunk_size, stopping)
-        except BaseException:
-            self._end()
-            raise
+            is_whole = not stopping()
+        finally:
+            if not is_whole:
+                self._end()
 
     def close(self) -> None:
         """End the workers, and the connection if it was made here; may be called twice."""
         self._end()
         if self._is_ours:
             self._is_ours = False
-            ray_library().shutdown()
+            self._ray.shutdown()
 
-    def _run(self, source: Iterator[Any], size: int, stopping: Callable[[], bool]) -> Generator[tuple[Any, Any | Lost]]:
-        items: dict[int, Any] = {}  # without a result so far
-        max_items, is_taken, stop_by_s = self.placement.num_workers * _CHUNKS * size, False, math.inf
-        while (items or not is_taken) and time.monotonic() < stop_by_s:
-            stream = self._stream = self._stream or self._begin(items, size)
-            if stop_by_s == math.inf and stopping():
-                is_taken, stop_by_s = True, time.monotonic() + _STOP_S
-                stream.feed.stop.remote()
-            has_room = not is_taken and len(items) <= max_items
+    def _run(self, source: Iterator[Any], size: int, stopping: Callable[[], bool]) -> Generator[tuple[Any, Any]]:
+        waiting: dict[int, list[Any]] = {}  # chunks without results
+        is_taken = False
+        while waiting or not is_taken:
+            if stopping():
+                is_taken = True
+                self._feed.stop.remote()
+            has_room = not is_taken and len(waiting) <= self.placement.num_workers * _CHUNKS
             if has_room:
-                chunk = dict(zip(islice(self._numbers, size), source, strict=False))
+                chunk = list(islice(source, size))
                 is_taken = len(chunk) < size
-                items |= chunk
-                stream.put(chunk)
-            for number, result in stream.receive(0.0 if has_room else _POLL_S):
-                item = items.pop(number)
-                if result is not None:
-                    yield item, result
-            if stream.is_stuck():
-                self._end()
-        if stop_by_s < math.inf:
-            self._end()
+                if chunk:
+                    waiting[number := next(self._numbers)] = chunk
+                    self._feed.put.remote(number, pickle.dumps(chunk))
+            for number, results in self._receive(0.0 if has_room else _POLL_S):
+                self._feed.finish.remote(number)
+                chunk = waiting.pop(number, [])  # a machine that was thought lost may send them again
+                yield from ((chunk[position], result) for position, result in results.items() if chunk)
+            self._look_after()
 
-    def _begin(self, items: dict[int, Any], size: int) -> _Stream:
-        """Return a stream that begins with items that another one could not finish."""
-        stream, rest = _Stream(self._make_job, self.placement, self._patience_s), iter(items.items())
-        while chunk := dict(islice(rest, size)):
-            stream.put(chunk)
-        return stream
-
-    def _end(self) -> None:
-        if self._stream:
-            self._stream.kill()
-            self._stream = None
-
-
-class _Stream:
-    """One dataset: chunks go in by the feed, results come out in a thread."""
-
-    def __init__(self, make_job: Callable[[Placement], Job], placement: Placement, patience_s: float) -> None:
-        self._ray, self._placement, self._patience_s = ray_library(), placement, patience_s
-        self._num_starts = self._num_starts_before = 0  # in all; before the last result
-        self._began_s = self._asked_s = time.monotonic()
-        self._heard_s: float | None = None  # when the last result came
-        self._arrived: SimpleQueue[dict[int, Any] | Exception] = SimpleQueue()
-        here = self._ray.get_runtime_context().get_node_id()
-        self.feed = self._ray.remote(_Feed).options(num_cpus=0, label_selector={"ray.io/node-id": here}).remote()
-        self._ray.get(self.feed.set_maker.remote(partial(make_job, placement)))
-        self._thread = Thread(target=self._iterate, args=(_dataset(self.feed, here, placement),), daemon=True)
-        self._thread.start()
-
-    def put(self, items: dict[int, Any]) -> None:
-        if items:
-            self.feed.put.remote([self._ray.put(pickle.dumps(items))])  # in a list the bytes are not copied to the feed
-
-    def kill(self) -> None:
-        with suppress(self._ray.exceptions.RayError):
-            for worker in self._ray.get(self.feed.workers.remote()):
-                self._ray.kill(worker)
-        self._ray.kill(self.feed)
-        self._thread.join()  # what it asked of Ray after a disconnection would start another cluster
-
-    def receive(self, timeout_s: float) -> Iterator[tuple[int, Any]]:
-        """Yield all results that have come, waiting up to `timeout_s` for the first; then raise what went wrong."""
-        error: Exception | None = None
+    def _receive(self, timeout_s: float) -> Iterator[tuple[int, dict[int, Any]]]:
+        """Yield the results of all chunks that have come, waiting up to `timeout_s` for the first; then raise."""
+        first_error: Exception | None = None
         with suppress(Empty):
-            arrived = self._arrived.get(timeout=timeout_s) if timeout_s else self._arrived.get_nowait()
+            arrived = self._arrived.get(timeout=timeout_s)
             while True:
-                if isinstance(arrived, Exception):
-                    error = error or arrived
-                else:
-                    self._heard_s, self._num_starts_before = time.monotonic(), self._num_starts
-                    yield from arrived.items()
-                arrived = self._arrived.get_nowait()
-        if error:
-            raise error if isinstance(error, SightwordsError) else UnavailableError(f"Ray failed: {_said(error)}")
+                number, results, error = arrived
+                yield number, results
+                first_error = first_error or error
+                arrived = self._arrived.get(timeout=0)
+        if first_error:
+            raise first_error
 
-    def is_stuck(self) -> bool:
-        """Return whether nobody is at work on what was begun: its node is gone, and no other has room."""
-        now = time.monotonic()
-        if now - self._asked_s < 1:
-            return False
-        self._asked_s = now
-        self._num_starts, at_work = self._ray.get(self.feed.state.remote())
-        if not self._num_starts and now - self._began_s > self._patience_s:
+    def _look_after(self) -> None:
+        """Have what lost machines held done by others; raise where nobody is at work."""
+        now_s, placement = time.monotonic(), self.placement
+        if now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + 1
+        alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
+        has_workers, num_starts = self._ray.get(self._feed.look_after.remote(alive))
+        self._seen_s = now_s if has_workers else self._seen_s
+        if now_s - self._seen_s > self._patience_s:
             raise UnavailableError(
                 f"No node of the Ray cluster had room for a worker for {self._patience_s:.0f} s; each needs "
-                f"{self._placement.num_cpus} CPUs and {self._placement.num_gpus} GPUs. See `ray status`, or ask for "
-                "fewer with --ray-workers."
+                f"{placement.num_cpus} CPUs and {placement.num_gpus} GPUs. See `ray status`, or ask for fewer with "
+                "--ray-workers."
             )
-        num_in_vain = self._num_starts - self._num_starts_before
-        if num_in_vain > max(_MAX_STARTS, 3 * self._placement.num_workers):
+        if num_starts > max(_MAX_STARTS, 3 * placement.num_workers):
             raise UnavailableError(
-                f"{num_in_vain} workers started and died without a result. Does the model fit into the memory of a "
+                f"{num_starts} workers started and died without a result. Does the model fit into the memory of a "
                 "node? Ray's logs say more."
             )
-        if self._heard_s is None or now - self._heard_s < _STUCK_S:
-            return False
-        return not any(node["Alive"] and node["NodeID"] in at_work for node in self._ray.nodes())
 
-    def _iterate(self, dataset: Any) -> None:
-        try:
-            for rows in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-                for results in rows["results"]:
-                    self._arrived.put(pickle.loads(results))
-        except Exception as error:
-            self._arrived.put(error)
+    def _start(self) -> None:
+        here = {"ray.io/node-id": self._ray.get_runtime_context().get_node_id()}
+        self._feed = self._ray.remote(_Feed).options(num_cpus=0, label_selector=here).remote()
+        secrets = {name: os.environ[name] for name in self._secrets if name in os.environ}
+        set_up = partial(_set_up, partial(self._make_job, self.placement), secrets, Path.cwd(), version("sightwords"))
+        self._ray.get(self._feed.set_maker.remote(set_up))
+        self._seen_s = self._next_look_s = time.monotonic()
+        self._arrived: SimpleQueue[Any] = SimpleQueue()
+        self._thread = Thread(target=_iterate, args=(self._dataset(here), self._arrived), daemon=True)
+        self._thread.start()
 
+    def _dataset(self, here: dict[str, str]) -> Any:
+        data, feed = self._ray.data, {"feed": self._feed}
+        rows = data.from_items([0]).map_batches(_rows, fn_kwargs=feed, num_cpus=0, label_selector=here)
+        results = rows.map_batches(
+            _Worker,
+            fn_constructor_kwargs=feed,
+            batch_size=1,
+            # a second one would wait for its worker even where that is gone
+            compute=data.ActorPoolStrategy(size=self.placement.num_workers, max_tasks_in_flight_per_actor=1),
+            num_cpus=self.placement.num_cpus,
+            num_gpus=self.placement.num_gpus,
+        )
+        results.context.target_max_block_size = 1  # a row, or the results of a chunk, never wait for the next
+        results.context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # plans, and a page for each dead worker
+        return results
 
-def _dataset(feed: Any, here: str, placement: Placement) -> Any:
-    """Return the dataset of results; its chunks come from the feed on this node."""
-    data = ray_library().data
-    chunks = data.from_items([0]).map_batches(
-        _chunks, fn_kwargs={"feed": feed}, num_cpus=0, label_selector={"ray.io/node-id": here}
-    )
-    results = chunks.map_batches(
-        _Worker,
-        fn_constructor_args=(feed,),
-        batch_size=1,
-        compute=data.ActorPoolStrategy(size=placement.num_workers, max_tasks_in_flight_per_actor=_CHUNKS),
-        num_cpus=placement.num_cpus,
-        num_gpus=placement.num_gpus,
-    )
-    results.context.target_max_block_size = 1  # a chunk, or its results, never wait for the next
-    results.context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it tells its plans, and a page for each dead worker
-    return results
-
-
-def _chunks(_: Any, feed: Any) -> Iterator[dict[str, list[bytes]]]:
-    get = ray_library().get
-    while True:
-        yield {"chunk": get(get(feed.take.remote()))}
+    def _end(self) -> None:
+        if self._feed is not None:
+            with suppress(self._ray.exceptions.RayError):
+                for worker in self._ray.get(self._feed.workers.remote()):
+                    self._ray.kill(worker)
+            self._ray.kill(self._feed)  # which ends the dataset
+            self._feed = None
+            self._thread.join()  # what it asked of Ray after a disconnection would start another cluster
 
 
 class _Feed:
-    """What this process and its workers tell each other; an actor on this machine.
+    """Holds the chunks, and knows which machine works on which.
 
-    Secrets in the job's maker travel as argument and result of calls, from process to process: arguments of
-    constructors and rows of a dataset would be kept by Ray.
+    The job's maker may hold secrets, so it travels as argument and result of calls, from process to process: arguments
+    of constructors and rows of a dataset would be kept by Ray.
     """
 
     def __init__(self) -> None:
-        self._make_job: Any = None
-        self._chunks: asyncio.Queue[list[Any]] = asyncio.Queue()
-        self._num_starts, self._is_stopped = 0, False
+        self._rows: asyncio.Queue[tuple[int, int]] = asyncio.Queue()  # number and turn of chunks to do
+        self._chunks: dict[int, bytes] = {}
+        self._turns, self._num_tries = Counter[int](), Counter[int]()
+        self._held_by: dict[int, str] = {}
+        self._nodes: set[str] = set()
         self._workers: list[Any] = []
-        # of chunks that were begun and not finished, by their first item: where, and how often; items tried alone
-        self._nodes: dict[int, str] = {}
-        self._num_begun = Counter[int]()
-        self._alone = set[int]()
+        self._num_starts, self._is_stopped = 0, False
 
     async def set_maker(self, make_job: Callable[[], Job]) -> None:
         self._make_job = make_job
 
-    async def put(self, chunk: list[Any]) -> None:
-        self._chunks.put_nowait(chunk)
+    async def put(self, number: int, chunk: bytes) -> None:
+        self._chunks[number] = chunk
+        self._rows.put_nowait((number, 0))
 
-    async def take(self) -> list[Any]:
-        return await self._chunks.get()
+    async def take(self) -> tuple[int, int]:
+        return await self._rows.get()
 
-    async def stop(self) -> None:
-        """Have nothing else begun."""
-        self._is_stopped = True
-
-    async def is_stopped(self) -> bool:
-        return self._is_stopped
-
-    async def start(self, worker: Any) -> tuple[str, Callable[[], Job]]:
-        """Count a worker that starts; return the version of sightwords here and the maker of its job."""
+    async def start(self, worker: Any, node_id: str) -> Callable[[], Job]:
+        """Count a worker that starts."""
         self._num_starts += 1
         self._workers.append(worker)
-        return version("sightwords"), self._make_job
+        self._nodes.add(node_id)
+        return self._make_job
 
     async def workers(self) -> list[Any]:
         return self._workers
 
-    async def begin(self, numbers: Sequence[int], node_id: str) -> tuple[int, set[int]]:
-        """Note who begins with a chunk; return how many workers died of it, and the items of which they did."""
-        self._nodes[numbers[0]] = node_id
-        self._num_begun[numbers[0]] += 1
-        return self._num_begun[numbers[0]] - 1, self._alone & set(numbers)
+    async def begin(self, number: int, turn: int, node_id: str) -> tuple[bytes, int] | None:
+        """Return a chunk, empty where the run stops, and how often it was begun; none where others have it."""
+        if number not in self._chunks or turn != self._turns[number]:
+            return None
+        if self._is_stopped:
+            return pickle.dumps([]), 0
+        self._held_by[number] = node_id
+        self._num_tries[number] += 1
+        return self._chunks[number], self._num_tries[number]
 
-    async def begin_alone(self, number: int) -> None:
-        self._alone.add(number)
+    async def finish(self, number: int) -> None:
+        """Forget a chunk whose results have arrived."""
+        self._chunks.pop(number, None)
+        self._held_by.pop(number, None)
+        self._num_starts = 0
 
-    async def finish_alone(self, number: int) -> None:
-        self._alone.remove(number)
+    async def look_after(self, alive: set[str]) -> tuple[bool, int]:
+        """Give away again what lost machines held; return whether any has workers, and starts since the last result."""
+        for number in [number for number, node_id in self._held_by.items() if node_id not in alive]:
+            del self._held_by[number]
+            self._turns[number] += 1
+            self._rows.put_nowait((number, self._turns[number]))
+        return bool(self._nodes & alive), self._num_starts
 
-    async def finish(self, numbers: Sequence[int]) -> None:
-        del self._nodes[numbers[0]], self._num_begun[numbers[0]]
-
-    async def state(self) -> tuple[int, set[str]]:
-        """Return how many workers have started, and the nodes that have begun chunks and not finished them."""
-        return self._num_starts, set(self._nodes.values())
+    async def stop(self) -> None:
+        """Have nothing else begun."""
+        self._is_stopped = True
 
 
 class _Worker:
@@ -328,56 +272,58 @@ class _Worker:
     def __init__(self, feed: Any) -> None:
         ray = ray_library()
         here = ray.get_runtime_context()
-        self._feed, self._get, self._node_id = feed, ray.get, here.get_node_id()
-        self._is_stopped, self._asked_s = False, 0.0
+        self._feed, self._ray, self._node_id = feed, ray, here.get_node_id()
         self._error: SightwordsError | None = None
-        ours, make_job = self._get(feed.start.remote(here.current_actor))
         try:
-            if ours != version("sightwords"):
-                raise ModelError(f"sightwords is {version('sightwords')}, not {ours}. Install the same on all nodes.")
-            self._job = make_job()
+            self._job = ray.get(feed.start.remote(here.current_actor, self._node_id))()
         except Exception as error:
             self._error = _on_this_node(error)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[bytes]]:
-        """Return a row with the results of a chunk's items, None for one that was not begun, or with our error."""
-        items: dict[int, Any] = pickle.loads(rows["chunk"][0])
-        return {"results": [pickle.dumps(self._error or self._results(items))]}
+        """Return a row with the pickled number, results by position and error of a chunk; empty where others do it."""
+        number, turn = int(rows["number"][0]), int(rows["turn"][0])
+        given = self._ray.get(self._feed.begin.remote(number, turn, self._node_id))
+        return {"results": [pickle.dumps((number, *self._results(*given))) if given else b""]}
 
-    def _results(self, items: dict[int, Any]) -> dict[int, Any] | SightwordsError:
-        numbers = list(items)
-        num_deaths, deadly = self._get(self._feed.begin.remote(numbers, self._node_id))
-        rest = {number: item for number, item in items.items() if number not in deadly}
-        results: dict[int, Any] = {number: Lost(f"{MAX_DEATHS} workers died of it") for number in deadly}
+    def _results(self, chunk: bytes, num_tries: int) -> tuple[dict[int, Any], SightwordsError | None]:
+        results: dict[int, Any] = {}
+        if self._error:
+            return results, self._error
+        items = pickle.loads(chunk)
         try:
-            if num_deaths - MAX_DEATHS * len(deadly) < MAX_DEATHS - 1:
-                results |= self._work(rest)
-            else:
-                for number, item in rest.items():
-                    self._get(self._feed.begin_alone.remote(number))
-                    results |= self._work({number: item})
-                    self._feed.finish_alone.remote(number)
+            if num_tries > MAX_TRIES:
+                raise ChildProcessError(f"{MAX_TRIES} workers died of it, or of what was asked beside it")
+            results.update(self._job(items) if items else {})
         except SightwordsError as error:
-            return _on_this_node(error)
-        self._feed.finish.remote(numbers)
-        return results
-
-    def _work(self, items: dict[int, Any]) -> dict[int, Any]:
-        numbers, results = list(items), dict.fromkeys(items)
-        try:
-            for position, result in self._job.run(list(items.values()), self._stopping):
-                results[numbers[position]] = result
-        except SightwordsError:
-            raise
+            return results, _on_this_node(error)
         except Exception as error:
-            lost: Any = Lost(_said(error))
-            return {number: lost if result is None else result for number, result in results.items()}
-        return results
+            results = dict.fromkeys(range(len(items)), ModelError(_said(error))) | results
+        return results, None
 
-    def _stopping(self) -> bool:
-        if not self._is_stopped and time.monotonic() - self._asked_s > 1:
-            self._asked_s, self._is_stopped = time.monotonic(), self._get(self._feed.is_stopped.remote())
-        return self._is_stopped
+
+def _rows(_: Any, feed: Any) -> Iterator[dict[str, list[int]]]:
+    while True:
+        number, turn = ray_library().get(feed.take.remote())
+        yield {"number": [number], "turn": [turn]}
+
+
+def _iterate(dataset: Any, arrived: SimpleQueue[Any]) -> None:
+    try:
+        for rows in dataset.iter_batches(batch_size=None, prefetch_batches=0):
+            for results in filter(None, rows["results"]):
+                arrived.put(pickle.loads(results))
+    except Exception as error:
+        arrived.put((-1, {}, UnavailableError(f"Ray failed: {_said(error)}")))
+
+
+def _set_up(make_job: Callable[[], Job], environment: dict[str, str], folder: Path, ours: str) -> Job:
+    """Make the job as it would be made where the run was started."""
+    if ours != version("sightwords"):
+        raise ModelError(f"sightwords is {version('sightwords')}, not {ours}. Install the same on all nodes.")
+    os.environ.update(environment)
+    with suppress(OSError):  # without the folder, a model that is given by its name will do
+        os.chdir(folder)
+    return make_job()
 
 
 def _on_this_node(error: Exception) -> SightwordsError:

@@ -137,8 +137,8 @@ def embed(config: EmbedConfig) -> EmbedResult:
             return make_set(config, texts, encoder)
         from sightwords.text.cluster import RayEncoders
 
-        with RayEncoders(config, encoder) as cluster:
-            return make_set(config, texts, cluster.encoder, cluster)
+        with closing(RayEncoders(config, encoder.info)) as cluster:
+            return make_set(config, texts, encoder, cluster)
 
 
 def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEncoders | None = None) -> EmbedResult:
@@ -154,7 +154,8 @@ def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEn
         ArtifactError: the disk is full.
         ModelError: the encoder returns a vector that is not finite, or zero.
     """
-    journal, rule = Journal(config.out), default_rule(encoder, config.batch_size)
+    journal = Journal(config.out)
+    rule = default_rule(encoder, config.batch_size, cluster.device if cluster else encoder.info.device)
     wanted = _provenance(texts, encoder) | {"rule": asdict(rule)}
     with closing(journal), stopwatch() as seconds:
         resume = _is_same(journal.plan, wanted, config.precision)
@@ -163,12 +164,10 @@ def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEn
             trial = Trial(**journal.plan["trial"]) if journal.plan["trial"] else None
         elif config.precision == "auto":
             trial = cluster.try_bf16(texts.distinct) if cluster else try_bf16(encoder, texts.distinct)
-        if trial and trial.passed:
-            encoder = encoder.cast("bf16")
-        precision = encoder.info.precision
+        precision = "bf16" if trial and trial.passed else encoder.info.precision
         chosen = {"precision": precision, "precision_asked": config.precision, "trial": trial and asdict(trial)}
         journal.begin(wanted | chosen, resume)
-        engine = partial(cluster.encode, precision) if cluster else partial(encode_here, encoder)
+        engine = partial(cluster.encode, precision) if cluster else partial(encode_here, encoder.cast(precision))
         _encode(encoder, texts.distinct, rule, journal, engine)
         meta = _provenance(texts, encoder) | chosen | journal.counts()
         meta["num_images"] = int(pc.count_distinct(texts.index["key"]).as_py())

@@ -25,12 +25,12 @@ _MOST_THREADS = 16  # more wait for Python's lock; beyond, each thread gets seve
 _AHEAD = 2  # batches that wait for each thread
 
 
-def default_rule(encoder: Encoder, batch_size: int | None = None) -> BatchRule:
-    """Return batches of a size that suits the encoder and its device, or of at most `batch_size` texts."""
+def default_rule(encoder: Encoder, batch_size: int | None = None, device: str | None = None) -> BatchRule:
+    """Return batches of a size that suits the encoder and its (or another) device, or of at most `batch_size` texts."""
     if batch_size is not None:
         return BatchRule(BLOCK, None, batch_size)
     unpadded = isinstance(encoder, TokenEncoder)
-    if encoder.info.device == "cpu":
+    if (device or encoder.info.device) == "cpu":
         return BatchRule(BLOCK, 1024 if unpadded else 2048, None)
     return BatchRule(BLOCK, 32_768 if unpadded else 16_384, None)
 

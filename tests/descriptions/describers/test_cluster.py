@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,10 +26,10 @@ pytest.importorskip("ray")
 
 import ray
 
-from sightwords.cluster import Placement, workers
-from sightwords.descriptions.describers import DESCRIBERS, make_describer
+from sightwords.cluster import Placement
+from sightwords.descriptions.describers import DESCRIBERS, cluster, make_describer
 from sightwords.descriptions.describers.base import Answer, Describer, Request
-from sightwords.descriptions.describers.cluster import DescribeJobMaker, RayDescriber, worker_config
+from sightwords.descriptions.describers.cluster import RayDescriber, make_job
 from support.ray_nodes import pids_of_workers, shared_nodes
 
 KEY = "sk-5b1d-seen-by-the-server-alone"
@@ -47,10 +44,6 @@ def config_of(images: Path, out: Path, describer: str, **options) -> DescribeCon
     # tiny random models say nothing sensible: whatever they say is taken
     lenient = {"language": "any", "min_words": 1, "max_same": 1000, "device": "cpu", "max_new_tokens": 8}
     return DescribeConfig(str(images), out=out, describer=describer, **{**lenient, **options})
-
-
-def never() -> bool:
-    return False
 
 
 def requests_of(describer, num: int, size: int = 32):
@@ -94,9 +87,9 @@ def test_the_rows_are_those_of_a_single_process(nodes, llava, photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_and_a_node_die_midway(nodes, tmp_path, monkeypatch):
+def test_a_worker_and_a_node_die_midway_and_ray_keeps_no_api_key(nodes, tmp_path, monkeypatch):
     images = write_class_folders(tmp_path / "images", num_train=40, num_val=0)
-    monkeypatch.setattr(workers, "_STUCK_S", 2.0)
+    monkeypatch.setenv("SIGHTWORDS_API_KEY", KEY)
 
     def answer(call):
         if len(server.calls) == 20:
@@ -117,42 +110,14 @@ def test_a_worker_and_a_node_die_midway(nodes, tmp_path, monkeypatch):
     assert all(texts[row["key"]] in row["text"] and row["status"] == "ok" for row in found)
     assert result.num_ok == 120
     assert len(server.calls) <= 120 + 4 * 8  # only what was in flight was asked again
+    assert {call.headers["authorization"] for call in server.calls} == {f"Bearer {KEY}"}
+    files = [path for path in nodes.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert any(path.stat().st_size for path in files)
+    assert not [path for path in [*files, tmp_path / "d.db"] if KEY.encode() in path.read_bytes()]
 
 
 def key_of(path: Path) -> str:
     return image_key(path.read_bytes())
-
-
-@pytest.mark.slow
-def test_no_api_key_in_any_file_of_ray(nodes, photos, tmp_path, monkeypatch):
-    monkeypatch.setenv("SIGHTWORDS_API_KEY", KEY)
-    with chat_server(lambda call: chat("A red disc lies on a gray table.")) as server:
-        config = config_of(photos, tmp_path / "d.db", f"server:tiny@{server.url}", engine="ray")
-        result = run(replace(config, ray_address=nodes.address, language="en"))
-    assert result.num_ok == 5
-    assert {call.headers["authorization"] for call in server.calls} == {f"Bearer {KEY}"}
-    files = [path for path in nodes.folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    assert any(path.stat().st_size for path in files)
-    assert not [path for path in files if KEY.encode() in path.read_bytes()]
-    assert KEY.encode() not in (tmp_path / "d.db").read_bytes()
-
-
-@pytest.mark.slow
-def test_the_command_shows_what_it_shows_without_ray(nodes, tmp_path):
-    images = tmp_path / "images" / "train" / "disc"
-    images.mkdir(parents=True)
-    for n in range(6):
-        (images / f"{n}.png").write_bytes(drawing(n, 32))
-    shown = []
-    for engine in (["--engine", "local"], ["--engine", "ray", "--ray-address", nodes.address]):
-        out = tmp_path / f"{engine[1]}.db"
-        command = [sys.executable, "-m", "sightwords", "describe", tmp_path / "images", "--describer", "class_name"]
-        done = subprocess.run([*command, *engine, "--out", out], capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stderr
-        assert "Describing: 1/1" in done.stdout + done.stderr
-        shown.append(re.sub(r"\d+\.\d+", "N", done.stdout.replace(engine[1], "ENGINE")))
-    assert shown[0] == shown[1]
-    assert rows(tmp_path / "ray.db") == rows(tmp_path / "local.db")
 
 
 def test_info_and_errors_are_those_of_the_describer_itself(llava, photos, tmp_path):
@@ -164,20 +129,22 @@ def test_info_and_errors_are_those_of_the_describer_itself(llava, photos, tmp_pa
         make_describer(replace(local, describer="class_name", samples=2, engine="ray"))
 
 
-def test_a_node_takes_its_own_gpu_the_full_path_and_its_part_of_the_requests(llava, photos, tmp_path, monkeypatch):
-    monkeypatch.chdir(llava.parent)
-    config = config_of(photos, tmp_path / "d.db", f"hf:{llava.name}", engine="ray", device="cuda:3", concurrency=100)
-    there = worker_config(config, 3)
-    assert (there.describer, there.device, there.engine, there.concurrency) == (f"hf:{llava}", "auto", "local", 34)
-    assert worker_config(replace(config, device="cpu"), 1).device == "cpu"
+def test_a_node_takes_its_own_gpu_and_its_part_of_the_requests(llava, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "make_describer", lambda config, sees_images: made.append(config) or describer)
+    made: list[DescribeConfig] = []
+    config = config_of(photos, tmp_path / "d.db", f"hf:{llava}", engine="ray", device="cuda:3", concurrency=100)
+    describer = make_describer(replace(config, engine="local", device="cpu"))
+    make_job(Placement(3, 1, 1), config, True, describer.info())
+    make_job(Placement(1, 4, 0), replace(config, device="cpu"), True, describer.info())
+    assert [(one.device, one.engine, one.concurrency) for one in made] == [("auto", "local", 34), ("cpu", "local", 100)]
 
 
 def test_another_model_under_the_same_name_is_refused(llava, photos, tmp_path):
     config = config_of(photos, tmp_path / "d.db", f"hf:{llava}")
     info = make_describer(config).info()
-    assert DescribeJobMaker(config, True, {}, info)(Placement(1, 1, 0))
+    assert make_job(Placement(1, 1, 0), config, True, info)
     with pytest.raises(ModelError, match=rf"not the same model here.*revision {info.revision} instead of abc"):
-        DescribeJobMaker(config, True, {}, replace(info, revision="abc"))(Placement(1, 1, 0))
+        make_job(Placement(1, 1, 0), config, True, replace(info, revision="abc"))
 
 
 class Sizes(Describer):
@@ -197,11 +164,11 @@ class Sizes(Describer):
 def test_a_job_reports_the_unreadable_and_sends_no_image_back(photos, tmp_path, monkeypatch):
     monkeypatch.setitem(DESCRIBERS, "sizes", f"{__name__}:Sizes")
     config = config_of(photos, tmp_path / "d.db", "sizes")
-    job = DescribeJobMaker(config, True, {}, make_describer(config).info())(Placement(1, 1, 0))
+    job = make_job(Placement(1, 1, 0), config, True, make_describer(config).info())
     asked = list(requests_of(RayDescriber(replace(config, engine="ray")), 3))
     asked[1] = replace(asked[1], image=b"no image")
     asked.append(replace(asked[0], sample=1))
-    found = dict(job.run(asked, never))
+    found = dict(job(asked))
     wide = "{}.png is 32 pixels wide".format
     assert [found[i].text for i in range(4)] == [wide(0), "", wide(2), wide(0)]
     assert (found[1].status, found[1].reason[:23]) == ("failed", "unreadable image: not a")

@@ -6,16 +6,15 @@ done where they are described.
 
 from __future__ import annotations
 
-import os
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from sightwords.cluster import Lost, Placement, Workers, ray_library
+from sightwords.cluster import Job, Placement, Workers, ray_library
 from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.describers import KEY_VARIABLES, make_describer
 from sightwords.descriptions.describers.base import Answer, Describer, Request
@@ -46,6 +45,7 @@ class RayDescriber:
         self._config, self._sees_images = config, sees_images
         # the model is never loaded here, so this machine needs no GPU
         self._local = make_describer(replace(config, engine="local", device="cpu"), sees_images)
+        self._waits = config.describer.startswith("server:")
         # servers are asked more at once the more they are given; local models get what they sort into batches together
         self._chunk_size = max(1, self._local.num_ahead // (1 if self._waits else 2))
         self.num_ahead = 2 * self._chunk_size
@@ -78,98 +78,64 @@ class RayDescriber:
             weakref.finalize(self, self._workers.close)
         with closing(self._workers.run(requests, self._chunk_size, stopping)) as results:
             for request, result in results:
-                if isinstance(result, Lost):
-                    yield Answer(request, "", "failed", result.reason)
+                if isinstance(result, ModelError):
+                    yield Answer(request, "", "failed", str(result))
                 else:
                     yield replace(result, request=request)
 
-    @property
-    def _waits(self) -> bool:
-        return self._config.describer.startswith("server:")
-
     def _start(self) -> Workers:
-        config, keys = self._config, {name: os.environ.get(name, "") for name in (*KEY_VARIABLES, "HF_TOKEN")}
+        config = self._config
+        make = partial(make_job, config=config, sees_images=self._sees_images, info=self.info())
         device = config.device.partition(":")[0] if config.describer.startswith("hf:") else "cpu"
-        maker = DescribeJobMaker(config, self._sees_images, keys, self.info())
-        return Workers(maker, config.ray_address, config.ray_workers, device, not self._waits, config.patience_s)
+        secrets = (*KEY_VARIABLES, "HF_TOKEN")
+        return Workers(
+            make, config.ray_address, config.ray_workers, device, not self._waits, config.patience_s, secrets=secrets
+        )
 
 
-@dataclass(frozen=True)
-class DescribeJobMaker:
-    """Makes a node's describer; shows no secret in its `repr`.
-
-    Attributes:
-        config: the describer's options; its ID may hold a password.
-        sees_images: whether it is shown images.
-        keys: environment variables that describers read.
-        info: who it must be.
-    """
-
-    config: DescribeConfig = field(repr=False)
-    sees_images: bool
-    keys: Mapping[str, str] = field(repr=False)
-    info: DescriberInfo
-
-    def __call__(self, placement: Placement) -> DescribeJob:
-        """Return the job.
-
-        Raises:
-            SightwordsError: the describer cannot be made, or is another one than on the driver's machine.
-        """
-        os.environ.update({name: key for name, key in self.keys.items() if key})
-        describer = make_describer(worker_config(self.config, placement.num_workers), self.sees_images)
-        found = describer.info()
-        if found != self.info:
-            raise ModelError(
-                f"{found.identifier} is not the same model here as where the run was started (revision "
-                f"{found.revision or 'unknown'} instead of {self.info.revision or 'unknown'}). Copy the same files to "
-                "all nodes."
-            )
-        return DescribeJob(describer)
-
-
-class DescribeJob:
-    """Prepares and describes chunks of requests in an actor's process.
+def make_job(placement: Placement, config: DescribeConfig, sees_images: bool, info: DescriberInfo) -> Job:
+    """Return what describes in a worker's process, with its part of the requests that a server may get at once.
 
     Args:
-        describer: who is asked.
+        placement: the workers.
+        config: the options of `describe`.
+        sees_images: whether the describer is shown images.
+        info: who it must be.
+
+    Raises:
+        SightwordsError: the describer cannot be made, or is another one than where the run was started.
     """
-
-    def __init__(self, describer: Describer) -> None:
-        self._describer = describer
-        self._threads = ThreadPoolExecutor(_DECODE_THREADS, "sightwords-decode")
-
-    def run(self, items: Sequence[Request], stopping: Callable[[], bool]) -> Iterator[tuple[int, Answer]]:
-        """Yield (position, answer) without the request's image, which does not travel back."""
-        requests: list[Request] = []
-        places: dict[tuple[str, int], int] = {}
-        for position, (item, image) in enumerate(zip(items, self._threads.map(self._prepare, items), strict=True)):
-            places[item.key, item.sample] = position
-            if isinstance(image, UnreadableImageError):
-                reason = f"unreadable image: {image.reason}"
-                yield position, Answer(replace(item, image=None), "", "failed", reason)
-            else:
-                requests.append(replace(item, image=image))
-        for answer in self._describer.describe(iter(requests), stopping) if requests else ():
-            request = replace(answer.request, image=None)
-            yield places[request.key, request.sample], replace(answer, request=request)
-
-    def _prepare(self, item: Request) -> Any:
-        try:
-            return item.image and self._describer.prepare(item.image, item.name)
-        except UnreadableImageError as error:
-            return error
+    device = "auto" if config.device.startswith("cuda") else config.device  # a worker sees one GPU, its own
+    concurrency = -(-config.concurrency // placement.num_workers)
+    describer = make_describer(replace(config, engine="local", device=device, concurrency=concurrency), sees_images)
+    found = describer.info()
+    if found != info:
+        raise ModelError(
+            f"{found.identifier} is not the same model here as where the run was started (revision "
+            f"{found.revision or 'unknown'} instead of {info.revision or 'unknown'}). Copy the same files to all nodes."
+        )
+    return partial(_describe, describer, ThreadPoolExecutor(_DECODE_THREADS, "sightwords-decode"))
 
 
-def worker_config(config: DescribeConfig, num_workers: int) -> DescribeConfig:
-    """Return the configuration of a node's describer.
+def _describe(
+    describer: Describer, threads: ThreadPoolExecutor, items: Sequence[Request]
+) -> Iterator[tuple[int, Answer]]:
+    """Yield (position, answer) without the request's image, which does not travel back."""
+    requests: list[Request] = []
+    places: dict[tuple[str, int], int] = {}
+    for position, (item, image) in enumerate(zip(items, threads.map(partial(_prepare, describer), items), strict=True)):
+        places[item.key, item.sample] = position
+        if isinstance(image, UnreadableImageError):
+            yield position, Answer(replace(item, image=None), "", "failed", f"unreadable image: {image.reason}")
+        else:
+            requests.append(replace(item, image=image))
+    for answer in describer.describe(iter(requests), lambda: False) if requests else ():
+        request = replace(answer.request, image=None)
+        yield places[request.key, request.sample], replace(answer, request=request)
 
-    It takes its own GPU, finds a model's folder by its full path, and has its share of the requests that a server may
-    get at once.
-    """
-    kind, _, rest = config.describer.partition(":")
-    folder = Path(rest).expanduser()
-    describer = f"hf:{folder.resolve()}" if kind == "hf" and folder.is_dir() else config.describer
-    device = "auto" if config.device.startswith("cuda") else config.device
-    concurrency = -(-config.concurrency // num_workers)
-    return replace(config, engine="local", device=device, describer=describer, concurrency=concurrency)
+
+def _prepare(describer: Describer, item: Request) -> Any:
+    try:
+        return item.image and describer.prepare(item.image, item.name)
+    except UnreadableImageError as error:
+        return error

@@ -53,6 +53,8 @@ class _TextTower:
             return np.asarray(self._model.encode_text(tokens).float().cpu().numpy())
 
     def cast(self, precision: str) -> _TextTower:
+        if precision == self.info.precision:
+            return self
         other = copy.copy(self)
         other._model = copy.deepcopy(self._model).to(number_type(precision))
         other.info = replace(self.info, precision=precision)
