@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pkgutil import resolve_name
 from typing import Any
 
@@ -113,13 +113,13 @@ class Loaded:
 
     Attributes:
         network: what it computes.
-        flops: multiplications and additions for one image, None where they are not known.
         checks: what was found while it was loaded.
+        flops: of a network that is no module of torch, multiplications and additions for one image if they are known.
     """
 
     network: Network
-    flops: int | None
     checks: list[Check]
+    flops: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,18 +151,12 @@ class Certificate:
         """Return everything as JSON, with the versions and the machine that it was verified by."""
         values = {
             **asdict(self),
-            "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+            "versions": {one.name: one.version for one in distributions() if one.name in _PACKAGES},
+            "python": platform.python_version(),
             "system": f"{platform.system()} {platform.machine()}",
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def same_graph(network: nn.Module, stock: nn.Module) -> Check:
@@ -180,17 +174,13 @@ def same_graph(network: nn.Module, stock: nn.Module) -> Check:
     return Check("same graph", text, {"num_modules": num_modules, "num_parameters": num_parameters})
 
 
-def same_flops(counted: int | None, stock: nn.Module, image_size: int) -> Check:
-    """Compare the operations for one image with the stock network's.
-
-    Args:
-        counted: multiplications and additions of the exported network; None where they are not known.
-        stock: the stock network.
-        image_size: side of the input in pixels.
+def same_flops(loaded: Loaded, stock: nn.Module, image_size: int) -> Check:
+    """Compare the operations for one image, its side in pixels, with the stock network's.
 
     Raises:
         ArtifactError: they differ.
     """
+    counted = count_flops(loaded.network, image_size) if isinstance(loaded.network, nn.Module) else loaded.flops
     expected = count_flops(stock, image_size)
     if counted is not None and counted != expected:
         raise ArtifactError(f"The exported network takes {counted:,} FLOPs for an image, the stock one {expected:,}.")

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from sightwords.errors import ArtifactError, ConfigError, DataError
-from sightwords.exporting.check import Certificate, Checkpoint, latency, open_checkpoint, same_flops, same_outputs
+from sightwords.exporting import check
+from sightwords.exporting.check import Certificate, Checkpoint, open_checkpoint
 from sightwords.exporting.config import ExportConfig
 from sightwords.exporting.formats import FORMATS, Format, load_format
 from sightwords.exporting.formats.hub import check_token, upload
@@ -201,9 +202,10 @@ def _verified(
     loaded, stock = format.load(file, checkpoint), checkpoint.stock()
     checks = [
         *loaded.checks,
-        same_flops(loaded.flops, stock, checkpoint.info.image_size),
-        same_outputs(loaded.network, checkpoint.network, sample.images, format.tolerance),
-        latency(loaded.network, stock, sample.images, num_pairs),
+        check.same_graph(checkpoint.network, stock),
+        check.same_flops(loaded, stock, checkpoint.info.image_size),
+        check.same_outputs(loaded.network, checkpoint.network, sample.images, format.tolerance),
+        check.latency(loaded.network, stock, sample.images, num_pairs),
     ]
     with file.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()

@@ -269,32 +269,25 @@ def class_names(ids: Sequence[str], table: Path | None = None) -> list[str]:
 
 
 def _read_class_table(table: Path) -> dict[str, str]:
+    suffix = table.suffix.lower()
     try:
         text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read the class table {table}: {error}") from None
-    suffix = table.suffix.lower()
-    if suffix == ".json":
-        return _names_of_json(table, text)
+        if suffix == ".json":
+            names = json.loads(text)
+            pairs = enumerate(names) if isinstance(names, list) else dict(names).items()
+            # ImageNet's published table has {position: [id, name]}
+            return {str(i): str(name[-1] if isinstance(name, list) else name) for i, name in pairs}
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(
+            f"Cannot read the class table {table}: {error}. Expected CSV `id,name`, a JSON object {{id: name}} or list "
+            "of names, or lines `id name`."
+        ) from None
     if suffix in (".csv", ".tsv"):
         rows = list(csv.reader(text.splitlines(), delimiter="\t" if suffix == ".tsv" else ","))
     else:
         rows = [line.split(maxsplit=1) for line in text.splitlines()]
-    pairs = [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2]
-    return dict(pairs[1:] if pairs and pairs[0][1].lower() == "name" else pairs)
-
-
-def _names_of_json(table: Path, text: str) -> dict[str, str]:
-    try:
-        names = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"The class table {table} is not valid JSON: {error}") from None
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict):
-        raise DataError(f"The class table {table} must hold an object {{id: name}} or a list of names.")
-    # ImageNet's published table has {position: [id, name]}
-    return {str(i): str(name[-1] if isinstance(name, list) else name) for i, name in names.items()}
+    found = [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2]
+    return dict(found[1:] if found and found[0][1].lower() == "name" else found)
 
 
 def _imagenet_names(ids: Sequence[str]) -> list[str]:

@@ -129,8 +129,7 @@ def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS)
 def _explained(name: str) -> Iterator[None]:
     """Turn what Pillow raises into an error that names the image."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's warnings about harmless EXIF and palette oddities
+        with warnings.catch_warnings(action="ignore"):  # Pillow's, about harmless EXIF and palette oddities
             yield
     except UnidentifiedImageError:
         raise UnreadableImageError(name, "not an image, or of a format that Pillow does not know") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from sightwords.images.config import AugmentConfig
-from sightwords.images.decode import Box
+from sightwords.images.decode import Box, EncodedImage
 from sightwords.images.seeds import derive_seed, torch_seeded
 
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "lanczos")
@@ -39,21 +38,6 @@ def _channels_first(pixels_HWC: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels_HWC if pixels_HWC.flags.writeable else pixels_HWC.copy()).permute(2, 0, 1)
 
 
-class CroppableImage(Protocol):
-    """Pixels that are at hand, or are decoded when asked for: see `EncodedImage` and `DecodedImage`."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-
-    @property
-    def reductions(self) -> tuple[int, ...]:
-        """The factors by which it can be shrunk at no cost, largest first, 1 last."""
-
-    def crop(self, box: Box, reduction: int = 1) -> np.ndarray:
-        """Return a part of it, uint8, shape (height / reduction, width / reduction, 3)."""
-
-
 @dataclass(frozen=True)
 class DecodedImage:
     """An image whose pixels, uint8, shape (H, W, 3), are at hand."""
@@ -70,6 +54,9 @@ class DecodedImage:
         """Return a part of it, uint8, a view of shape (height, width, 3); `reduction` is its decoding scale."""
         left, top, right, bottom = box
         return self.pixels[top:bottom, left:right]
+
+
+CroppableImage = EncodedImage | DecodedImage
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import timm
 from safetensors.torch import load_file
 
 from sightwords.errors import ArtifactError, ConfigError, ModelError
-from sightwords.exporting.check import Check, Checkpoint, Loaded, count_flops, equal_weights, same_graph
+from sightwords.exporting.check import Check, Checkpoint, Loaded, equal_weights, same_graph
 from sightwords.files import write_text
 from sightwords.models.run_folder import KEY, network_config
 
@@ -49,14 +49,11 @@ class HubFormat:
     def load(self, file: Path, checkpoint: Checkpoint) -> Loaded:
         """Let timm load the folder, and compare weights and preprocessing with the run's."""
         network = timm.create_model(f"local-dir:{file.parent}", pretrained=True).eval()
-        checkpoint.stock(load_file(file), file.name)
-        checks = [
-            Check("loads", 'by timm.create_model("local-dir:...", pretrained=True), strict=True', {"strict": True}),
-            equal_weights(network.state_dict(), checkpoint.weights, file.name),
-            same_graph(network, checkpoint.stock()),
-            _same_preprocessing(network, checkpoint),
-        ]
-        return Loaded(network, count_flops(network, checkpoint.info.image_size), checks)
+        same_graph(network, checkpoint.stock(load_file(file), file.name))
+        text = 'by timm.create_model("local-dir:...", pretrained=True), strict=True'
+        weights = equal_weights(network.state_dict(), checkpoint.weights, file.name)
+        checks = [Check("loads", text, {"strict": True}), weights, _same_preprocessing(network, checkpoint)]
+        return Loaded(network, checks)
 
     def snippet(self, checkpoint: Checkpoint, out: str) -> str:
         """Return lines that load the folder with timm."""

@@ -12,7 +12,7 @@ import torch
 
 from sightwords.errors import ArtifactError, ConfigError, MissingExtraError
 from sightwords.evaluation.predict import OnnxNetwork
-from sightwords.exporting.check import Check, Checkpoint, Loaded, same_graph
+from sightwords.exporting.check import Check, Checkpoint, Loaded
 from sightwords.models.run_folder import metadata_of
 
 # a protobuf message holds no more, and the file shall need no other beside it
@@ -42,8 +42,7 @@ class OnnxFormat:
         onnx = _onnx()
         size = checkpoint.info.image_size
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torch's own making
+            with warnings.catch_warnings(action="ignore"):  # of torch's own making
                 program = torch.onnx.export(
                     checkpoint.stock(checkpoint.weights), (torch.zeros(2, 3, size, size),), dynamo=True,
                     dynamic_shapes=({0: "batch"},), input_names=["images"], output_names=["logits"],
@@ -63,8 +62,8 @@ class OnnxFormat:
 
     def load(self, file: Path, checkpoint: Checkpoint) -> Loaded:
         """Let ONNX's checker read the file, and onnxruntime load it."""
-        checks = [_checked(file), same_graph(checkpoint.network, checkpoint.stock())]
-        return Loaded(OnnxNetwork(file, num_threads=torch.get_num_threads()), _count_flops(file), checks)
+        checked = _checked(file)
+        return Loaded(OnnxNetwork(file, num_threads=torch.get_num_threads()), [checked], _count_flops(file))
 
     def snippet(self, checkpoint: Checkpoint, out: str) -> str:
         """Return lines that run the file."""
