@@ -49,9 +49,10 @@ def write_comparison(folder):
     pq.write_table(pa.table({"seed": [0, 1, 2, 0]}), folder / "results.parquet")
 
 
-def test_the_card_names_every_part_with_its_license(tmp_path):
+def test_the_card_names_every_part_with_its_license(tmp_path, capsys):
     trained_run(tmp_path / "run", facts=FACTS, **RECIPE)
-    card = card_of(tmp_path / "run", license="cc-by-nc-4.0", dataset=["me/birds"])
+    card = card_of(tmp_path / "run", license="cc-by-nc-4.0", dataset=["me/birds"], use="commercial")
+    assert "qwen-research, forbids commercial use" in capsys.readouterr().err
     data = card.data
     assert (data.license, data.library_name, data.pipeline_tag) == ("cc-by-nc-4.0", "timm", "image-classification")
     assert data.datasets == ["me/birds"]
@@ -72,21 +73,16 @@ def test_the_card_names_every_part_with_its_license(tmp_path):
     assert "somebody" not in card.content  # folders of this machine are nobody's business
 
 
-def test_arms_and_intervals_of_a_comparison_are_shown(tmp_path):
-    trained_run(tmp_path / "run", facts=FACTS, **RECIPE)
+def test_arms_and_intervals_are_shown_of_the_comparison_that_is_named_or_that_the_run_is_part_of(tmp_path):
+    inside = tmp_path / "comparison" / "runs" / "clean" / "test_resnet" / "aligned" / "seed-0"
     write_comparison(tmp_path / "comparison")
-    card = card_of(tmp_path / "run", comparison=tmp_path / "comparison")
-    assert "| clean | test_resnet | aligned | +3.1 | +2.1 to +4.1 | 0.02 |" in card.text
-    assert "| clean | test_resnet | shuffled | -0.4 | -1.4 to +0.6 |" in card.text
-    assert "3 trainings of 60 epochs" in card.text
-    assert "all models" not in card.text  # of one network it says the same again
-
-
-def test_the_comparison_that_a_run_is_part_of_is_found(tmp_path):
-    folder = tmp_path / "comparison" / "runs" / "clean" / "test_resnet" / "aligned" / "seed-0"
-    write_comparison(tmp_path / "comparison")
-    trained_run(folder, facts=FACTS, **RECIPE)
-    assert "+3.1" in card_of(folder).text
+    for folder, options in ((inside, {}), (tmp_path / "run", {"comparison": tmp_path / "comparison"})):
+        trained_run(folder, facts=FACTS, **RECIPE)
+        text = card_of(folder, **options).text
+        assert "| clean | test_resnet | aligned | +3.1 | +2.1 to +4.1 | 0.02 |" in text
+        assert "| clean | test_resnet | shuffled | -0.4 | -1.4 to +0.6 |" in text
+        assert "3 trainings of 60 epochs" in text
+        assert "all models" not in text  # of one network it says the same again
 
 
 def test_what_is_no_comparison_is_refused(tmp_path):
@@ -94,10 +90,3 @@ def test_what_is_no_comparison_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="no finished comparison"):
         card_of(tmp_path / "run", comparison=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-
-
-def test_commercial_use_is_warned_of(tmp_path, capsys):
-    trained_run(tmp_path / "run", facts=FACTS, **RECIPE)
-    config = ExportConfig(tmp_path / "run", out=tmp_path / "n.safetensors", num_images=1, pairs=1, use="commercial")
-    assert "qwen-research, forbids commercial use" in run(config).summary()
-    assert "forbids commercial use" in capsys.readouterr().err

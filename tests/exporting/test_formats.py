@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -94,22 +95,28 @@ def test_timm_reads_the_hub_folder_with_its_preprocessing_and_classes(exported, 
     assert scope["transform"](Image.new("RGB", (50, 60))).shape == (3, 32, 32)
 
 
+def spoiled(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint with weights that are a little off: every format's checks must see it."""
+    weights = {name: value + 1e-2 if value.is_floating_point() else value for name, value in checkpoint.weights.items()}
+    return replace(checkpoint, weights=weights, network=checkpoint.stock(weights))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["n.safetensors", "n.onnx", "n.pt2", "hub"])
-def test_an_export_with_other_weights_leaves_nothing(exported, tmp_path, monkeypatch, name):
-    """The writer gets weights that are a little off: every format's checks must see it."""
-    format = load_format({"n.onnx": "onnx", "n.pt2": "torch_export", "hub": "hub"}.get(name, "timm"))
-    write = type(format).write
-
-    def spoiled(self, checkpoint, folder, name):
-        changed = {key: value + 1e-2 if value.is_floating_point() else value for key, value in weights.items()}
-        return write(self, Checkpoint(checkpoint.folder, checkpoint.info, changed, checkpoint.network), folder, name)
-
-    weights = RunFolder(exported[0] / "run").load_weights()
-    monkeypatch.setattr(type(format), "write", spoiled)
-    config = ExportConfig(exported[0] / "run", out=tmp_path / name, format="hub" if name == "hub" else None)
+@pytest.mark.parametrize("name", ["timm", "onnx", "torch_export", "hub"])
+def test_a_file_with_other_weights_is_refused(programs, checkpoint, name):
+    folder, results = programs
+    format, other, images = load_format(name), spoiled(checkpoint), torch.rand(3, 3, 32, 32)
+    file = folder / "hub" / "model.safetensors" if name == "hub" else results[name].out
     with pytest.raises(ArtifactError, match=r"other outputs|other weights"):
-        export(config)
+        check.same_outputs(format.load(file, other).network, other.network, images, format.tolerance)
+
+
+def test_an_export_with_other_weights_leaves_nothing(exported, tmp_path, monkeypatch):
+    format = load_format("timm")
+    write = type(format).write
+    monkeypatch.setattr(type(format), "write", lambda self, one, *place: write(self, spoiled(one), *place))
+    with pytest.raises(ArtifactError, match="other outputs"):
+        export(ExportConfig(exported[0] / "run", out=tmp_path / "n.safetensors"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,13 +1,10 @@
-"""The upload, against a real HTTP server on loopback that speaks as much of the hub's protocol as it takes."""
+"""The upload, against the hub library's own interface with nothing behind it."""
 
 from __future__ import annotations
 
-import base64
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock, create_autospec
 
 import huggingface_hub
 import pytest
@@ -24,84 +21,27 @@ from sightwords.models.run_folder import RunFolder
 TOKEN = "hf_of_the_test"
 
 
-class Hub(ThreadingHTTPServer):
-    """Takes repositories and commits, and keeps the files."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.files: dict[str, bytes] = {}
-        self.tokens: set[str | None] = set()
-        self.refuses = False
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Hub
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self._answer({"sha": "0" * 40, "id": "me/birds", "siblings": [], "private": False})
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.tokens.add(self.headers.get("Authorization"))
-        if self.server.refuses:
-            self._answer({"error": "You have no right to write here"}, 403)
-        elif self.path == "/api/repos/create":
-            self._answer({"url": f"{self.server.url}/me/birds", "id": "1", "name": "me/birds"})
-        elif "/preupload/" in self.path:
-            files = json.loads(body)["files"]
-            self._answer(
-                {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
-            )
-        elif "/commit/" in self.path:
-            for line in body.decode().splitlines():
-                entry = json.loads(line)
-                if entry["key"] == "file":
-                    self.server.files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
-            commit = {
-                "commitUrl": f"{self.server.url}/me/birds/commit/1",
-                "commitOid": "1" * 40,
-                "pullRequestUrl": None,
-            }
-            self._answer({"success": True, **commit})
-        else:
-            self._answer({"valid": True})  # the card's front matter is checked there
-
-    def _answer(self, payload: Any, status: int = 200) -> None:
-        raw = json.dumps(payload).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-
 @pytest.fixture
-def hub(monkeypatch) -> Iterator[Hub]:
-    server = Hub()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
+def hub(monkeypatch) -> MagicMock:
+    """The interface: calls must fit its signatures; `files` has what was uploaded."""
+    api = create_autospec(huggingface_hub.HfApi, instance=True)
+    api.files = {}
+
+    def upload(*, repo_id: str, folder_path: Path, **_: object) -> SimpleNamespace:
+        api.files |= {path.name: path.read_bytes() for path in folder_path.iterdir()}
+        return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/1")
+
+    api.create_repo.side_effect = lambda repo_id, **_: SimpleNamespace(repo_id=repo_id)
+    api.upload_folder.side_effect = upload
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda **_: api)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
-    real = huggingface_hub.HfApi
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda **options: real(endpoint=server.url, **options))
-    yield server
-    server.shutdown()
-    server.server_close()
+    return api
 
 
 def test_what_is_uploaded_is_the_folder_that_timm_reads(exported, hub, tmp_path):
     folder = exported[0]
     result = run(ExportConfig(folder / "run", push_to_hub="me/birds", license="apache-2.0", pairs=1))
     assert set(hub.files) == {"config.json", "model.safetensors", "README.md", "certificate.json"}
-    assert hub.tokens == {f"Bearer {TOKEN}"}
     assert result.uploaded.endswith("/commit/1")
     assert "hf-hub:me/birds" in result.summary()
     for name, data in hub.files.items():
@@ -115,9 +55,9 @@ def test_what_is_uploaded_is_the_folder_that_timm_reads(exported, hub, tmp_path)
     assert TOKEN not in "".join(data.decode("latin1") for data in hub.files.values())
 
 
-def test_a_hub_that_refuses_is_told_and_the_folder_is_kept(exported, hub, tmp_path):
-    hub.refuses = True
-    with pytest.raises(ModelError, match="refused.*me/birds"):
+def test_where_the_hub_refuses_the_folder_is_kept(exported, hub, tmp_path):
+    hub.create_repo.side_effect = ConnectionError("403: no right to write here")
+    with pytest.raises(ModelError, match="refused.*me/birds: 403"):
         run(ExportConfig(exported[0] / "run", push_to_hub="me/birds", out=tmp_path / "hub", pairs=1))
     assert (tmp_path / "hub" / "model.safetensors").is_file()
 
