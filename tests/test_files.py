@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sightwords.files import atomic_path, cache_folder, changes, staged_files, write_text
+from sightwords.files import atomic_path, cache_folder, changes, row_writer, staged_files, write_text
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
@@ -49,18 +49,34 @@ def test_the_cache_is_where_the_user_says(tmp_path, monkeypatch):
     assert cache_folder() == tmp_path / "xdg" / "sightwords"
 
 
-def test_what_differs_is_named():
-    before = {"epochs": 3, "align": {"weight": 0.3, "loss": "clip"}, "model_kwargs": {}}
-    assert changes(before, before) == ""
-    now = {"epochs": 4, "align": {"weight": 0.5, "loss": "clip"}, "model_kwargs": {}}
-    assert changes(before, now) == "epochs was 3, is 4; align.weight was 0.3, is 0.5"
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ({"a": 3, "align": {"weight": 0.3}, "kwargs": {}}, {"a": 3, "align": {"weight": 0.3}, "kwargs": {}}, ""),
+        (
+            {"epochs": 3, "align": {"weight": 0.3, "loss": "clip"}},
+            {"epochs": 4, "align": {"weight": 0.5, "loss": "clip"}},
+            "epochs was 3, is 4; align.weight was 0.3, is 0.5",
+        ),
+        ({"align": {"weight": 0.3}}, {"align": {"weight": 0.3, "new": 1}, "more": 2}, ""),  # was not saved
+        ({"align": {"weight": 0.3}}, {"align": {}}, "align.weight was 0.3, is None"),
+        ({"kwargs": {}}, {"kwargs": {"depth": 2}}, "kwargs was {}, is None"),
+        ({"kwargs": {"depth": 2}}, {"kwargs": {}}, "kwargs.depth was 2, is None"),
+    ],
+)
+def test_what_differs_is_named(before, now, expected):
+    assert changes(before, now) == expected
 
 
-def test_options_that_were_not_saved_are_no_change_and_missing_ones_are():
-    assert changes({"align": {"weight": 0.3}}, {"align": {"weight": 0.3, "new": 1}, "more": 2}) == ""
-    assert changes({"align": {"weight": 0.3}}, {"align": {}}) == "align.weight was 0.3, is None"
-
-
-def test_arguments_that_came_or_went_are_a_change():
-    assert changes({"model_kwargs": {}}, {"model_kwargs": {"depth": 2}}) == "model_kwargs was {}, is None"
-    assert changes({"model_kwargs": {"depth": 2}}, {"model_kwargs": {}}) == "model_kwargs.depth was 2, is None"
+def test_rows_go_into_csv_or_jsonl_or_nowhere(tmp_path):
+    rows = [{"name": "a,b", "score": 1.5}, {"name": "\udcff", "score": 2}]
+    for path in (tmp_path / "t.csv", tmp_path / "t.jsonl", None):
+        with row_writer(path) as write:
+            for row in rows:
+                write(row)
+    assert (tmp_path / "t.csv").read_text().splitlines() == ["name,score", '"a,b",1.5', "?,2"]
+    assert (tmp_path / "t.jsonl").read_text().splitlines()[0] == '{"name": "a,b", "score": 1.5}'
+    with pytest.raises(RuntimeError), row_writer(tmp_path / "half.csv") as write:
+        write(rows[0])
+        raise RuntimeError
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "t.jsonl"]

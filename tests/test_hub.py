@@ -44,24 +44,25 @@ def test_without_a_gpu_every_process_of_torchrun_takes_the_cpu(monkeypatch):
     assert choose_device("auto") == CPU
 
 
-@pytest.fixture
-def model(tmp_path):
-    """A folder with a configuration and 40 MB of weights, which are not read whole."""
-    folder = tmp_path / "model"
-    (folder / "pooling").mkdir(parents=True)
-    (folder / "pooling" / "config.json").write_text('{"mode": "mean"}')
-    (folder / "model.safetensors").write_bytes(os.urandom(2**20) * 40)
-    return folder
+def write_weights(folder):
+    """Write 40 MB, which are not read whole."""
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(os.urandom(2**20))
+        file.truncate(40 * 2**20)
 
 
-def test_the_hash_of_a_model_follows_its_contents_and_not_its_place(model, tmp_path):
+def test_the_hash_of_a_model_follows_its_contents_and_not_its_place(tmp_path):
+    model = tmp_path / "model"
+    (model / "pooling").mkdir(parents=True)
+    (model / "pooling" / "config.json").write_text('{"mode": "mean"}')
+    write_weights(model)
     first = folder_hash(model)
     (model / "README.md").write_text("notes")
     (model / ".cache").mkdir()
     (model / ".cache" / "config.json").write_text("{}")
     model = model.rename(tmp_path / "elsewhere")
     assert folder_hash(model) == first
-    (model / "model.safetensors").write_bytes(os.urandom(2**20) * 40)
+    write_weights(model)
     trained = folder_hash(model)
     (model / "pooling" / "config.json").write_text('{"mode": "last"}')
     assert len({first, trained, folder_hash(model)}) == 3

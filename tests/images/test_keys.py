@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -120,16 +120,20 @@ def test_a_kill_loses_only_the_part_in_work(tmp_path, monkeypatch):
 
 def test_several_processes_at_once(tmp_path):
     images = [write(tmp_path / f"{i % 5}" / f"{i}.jpg", b"%d" % i) for i in range(600)]
-    code = (
-        "import sys; from pathlib import Path; from sightwords.images.references import ImageReference\n"
-        "from sightwords.images.keys import KeyCache\n"
-        "images = [ImageReference(f'{sys.argv[1]}/{i % 5}/{i}.jpg', f'{i}.jpg') for i in range(600)]\n"
-        "print(*KeyCache(Path(sys.argv[1], 'cache')).keys(images)[0])"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    together = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     expected = [image_key(b"%d" % i) for i in range(600)]
-    assert [process.communicate()[0].split() for process in together] == [expected] * 3
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(3)
+
+    def compare() -> None:
+        together.wait()
+        sys.exit(KeyCache(tmp_path / "cache").keys(images)[0] != expected)
+
+    processes = [context.Process(target=compare) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
     with closing(sqlite3.connect(tmp_path / "cache")) as connection:
         assert connection.execute("SELECT count(*) FROM parts").fetchone() == (5,)  # and no part is there twice
     assert KeyCache(tmp_path / "cache").keys(images)[0] == expected
