@@ -144,12 +144,7 @@ class Clip:
 
 
 def _parse(name: str) -> tuple[str, str | None]:
-    """Return open_clip's name of the model and its weights: a tag, a file, or None where the name is enough.
-
-    Raises:
-        ConfigError: one of the two is missing.
-        UnknownNameError: there is no such model, or no such weights for it.
-    """
+    """Return open_clip's name of the model and its weights: a tag, a file, or None where the name is enough."""
     try:
         import open_clip
     except ImportError:
@@ -173,12 +168,7 @@ def _parse(name: str) -> tuple[str, str | None]:
 
 
 def load_clip(name: str, what: str, other_ways: str) -> Clip:
-    """Return a model on the CPU in float32.
-
-    Args:
-        name: MODEL/TAG, MODEL/PATH, local-dir:FOLDER or hf-hub:ORG/NAME.
-        what: what is loaded, in words, for errors.
-        other_ways: what else the user can do.
+    """Return a model on the CPU in float32; `what` and `other_ways` as for `require_hub`.
 
     Raises:
         MissingExtraError: open_clip is not installed.

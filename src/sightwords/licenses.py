@@ -79,12 +79,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class LicenseTable:
-    """A table of licenses.
-
-    Attributes:
-        licenses: commercial use by license.
-        names: license by name or pattern of a model, in order, names in lower case.
-    """
+    """Commercial use by license; license by name or pattern of a model, in order, names in lower case."""
 
     licenses: Mapping[str, Commercial]
     names: Mapping[str, str]
@@ -111,21 +106,16 @@ class LicenseTable:
 
 
 def read_licenses(file: Path | None = None) -> LicenseTable:
-    """Return the package's table with the user's own on top.
-
-    Args:
-        file: a further table, which goes before all others; None: only that of the user's configuration folder.
+    """Return the package's table with that of the user's configuration folder on top, and `file` on top of both.
 
     Raises:
         ConfigError: a table cannot be read, or has another form.
     """
-    own = user_table()
-    paths = [path for path in (file, own if own.is_file() else None, OWN_TABLE) if path is not None]
     licenses: dict[str, Commercial] = {}
     names: dict[str, str] = {}
-    for path in paths:
+    for path in filter(None, (file, user_table() if user_table().is_file() else None, OWN_TABLE)):
         found_licenses, found_names = _read(path)
-        licenses = {**found_licenses, **licenses}
+        licenses = found_licenses | licenses
         names |= {name: license for name, license in found_names.items() if name not in names}  # in order: patterns
     return LicenseTable(licenses, names)
 
@@ -136,15 +126,10 @@ def user_table() -> Path:
 
 
 def warn_of_use(parts: Iterable[Part], use: Use | None, file: Path | None = None, show: bool = True) -> list[str]:
-    """Say at once what speaks against a use, before hours of work; return it too.
+    """Say on stderr, before hours of work, what speaks against a use, and return it; None has no warnings.
 
-    A sentence for each part whose license forbids the use, sets conditions, or is not known.
-
-    Args:
-        parts: what the network is made from.
-        use: what the user wants the network for; None has no warnings.
-        file: a table of the user's, see `read_licenses`.
-        show: whether to print the sentences on stderr.
+    That is a sentence for each part whose license forbids the use, sets conditions, or is not known. For `file` see
+    `read_licenses`.
     """
     if use is None:
         return []
@@ -157,11 +142,7 @@ def warn_of_use(parts: Iterable[Part], use: Use | None, file: Path | None = None
 
 
 def check_use(use: object) -> None:
-    """Refuse a use that is not known.
-
-    Raises:
-        ConfigError: it is none of `Use`.
-    """
+    """Raise ConfigError where a use is none of `Use`."""
     if use is not None and use not in get_args(Use):
         raise ConfigError(f"--use is {use!r}; allowed is: {', '.join(get_args(Use))}.")
 

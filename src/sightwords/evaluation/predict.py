@@ -33,13 +33,7 @@ _COLUMNS = ("class", "name", "score")
 
 @dataclass(frozen=True)
 class Model:
-    """A network that classifies.
-
-    Attributes:
-        info: what it is and takes.
-        network: from normalized images (B, 3, S, S) on `device` to logits (B, K).
-        device: where it takes its images.
-    """
+    """A network that classifies: from normalized images (B, 3, S, S) on `device` to logits (B, K)."""
 
     info: NetworkInfo
     network: Callable[[Tensor], Tensor]
@@ -47,11 +41,7 @@ class Model:
 
 
 def open_model(path: Path, device: str) -> Model:
-    """Return the network at a path.
-
-    Args:
-        path: a run's folder, or what `sightwords export` wrote.
-        device: as `--device` names it.
+    """Return the network of a run's folder, or of what `sightwords export` wrote.
 
     Raises:
         ArtifactError: there is none, it is damaged, or what belongs to it is missing.
@@ -114,12 +104,7 @@ def _built(info: NetworkInfo, weights: dict[str, Tensor], path: Path, device: to
 
 
 class OnnxNetwork:
-    """A network from an ONNX file, run by onnxruntime.
-
-    Args:
-        path: the file.
-        device: `cpu` or `cuda`.
-        num_threads: on the CPU; 0 takes onnxruntime's own choice.
+    """A network from an ONNX file, run by onnxruntime on `cpu` or `cuda`; 0 threads are onnxruntime's own choice.
 
     Attributes:
         metadata: texts that the file carries, by name.
@@ -156,13 +141,7 @@ class OnnxNetwork:
 
 @dataclass(frozen=True)
 class ImagePrediction:
-    """What a network predicts for an image.
-
-    Attributes:
-        image: its name.
-        classes: the most probable classes, most probable first; none where it could not be read.
-        reason: why it could not be read, else empty.
-    """
+    """The classes of an image, most probable first, or the reason why it could not be read."""
 
     image: str
     classes: list[Prediction]

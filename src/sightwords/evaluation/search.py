@@ -58,21 +58,12 @@ class FeatureIndex:
         return np.asarray(self._rows()["vector"])
 
     def find(self, keys: np.ndarray) -> np.ndarray:
-        """Return the row of each key, int64, (M,), -1 where there is none.
-
-        Args:
-            keys: in bytes, uint8, (M, 32).
-        """
+        """Return the row of each key (in bytes, uint8, (M, 32)), int64, (M,), -1 where there is none."""
         found = pc.index_in(_arrow(keys), value_set=_arrow(self._rows()["key"]))
         return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), np.int64)
 
     def append(self, keys: np.ndarray, vectors: np.ndarray) -> None:
-        """Add rows, and return once they are on the disk.
-
-        Args:
-            keys: in bytes, uint8, (M, 32).
-            vectors: float32, (M, D), unit length.
-        """
+        """Add keys in bytes, uint8, (M, 32), with unit vectors, float32, (M, D); return once they are on the disk."""
         rows = np.empty(len(keys), self._row)
         rows["key"], rows["vector"] = keys, vectors
         with self._file.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""A run's network, and the checks of what it is exported to; each says what it found, or fails with an error."""
+"""A run's network, and the checks of what it is exported to; each says what it found, or raises ArtifactError."""
 
 from __future__ import annotations
 
@@ -58,11 +58,7 @@ class Checkpoint:
         return self.info.model.partition(":")[2]
 
     def stock(self, weights: Mapping[str, Tensor] | None = None, where: str = "model.safetensors") -> nn.Module:
-        """Return the library's own network, made by the library's own factory, in eval mode.
-
-        Args:
-            weights: loaded with `strict=True`; None leaves those of the initialization.
-            where: file that they are from, for the message.
+        """Return the library's own network, made by its own factory, in eval mode, with weights from the file `where`.
 
         Raises:
             ArtifactError: a name or shape differs, or the network refuses a plain dictionary.
@@ -94,13 +90,7 @@ def open_checkpoint(folder: RunFolder) -> Checkpoint:
 
 @dataclass(frozen=True)
 class Check:
-    """A check that was passed.
-
-    Attributes:
-        name: of the check.
-        text: what was found, in words.
-        values: the same as JSON values.
-    """
+    """A check that was passed: what was found in words, and as JSON values."""
 
     name: str
     text: str
@@ -160,11 +150,7 @@ class Certificate:
 
 
 def same_graph(network: nn.Module, stock: nn.Module) -> Check:
-    """Compare modules (names and kinds, in order) and tensors (names, shapes and types) with the stock network's.
-
-    Raises:
-        ArtifactError: anything differs.
-    """
+    """Compare modules (names and kinds, in order) and tensors (names, shapes and types) with the stock network's."""
     for what, mine, theirs in zip(("module", "tensor"), _graph(network), _graph(stock), strict=True):
         if mine != theirs:
             odd = next(iter(set(mine) ^ set(theirs)), "their order")
@@ -175,11 +161,7 @@ def same_graph(network: nn.Module, stock: nn.Module) -> Check:
 
 
 def same_flops(loaded: Loaded, stock: nn.Module, image_size: int) -> Check:
-    """Compare the operations for one image, its side in pixels, with the stock network's.
-
-    Raises:
-        ArtifactError: they differ.
-    """
+    """Compare the operations for one image, its side in pixels, with the stock network's."""
     counted = count_flops(loaded.network, image_size) if isinstance(loaded.network, nn.Module) else loaded.flops
     expected = count_flops(stock, image_size)
     if counted is not None and counted != expected:
@@ -206,9 +188,6 @@ def same_outputs(network: Network, trained: nn.Module, images_NCHW: Tensor, tole
         trained: the trained network, in eval mode.
         images_NCHW: normalized images.
         tolerance: largest difference that is allowed, as a fraction of the largest output (at least 1); 0: every bit.
-
-    Raises:
-        ArtifactError: a shape differs, or an output by more than is allowed.
     """
     sizes = sorted({min(size, len(images_NCHW)) for size in (1, 2, 5, len(images_NCHW))})
     largest, is_equal = 0.0, True
@@ -256,11 +235,7 @@ def _milliseconds(network: Network, images_BCHW: Tensor) -> float:
 
 
 def equal_weights(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> Check:
-    """Compare the tensors that a file holds with the run's, by name and bit.
-
-    Raises:
-        ArtifactError: one is missing, added or differs.
-    """
+    """Compare the tensors that a file holds with the run's, by name and bit."""
     if odd := sorted(found.keys() ^ expected.keys()):
         raise ArtifactError(f"{where} has other tensors than the run: {', '.join(odd[:3])}.")
     if unequal := [name for name, tensor in expected.items() if not torch.equal(tensor, found[name])]:

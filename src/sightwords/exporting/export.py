@@ -133,11 +133,7 @@ def _snippet(format: Format, checkpoint: Checkpoint, config: ExportConfig, out: 
 
 
 def _comparison(config: ExportConfig) -> dict[str, Any] | None:
-    """Return what the card shows of the comparison that the user named, or that the run is part of.
-
-    Raises:
-        ArtifactError: what the user named is no finished comparison.
-    """
+    """Return what the card shows of the comparison that the user named, or that the run is part of."""
     # a run lies at runs/CONDITION/NETWORK/ARM/SEED below its comparison
     candidates = [config.comparison] if config.comparison else config.run.resolve().parents[:6]
     found = (one for one in candidates if all((one / name).is_file() for name in _COMPARISON_FILES))
@@ -221,12 +217,7 @@ def _verified(
 
 
 def open_sample(checkpoint: Checkpoint, named: str | None, num_images: int) -> Sample:
-    """Return images, evenly spread over the source; noise where the run's own images are gone.
-
-    Args:
-        checkpoint: the run's network; the run's configuration names its images.
-        named: a source that the user named; the run's own where it is None.
-        num_images: how many.
+    """Return images, evenly spread over the `named` source, or the run's own; noise where the run's images are gone.
 
     Raises:
         DataError: the source that the user named has no readable image.

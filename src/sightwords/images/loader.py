@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, default_convert
 
 from sightwords.errors import ConfigError, DataError, UnreadableImageError
 from sightwords.images.cache import CachePlan, ImageCache
@@ -88,7 +88,7 @@ class _Images(Dataset[Any]):
         self.join: Join | None = None
         self.targets: Targets = self._one_hot
 
-    def __getitems__(self, slots: Sequence[Slot]) -> ImageBatch:
+    def __getitem__(self, slots: Sequence[Slot]) -> ImageBatch:
         decoded: dict[int, CroppableImage] = {}
         pixels: list[Tensor] = []
         read: list[Slot] = []
@@ -223,7 +223,7 @@ class TrainOrder:
 
 
 @dataclass(frozen=True)
-class _Batches(Sampler[list[Slot]]):
+class _Batches:
     start: Callable[[], Iterator[list[Slot]]]
     num_batches: int
 
@@ -298,17 +298,13 @@ def eval_loader(
 def _loader(dataset: _Images, batches: _Batches, workers: int, pin_memory: bool) -> DataLoader[ImageBatch]:
     return DataLoader(
         dataset,
-        batch_sampler=batches,
+        batch_size=None,  # the dataset makes batches
+        sampler=batches,
         num_workers=workers,
-        collate_fn=_same,
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
         generator=torch.Generator(),  # else the loader draws its workers' seed from the global generator
     )
-
-
-def _same(batch: Any) -> Any:
-    return batch
 
 
 @dataclass(frozen=True)
@@ -328,7 +324,7 @@ def input_batches(
         _Inputs(ImageReferences.of(references), transform),
         batch_size=batch_size,
         num_workers=min(workers, -(-len(references) // batch_size)),
-        collate_fn=_same,
+        collate_fn=default_convert,
         generator=torch.Generator(),
     )
 
