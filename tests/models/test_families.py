@@ -25,23 +25,16 @@ class Family(NamedTuple):
 
 FAMILIES = [
     Family("timm:resnet18", {}, 32, False),
-    Family("timm:efficientnet_b0", {}, 32, False),
     Family("timm:mobilenetv3_small_050", {}, 32, False),
-    Family("timm:densenet121", {"block_config": (2, 2, 2, 2)}, 32, False),
     Family("timm:convnext_atto", {"depths": (1, 1, 1, 1)}, 32, True),
     Family("timm:vit_tiny_patch16_224", SMALL_VIT, 64, True),
     Family("timm:deit_tiny_distilled_patch16_224", SMALL_VIT, 64, True, False),
     Family("timm:swin_tiny_patch4_window7_224", {"depths": (1, 1, 1, 1), "embed_dim": 24}, 64, True),
-    Family("timm:maxvit_pico_rw_256", {}, 64, False),
-    Family("timm:caformer_s18", {}, 32, True),
     Family("timm:crossvit_9_240", {"depth": ((1, 1, 0),) * 3}, 240, True, False),
     Family("timm:levit_128s", {}, 64, False, False),
-    Family("torchvision:resnet18", {}, 32, False),
     Family("torchvision:mobilenet_v3_small", {}, 32, False),
     Family("torchvision:vit_b_16", {}, 32, True),
-    Family("torchvision:convnext_tiny", {}, 32, True),
     Family("torchvision:squeezenet1_1", {}, 64, False, False),
-    Family("torchvision:swin_t", {}, 64, True),
     Family("torchvision:googlenet", {}, 32, False),
     Family("torchvision:mnasnet0_5", {}, 32, False),
 ]

@@ -91,7 +91,7 @@ def test_early_stopping_keeps_the_projector_of_the_chosen_epoch_and_averages_are
     info, tensors = load_projectors(RunFolder(config.out))
     newest = sorted((config.out / "checkpoints").glob("*.pt"))
     epochs = {i + 1: torch.load(path, weights_only=True) for i, path in enumerate(newest)}
-    chosen = epochs[int(result.metrics["chosen_epoch"])]["ema_heads"]
+    chosen = epochs[int(result.metrics["chosen_epoch"])]["ema"]
     learned = {name.split("0.0.projector.")[1]: t for name, t in chosen.items() if "heads.0.0.projector." in name}
     assert (info.epoch, info.is_averaged) == (result.metrics["chosen_epoch"], True)
     assert learned

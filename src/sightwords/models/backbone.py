@@ -5,7 +5,6 @@ Shapes, as suffixes of names: B images, C channels, H and W height and width, F 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from sightwords.errors import ConfigError, ModelError
-from sightwords.models.features import FeatureHook, measure
+from sightwords.images.transforms import InputSize
+from sightwords.models.features import FeatureHook, InputHook
 
 
 def normalize_images(images_BCHW: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -31,73 +31,34 @@ def normalize_images(images_BCHW: Tensor, mean: tuple[float, ...], std: tuple[fl
     return images_BCHW.float().sub_(shift).mul_(scale)
 
 
-def call_factory(
-    factory: Callable[..., nn.Module],
-    identifier: str,
-    kwargs: Mapping[str, Any],
-    size_kwargs: Sequence[Mapping[str, Any]],
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Builds a network; returns it with all keyword arguments that it was built with.
-
-    Args:
-        factory: builds the network from keyword arguments.
-        identifier: the network's name, for messages.
-        kwargs: keyword arguments in any case.
-        size_kwargs: ways to state the image size; the first that the factory takes counts. Factories refuse unknown
-            arguments before they draw random numbers, so trying leaves the initial weights as they would be.
+def call_factory(factory: Callable[..., nn.Module], identifier: str, kwargs: Mapping[str, Any]) -> nn.Module:
+    """Return the network that a library's factory builds.
 
     Raises:
         ConfigError: the factory refuses an argument.
     """
-    for size in size_kwargs:
-        try:
-            return factory(**kwargs, **size), {**kwargs, **size}
-        except TypeError as error:
-            refused = _refused_argument(error)
-            if refused is None or refused not in size:
-                raise _refusal(identifier, kwargs, error) from error
-        except (ValueError, AssertionError, KeyError, NotImplementedError) as error:
-            raise _refusal(identifier, {**kwargs, **size}, error) from error
-    raise AssertionError("no way to state the image size was given")
-
-
-def _refused_argument(error: TypeError) -> str | None:
-    # Python's own words, and those of some factories that check by themselves
-    found = re.search(r"argument(?:\(s\): \[)? ?'(\w+)'", str(error))
-    return found.group(1) if found else None
-
-
-def _refusal(identifier: str, kwargs: Mapping[str, Any], error: Exception) -> ConfigError:
-    refused = _refused_argument(error) if isinstance(error, TypeError) else None
-    if refused is not None:
-        return ConfigError(f"{identifier} does not take the option {refused!r} ({error}). Leave it out.")
-    given = ", ".join(f"{name}={value!r}" for name, value in kwargs.items())
-    return ConfigError(f"{identifier} cannot be built with {given}: {type(error).__name__}: {error}")
+    try:
+        return factory(**kwargs)
+    except (TypeError, ValueError, AssertionError, KeyError, NotImplementedError) as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in kwargs.items())
+        message = f"{identifier} cannot be built with {given}: {type(error).__name__}: {error}"
+        raise ConfigError(message) from error
 
 
 _DENSE = (nn.Linear, nn.Conv2d)
 
 
 @dataclass(frozen=True)
-class InputSpec:
-    """What images a network expects."""
+class InputSpec(InputSize):
+    """What images a network expects: their size, and `mean` and `std` by which values from 0 to 1 are normalized."""
 
-    image_size: int
-    """Height and width, pixels."""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    """Subtracted from each channel, of pixel values from 0 to 1."""
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    """Divides each channel, after the mean was subtracted."""
-    interpolation: str = "bicubic"
-    """How images are resized: nearest, bilinear, bicubic or lanczos."""
-    crop_pct: float = 0.875
-    """In evaluation, the part of the resized shorter side that the center crop keeps."""
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
 
 class Backbone(nn.Module):
     """Wraps a stock network so that one forward pass gives its pooled features too.
 
-    The features are what the classifier reads, taken by a forward pre-hook on the classifier during the network's
+    The features are what the classifier reads, taken by a forward hook on the classifier during the network's
     ordinary forward pass. The network is not changed: its parameters, its `state_dict()` and its logits are the stock
     ones, and the hook does nothing when the network is called by itself. In training mode the features are behind the
     dropout that some networks have before the classifier.
@@ -111,10 +72,9 @@ class Backbone(nn.Module):
         identifier: the network's name, "timm:resnet18".
         kwargs: what the library's factory needs to build the network again, `num_classes` included.
         input_spec: the images the network expects.
-        new_names: names of the parameters that weights from elsewhere did not fit, and which start afresh.
 
     Raises:
-        ConfigError: if `network` has no such layer.
+        ConfigError: the classifier is no such layer.
     """
 
     def __init__(
@@ -125,7 +85,6 @@ class Backbone(nn.Module):
         identifier: str,
         kwargs: Mapping[str, Any],
         input_spec: InputSpec,
-        new_names: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -134,10 +93,9 @@ class Backbone(nn.Module):
         self.identifier = identifier
         self.kwargs = dict(kwargs)
         self.input_spec = input_spec
-        self.new_names = new_names
         self.is_transformer = has_transformer_norm(network)
-        self._capture = _Capture()
-        self.classifier.register_forward_pre_hook(self._capture)
+        self._read = InputHook(network, classifier)
+        self._read.armed = False
         self.features_name: str | None = None
         self.layer_widths: dict[str, int] = {}
         self._hooks: dict[str, FeatureHook] = {}
@@ -156,11 +114,20 @@ class Backbone(nn.Module):
         for name in (*layers, *([features] if features else [])):
             if name not in self._hooks:
                 self._hooks[name] = FeatureHook(self.network, name)
-        widths = measure(self.network, self._hooks, self.input_spec.image_size)
-        if features is not None:
-            self.features_name, self.num_features = features, widths[features]
-        self.layer_widths = {name: widths[name] for name in layers}
+        self.features_name = features
+        if self._hooks:
+            self.num_features = self.trial().shape[1]
+        self.layer_widths = {name: self._hooks[name].features.shape[1] for name in layers}
         return self
+
+    def trial(self) -> Tensor:
+        """Return the feature of two black images, by a forward pass in evaluation mode that changes nothing."""
+        modes = {module: module.training for module in self.modules()}
+        size, parameter = self.input_spec.image_size, next(self.parameters())
+        features: Tensor = self.eval()(torch.zeros(2, 3, size, size, device=parameter.device, dtype=parameter.dtype))[0]
+        for module, mode in modes.items():
+            module.training = mode
+        return features
 
     @property
     def layer_features(self) -> dict[str, Tensor]:
@@ -173,23 +140,16 @@ class Backbone(nn.Module):
         return self.network.get_submodule(self.classifier_name)
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features and logits.
-
-        Args:
-            images_BCHW: (B, C, H, W), normalized as `input_spec` says.
-
-        Returns:
-            (B, F) features, F = `num_features`, and (B, K) logits, K = `num_classes`.
+        """Return features (B, F) and logits (B, K) of images (B, C, H, W), normalized as `input_spec` says.
 
         Raises:
-            ModelError: if the network does not give logits, or its classifier reads no pooled features.
+            ModelError: the network does not give logits, or its classifier reads no pooled features.
         """
-        self._capture.armed = True
-        for hook in self._hooks.values():
-            hook.armed = True
+        hooks = [self._read, *self._hooks.values()]
+        for hook in hooks:
+            hook.output, hook.armed = None, True
         logits_BK = self.network(images_BCHW)
-        read = self._capture.release()
-        for hook in self._hooks.values():
+        for hook in hooks:
             hook.armed = False
         if not isinstance(logits_BK, Tensor):
             raise ModelError(
@@ -198,13 +158,10 @@ class Backbone(nn.Module):
             )
         if self.features_name is not None:
             return self._hooks[self.features_name].features, logits_BK
-        return self._pool(read), logits_BK
+        return self._pool(self._read.output), logits_BK
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Load the plain network's own weights, every name and shape equal.
-
-        Args:
-            weights: as `network.state_dict()` gives them; a plain dictionary from a safetensors file will do.
 
         Raises:
             RuntimeError: a name or a shape differs.
@@ -217,11 +174,11 @@ class Backbone(nn.Module):
         self.network.load_state_dict(state, strict=True)
 
     def _pool(self, read: Tensor | None) -> Tensor:
-        """What the classifier read, as (B, F): a convolution's map is averaged over its height and width."""
+        """Return what the classifier read, as (B, F): a convolution's map is averaged over its height and width."""
         if read is None:
             raise ModelError(f"{self.identifier} did not run its classifier. Was it replaced after it was wrapped?")
         if read.ndim == 4 and isinstance(self.classifier, nn.Conv2d):
-            return read.flatten(1) if read.shape[2:] == (1, 1) else read.mean(dim=(2, 3))
+            return read.mean(dim=(2, 3))
         if read.ndim != 2:
             raise ModelError(
                 f"The classifier of {self.identifier} reads a tensor of shape {tuple(read.shape)}, not pooled features "
@@ -230,47 +187,17 @@ class Backbone(nn.Module):
         return read
 
 
-class _Capture:
-    """Forward pre-hook that keeps what a module reads, once, when it was armed.
-
-    An object of its own, and not a method of Backbone: a deep copy of the network copies the hook with it, and a deep
-    copy of the Backbone makes network and Backbone share the copied hook. What was read is never copied or pickled.
-    """
-
-    armed = False
-    read: Tensor | None = None
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if self.armed:
-            self.read = args[0]
-
-    def release(self) -> Tensor | None:
-        read, self.read, self.armed = self.read, None, False
-        return read
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
 def find_classifier(network: nn.Module, num_classes: int, names: Iterable[str] = ()) -> str:
-    """Name of the layer that gives a network's logits.
+    """Return the name of the layer that gives a network's logits.
 
-    Args:
-        network: a classification network.
-        num_classes: number of its logits.
-        names: where the network's library says its classifiers are, if it does. Of several (distilled networks,
-            networks with branches) the one with the most inputs is taken, the first if they are equal.
-
-    Returns:
-        The name, of a layer among `names` or else of the last Linear or Conv2d with `num_classes` outputs.
+    Of several `names` that the network's library knows (distilled networks, networks with branches) it is the one with
+    the most inputs, the first if they are equal; else the last Linear or Conv2d with `num_classes` outputs.
 
     Raises:
         ModelError: there is none.
     """
     dense = {name: _dense_size(module, name) for name, module in network.named_modules() if isinstance(module, _DENSE)}
-    fitting: dict[str, int] = {
-        name: num_inputs for name, (num_inputs, num_outputs) in dense.items() if num_outputs == num_classes
-    }
+    fitting: dict[str, int] = {name: sizes[0] for name, sizes in dense.items() if sizes[1] == num_classes}
     if named := [name for name in names if name in fitting]:
         return max(named, key=lambda name: fitting[name])
     if not fitting:
@@ -282,19 +209,17 @@ def find_classifier(network: nn.Module, num_classes: int, names: Iterable[str] =
 
 
 def has_transformer_norm(network: nn.Module) -> bool:
-    """Whether a network normalizes as transformers do: by layers (LayerNorm, RMSNorm), and nowhere by batches.
+    """Whether a network normalizes by layers (LayerNorm, RMSNorm), as transformers do, and nowhere by batches.
 
-    Decides between a projector with BatchNorm and one without. ConvNeXt counts as a transformer here, MaxViT does not.
+    Such networks get a projector without BatchNorm. ConvNeXt counts as a transformer here, MaxViT does not.
     """
-    modules = list(network.modules())
-    batch_norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-    if any(isinstance(module, batch_norms) for module in modules):
-        return False
-    return any(isinstance(m, nn.LayerNorm | nn.RMSNorm) or type(m).__name__.startswith("RmsNorm") for m in modules)
+    names = {kind.__name__ for module in network.modules() for kind in type(module).__mro__}
+    by_layers = any(name.startswith(("LayerNorm", "RMSNorm", "RmsNorm")) for name in names)
+    return by_layers and not any("BatchNorm" in name for name in names)
 
 
 def _dense_size(module: nn.Module, name: str) -> tuple[int, int]:
-    """Numbers of inputs and outputs of a Linear or Conv2d."""
+    """Return the numbers of inputs and outputs of a Linear or Conv2d."""
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     if isinstance(module, nn.Conv2d):

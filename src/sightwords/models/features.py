@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from sightwords.errors import ConfigError, ModelError, UnknownNameError
@@ -111,28 +110,8 @@ class FeatureHook:
         )
 
 
-def measure(network: nn.Module, hooks: Mapping[str, FeatureHook], image_size: int) -> dict[str, int]:
-    """Return the width of each hook's feature, from a forward pass that leaves the network as it was.
+class InputHook(FeatureHook):
+    """Keeps what a module read, in place of what it gave."""
 
-    Args:
-        network: takes images (B, 3, image_size, image_size).
-        hooks: by name.
-        image_size: height and width in pixels.
-
-    Raises:
-        ModelError: a module does not run in a forward pass, or its output is no feature.
-    """
-    if not hooks:
-        return {}
-    training = {module: module.training for module in network.modules()}
-    parameter = next(network.parameters())
-    for hook in hooks.values():
-        hook.armed = True
-    with torch.no_grad():
-        network.eval()(torch.zeros(2, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype))
-    for module, was in training.items():
-        module.training = was
-    widths = {name: hook.features.shape[1] for name, hook in hooks.items()}
-    for hook in hooks.values():
-        hook.output, hook.armed = None, False
-    return widths
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        super().__call__(module, args, args[0])

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sightwords.align import TargetTransform, build_projector, normalize_targets
-from sightwords.align.projector import ProjectorKind, ProjectorNorm
 from sightwords.errors import ArtifactError, ConfigError
 from sightwords.hub import choose_device
 from sightwords.images.dataset import Split
@@ -43,13 +41,7 @@ class Prediction:
 
 
 def top_predictions(info: NetworkInfo, logits_BK: Tensor, count: int) -> list[list[Prediction]]:
-    """Return the most probable classes of each image, the most probable first.
-
-    Args:
-        info: what the network is.
-        logits_BK: its outputs, shape (B, K).
-        count: classes for each image; fewer come where there are fewer.
-    """
+    """Return the `count` most probable classes of each image, the most probable first, of outputs (B, K)."""
     logits = logits_BK.float().cpu()
     probabilities = logits.sigmoid() if info.multi_label else logits.softmax(1)
     values, classes = probabilities.topk(min(count, info.num_classes))
@@ -65,11 +57,7 @@ def eval_transform(info: NetworkInfo) -> EvalTransform:
 
 
 def rebuild(info: NetworkInfo, weights: Mapping[str, Tensor]) -> Backbone:
-    """Return a trained network, on the CPU.
-
-    Args:
-        info: what it is.
-        weights: parameters and buffers by name, of the plain network.
+    """Return a trained network, on the CPU; `weights` are those of the plain network.
 
     Raises:
         ArtifactError: the weights are not of this network.
@@ -139,13 +127,7 @@ class TrainedNetwork:
     ) -> Iterator[Output]:
         """Yield the network's outputs for all images, in order.
 
-        Args:
-            images: the images.
-            batch_size: images in a batch.
-            workers: loader processes; 0 loads in this one.
-            title: of the progress.
-            num_classes: width of the batches' targets; None ignores the labels.
-            show: whether to show the progress.
+        `title` and `show` are of the progress; `num_classes` is the width of the batches' targets, None ignores labels.
         """
         images = images.unlabeled() if num_classes is None else images
         transform, pin = eval_transform(self.info), self.device.type == "cuda"
@@ -164,18 +146,13 @@ class Projection:
         space: the chosen one.
         tensors: its weights: `projector.*`, and `mean` and `matrix` where there are any.
 
-    Attributes:
-        info: what the run's projectors are.
-        space: the chosen one.
-
     Raises:
         ArtifactError: the weights do not fit.
     """
 
     def __init__(self, info: ProjectorInfo, space: TextSpace, tensors: dict[str, Tensor]) -> None:
         self.info, self.space = info, space
-        kind, norm = cast(ProjectorKind, space.kind), cast(ProjectorNorm, space.norm)
-        self._projector = build_projector(kind, space.in_features, space.out_features, norm).eval()
+        self._projector = build_projector(space.kind, space.in_features, space.out_features, space.norm).eval()
         own = {name.removeprefix("projector."): t for name, t in tensors.items() if name.startswith("projector.")}
         try:
             self._projector.load_state_dict(own)
@@ -191,8 +168,7 @@ class Projection:
     @torch.inference_mode()
     def of_texts(self, vectors_BD: Tensor) -> Tensor:
         """Return text vectors of unit length as the training saw them: as they are, less their mean, or whitened."""
-        transformed: Tensor = self._transform(vectors_BD)
-        return transformed
+        return torch.as_tensor(self._transform(vectors_BD))
 
     def of_sentence(self, sentence: str, device: str = "auto") -> np.ndarray:
         """Return where a sentence lies, float32, (1, D), unit length.

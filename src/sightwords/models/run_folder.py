@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sightwords.align.projector import ProjectorKind, ProjectorNorm
 from sightwords.errors import ArtifactError
 from sightwords.files import atomic_path, write_text
 from sightwords.models.card import RunFacts, TextFacts
@@ -52,11 +53,7 @@ class NetworkInfo:
 
 
 class RunFolder:
-    """A run on disk.
-
-    Args:
-        folder: the run's folder.
-    """
+    """A run on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -79,7 +76,7 @@ class RunFolder:
         """Write the configuration (usable as `--config`) and what the network is."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-        write_text(self.folder / "network.json", json.dumps(asdict(network), indent=2, ensure_ascii=False) + "\n")
+        _write_json(self.folder / "network.json", asdict(network))
 
     def config(self) -> dict[str, Any]:
         """Return the configuration that the run was started with."""
@@ -91,13 +88,11 @@ class RunFolder:
         Raises:
             ArtifactError: this is no run.
         """
-        values = json.loads(self._read("network.json"))
-        values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
-        return NetworkInfo(**values)
+        return _network_info(json.loads(self._read("network.json")))
 
     def write_facts(self, facts: RunFacts) -> None:
         """Write what the run is made from."""
-        write_text(self.folder / "facts.json", json.dumps(asdict(facts), indent=2, ensure_ascii=False) + "\n")
+        _write_json(self.folder / "facts.json", asdict(facts))
 
     def facts(self) -> RunFacts:
         """Return what the run is made from."""
@@ -152,9 +147,7 @@ class RunFolder:
 
     def save_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Write the plain network's weights as safetensors, in one step."""
-        tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
-        with atomic_path(self.weights_path) as temporary:
-            save_file(tensors, temporary, metadata={"format": "pt"})
+        _save_tensors(self.weights_path, weights)
 
     def load_weights(self) -> dict[str, Tensor]:
         """Return the plain network's weights.
@@ -182,6 +175,20 @@ class RunFolder:
         return path.read_text(encoding="utf-8")
 
 
+def _network_info(values: Mapping[str, Any]) -> NetworkInfo:
+    return NetworkInfo(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(own, temporary, metadata={"format": "pt"})
+
+
 WEIGHTS, FACTS = "projector.safetensors", "projector.json"
 
 
@@ -204,8 +211,8 @@ class TextSpace:
     embeddings: str
     encoder: str
     revision: str
-    kind: str
-    norm: str
+    kind: ProjectorKind
+    norm: ProjectorNorm
     in_features: int
     out_features: int
     targets: str
@@ -241,10 +248,8 @@ def save_projectors(folder: RunFolder, info: ProjectorInfo, tensors: Mapping[str
         tensors: of space i `i.projector.*`, and `i.mean` (D,) and `i.matrix` (D, D) where there are any.
     """
     if info.spaces:
-        plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-        with atomic_path(folder.folder / WEIGHTS) as temporary:
-            save_file(plain, temporary, metadata={"format": "pt"})
-    write_text(folder.folder / FACTS, json.dumps(asdict(info), indent=2, ensure_ascii=False) + "\n")
+        _save_tensors(folder.folder / WEIGHTS, tensors)
+    _write_json(folder.folder / FACTS, asdict(info))
 
 
 def load_projectors(folder: RunFolder) -> tuple[ProjectorInfo, dict[str, Tensor]]:
@@ -292,21 +297,16 @@ def network_config(info: NetworkInfo) -> dict[str, Any]:
         "label_descriptions": dict(zip(info.class_ids, info.class_names, strict=True)),
         "multi_label": info.multi_label,
         "model_args": {key: value for key, value in info.factory_kwargs.items() if key != "num_classes"},
-        "pretrained_cfg": pretrained_cfg(info),
+        "pretrained_cfg": {  # the preprocessing under timm's names
+            "input_size": [3, info.image_size, info.image_size],
+            "interpolation": info.interpolation,
+            "crop_pct": info.crop_pct,
+            "crop_mode": "center",
+            "mean": list(info.mean),
+            "std": list(info.std),
+            "num_classes": info.num_classes,
+        },
         KEY: asdict(info),
-    }
-
-
-def pretrained_cfg(info: NetworkInfo) -> dict[str, Any]:
-    """Return the preprocessing under timm's names."""
-    return {
-        "input_size": [3, info.image_size, info.image_size],
-        "interpolation": info.interpolation,
-        "crop_pct": info.crop_pct,
-        "crop_mode": "center",
-        "mean": list(info.mean),
-        "std": list(info.std),
-        "num_classes": info.num_classes,
     }
 
 
@@ -329,7 +329,7 @@ def read_network_config(config: Mapping[str, Any] | str | None, where: Path) -> 
     """
     try:
         values = json.loads(config) if isinstance(config, str) else (config or {})[KEY]
-        return NetworkInfo(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        return _network_info(values)
     except (KeyError, TypeError, ValueError):
         raise ArtifactError(
             f"{where} does not say what network it holds and what it takes; files of `sightwords export` say so."

@@ -19,41 +19,38 @@ from sightwords.models.weights import OFFLINE, load_weights
 def build_timm_backbone(
     name: str,
     num_classes: int,
-    image_size: int | None = None,
-    weights: str | None = None,
-    kwargs: Mapping[str, Any] | None = None,
+    image_size: int | None,
+    weights: str | None,
+    kwargs: Mapping[str, Any],
     hint: str = "",
 ) -> Backbone:
-    """Builds a network of timm; see `sightwords.models.build_backbone`.
+    """Build a network of timm, whose name may hold the tag of its weights; see `sightwords.models.build_backbone`.
 
-    Args:
-        name: as in `timm.list_models()`, with or without the tag of its weights ("vit_tiny_patch16_224.augreg_in21k").
-        num_classes: number of classes.
-        image_size: height and width in pixels.
-        weights: None, "pretrained" or a file.
-        kwargs: options of `timm.create_model`.
-        hint: a sentence to add if the name is not known.
+    `hint` is a sentence to add if the name is not known.
     """
     _check_name(name, hint)
     pretrained = weights == "pretrained"
-    size_kwargs = [{}] if image_size is None else [{"img_size": image_size}, {}]
     factory = functools.partial(_create, name, pretrained)
-    all_kwargs = {**(kwargs or {}), "num_classes": num_classes}
-    network, used_kwargs = call_factory(factory, f"timm:{name}", all_kwargs, size_kwargs)
+    kwargs = {**kwargs, "num_classes": num_classes}
+    sized = kwargs if image_size is None else {**kwargs, "img_size": image_size}
+    try:
+        network = call_factory(factory, f"timm:{name}", sized)
+    except ConfigError as error:
+        # networks that take any size refuse the argument, before they draw random numbers
+        if not (isinstance(error.__cause__, TypeError) and "img_size" in str(error.__cause__)):
+            raise
+        sized = kwargs
+        network = call_factory(factory, f"timm:{name}", kwargs)
     classifiers = _classifier_names(network)
     classifier = find_classifier(network, num_classes, classifiers)
-    new_names: tuple[str, ...] = ()
-    if pretrained:
-        new_names = _new_names(network, num_classes, classifiers)
-    elif weights is not None:
-        new_names = load_weights(network, Path(weights), [*classifiers, classifier], _adapt)
+    if weights is not None and not pretrained:
+        load_weights(network, Path(weights), [*classifiers, classifier], _adapt)
     return Backbone(
         network,
         classifier,
         identifier=f"timm:{name}",
-        kwargs=used_kwargs,
-        input_spec=_input_spec(network, image_size or used_kwargs.get("img_size")),
-        new_names=new_names,
+        kwargs=sized,
+        input_spec=_input_spec(network, image_size or sized.get("img_size")),
     )
 
 
@@ -83,14 +80,6 @@ def _classifier_names(network: nn.Module) -> list[str]:
     """Where timm says the classifiers are; several for distilled networks."""
     names: str | Sequence[str] | None = network.pretrained_cfg.get("classifier")  # type: ignore[union-attr, operator]
     return [names] if isinstance(names, str) else list(names or ())
-
-
-def _new_names(network: nn.Module, num_classes: int, classifiers: Sequence[str]) -> tuple[str, ...]:
-    """What timm leaves as it was initialized when it loads its own weights."""
-    if network.pretrained_cfg.get("num_classes") == num_classes:  # type: ignore[union-attr, operator]
-        return ()
-    prefixes = tuple(f"{name}." for name in classifiers)
-    return tuple(sorted(name for name in network.state_dict() if name.startswith(prefixes)))
 
 
 def _adapt(state: dict[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:

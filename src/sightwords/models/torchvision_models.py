@@ -29,49 +29,34 @@ _BUILDER_KWARGS = {"MobileNetV3": ("width_mult", "reduced_tail", "dilated")}
 
 
 def torchvision_names() -> list[str]:
-    """Names of torchvision's classification networks."""
+    """Return the names of torchvision's classification networks."""
     names: list[str] = torchvision.models.list_models(module=torchvision.models)
     return names
 
 
 def build_torchvision_backbone(
-    name: str,
-    num_classes: int,
-    image_size: int | None = None,
-    weights: str | None = None,
-    kwargs: Mapping[str, Any] | None = None,
+    name: str, num_classes: int, image_size: int | None, weights: str | None, kwargs: Mapping[str, Any]
 ) -> Backbone:
-    """Builds a classification network of torchvision; see `sightwords.models.build_backbone`.
+    """Build a classification network of torchvision; see `sightwords.models.build_backbone`.
 
-    GoogLeNet and Inception v3 are built without their auxiliary classifiers.
-
-    Args:
-        name: as in `torchvision.models.list_models(module=torchvision.models)`.
-        num_classes: number of classes.
-        image_size: height and width in pixels.
-        weights: None, "pretrained" (the library's newest) or a file.
-        kwargs: options of the network's builder.
+    GoogLeNet and Inception v3 are built without their auxiliary classifiers; pretrained weights are the newest.
     """
     if name not in torchvision_names():
         raise UnknownNameError("torchvision model", name, torchvision_names())
     defaults = _DEFAULT_KWARGS.get(name, {})
     if weights == "pretrained":
         defaults = {**defaults, **_PRETRAINED_KWARGS.get(name, {})}
-    network, used_kwargs = call_factory(
-        functools.partial(torchvision.models.get_model, name),
-        f"torchvision:{name}",
-        {**defaults, **(kwargs or {}), "num_classes": num_classes},
-        [_size_kwargs(name, image_size)],
-    )
-    _check_kwargs(network, name, used_kwargs)
+    kwargs = {**defaults, **kwargs, **_size_kwargs(name, image_size), "num_classes": num_classes}
+    network = call_factory(functools.partial(torchvision.models.get_model, name), f"torchvision:{name}", kwargs)
+    _check_kwargs(network, name, kwargs)
     classifier = find_classifier(network, num_classes)
+    _load(network, name, classifier, weights)
     return Backbone(
         network,
         classifier,
         identifier=f"torchvision:{name}",
-        kwargs=used_kwargs,
+        kwargs=kwargs,
         input_spec=_input_spec(name, image_size or getattr(network, "image_size", None)),
-        new_names=_load(network, name, classifier, weights),
     )
 
 
@@ -94,17 +79,18 @@ def _check_kwargs(network: nn.Module, name: str, kwargs: Mapping[str, Any]) -> N
         raise ConfigError(f"torchvision:{name} does not take the option {unknown!r}. Leave it out.")
 
 
-def _load(network: nn.Module, name: str, classifier: str, weights: str | None) -> tuple[str, ...]:
+def _load(network: nn.Module, name: str, classifier: str, weights: str | None) -> None:
     if weights is None:
-        return ()
+        return
     if weights != "pretrained":
-        return load_weights(network, Path(weights), [classifier], _adapt)
+        load_weights(network, Path(weights), [classifier], _adapt)
+        return
     try:
         # torchvision gives its weights in a network of their own number of classes only
         source: nn.Module = torchvision.models.get_model(name, weights="DEFAULT")
     except Exception as error:
         raise ModelError(f"torchvision cannot provide the weights of {name} ({error}). {OFFLINE}") from error
-    return fit_weights(network, source.state_dict(), [classifier], _adapt, f"torchvision's weights of {name}")
+    fit_weights(network, source.state_dict(), [classifier], _adapt, f"torchvision's weights of {name}")
 
 
 def _adapt(state: dict[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
-import torch
+import timm
 import torchvision
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -24,91 +21,67 @@ OFFLINE = (
     "Without a network connection, download the file elsewhere and give its path (.safetensors, .pth) in place of "
     "'pretrained'; or train from scratch."
 )
-_WRAPPING_KEYS = ("state_dict", "model", "model_state_dict")
-_WRAPPING_PREFIXES = ("module.", "_orig_mod.", "network.")
 _NUM_SHOWN = 3
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads parameters by name from a .safetensors, .pth or .pt file; nothing in it is executed.
+def load_weights(network: nn.Module, path: Path, classifiers: Sequence[str], adapt: Adapt) -> None:
+    """Load a file, see `read_weights`, into a network, see `fit_weights`."""
+    fit_weights(network, read_weights(path), classifiers, adapt, f"the weights file {path}")
 
-    Checkpoints that hold the parameters under `state_dict` or `model` are unwrapped, as are names that begin with
-    what DistributedDataParallel, torch.compile or Backbone put before them.
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return parameters by name from a .safetensors, .pth or .pt file; nothing in it is executed.
+
+    timm unwraps checkpoints: parameters under `state_dict` or `model`, the moving average where there is one, and
+    names as DistributedDataParallel and torch.compile change them.
 
     Raises:
-        ArtifactError: if the file is missing, damaged or holds anything but tensors by name.
+        ArtifactError: the file is missing, damaged or holds anything but tensors by name.
     """
     if not path.is_file():
         raise ArtifactError(f"There is no weights file {path}. Give a .safetensors, .pth or .pt file.")
     try:
-        state = _load(path)
+        state = timm.models.load_state_dict(str(path), weights_only=True)
+    except AttributeError:  # no names
+        state = {}
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ArtifactError(f"The weights file {path} is damaged or holds more than weights: {error}") from error
-    if isinstance(state, Mapping):
-        state = next((state[key] for key in _WRAPPING_KEYS if isinstance(state.get(key), Mapping)), state)
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ArtifactError(f"The weights file {path} holds no tensors by name. Save a network's state_dict() in it.")
-    return _strip_prefixes(dict(state))
-
-
-def load_weights(network: nn.Module, path: Path, classifiers: Sequence[str], adapt: Adapt | None) -> tuple[str, ...]:
-    """Loads a file, see `read_weights`, into a network, see `fit_weights`."""
-    return fit_weights(network, read_weights(path), classifiers, adapt, f"the weights file {path}")
+    return dict(state)
 
 
 def fit_weights(
-    network: nn.Module, state: dict[str, Tensor], classifiers: Sequence[str], adapt: Adapt | None, source: str
-) -> tuple[str, ...]:
-    """Loads weights into a network. A classifier of another shape starts afresh, as in fine-tuning.
-
-    Everything else must fit, name by name and shape by shape.
+    network: nn.Module, state: dict[str, Tensor], classifiers: Sequence[str], adapt: Adapt, source: str
+) -> None:
+    """Load weights into a network. A classifier of another shape starts afresh; all else must fit by name and shape.
 
     Args:
         network: changed in place.
         state: parameters by name.
         classifiers: names of the layers that may start afresh.
         adapt: asked to rewrite the weights where they do not fit as they are.
-        source: where the weights are from, in words, for the message.
-
-    Returns:
-        Names of the parameters that start afresh.
+        source: where the weights are from, for the message.
 
     Raises:
         ArtifactError: the weights do not fit.
     """
-    if adapt is not None and _misfits(network, state, classifiers):
+    own = network.state_dict()  # with the versions of the modules, which torchvision's MNASNet does not load without
+    if _misfits(own, state, classifiers):
         state = dict(adapt(dict(state), network))
-    misfits = _misfits(network, state, classifiers)
-    if misfits:
+    if misfits := _misfits(own, state, classifiers):
         listed = "; ".join(f"{kind}: {_first(names)}" for kind, names in misfits.items())
         raise ArtifactError(
             f"{source[0].upper()}{source[1:]} does not fit {type(network).__name__}. {listed}. "
             "Are the model's name, its options and the image size those that the weights were trained with?"
         )
-    own = network.state_dict()  # with the versions of the modules, which torchvision's MNASNet does not load without
     fresh = _fresh_names(own, state, classifiers)
     own.update({name: value for name, value in state.items() if name not in fresh})
-    network.load_state_dict(own, strict=True)
-    return tuple(sorted(fresh))
-
-
-def _load(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
-    # training checkpoints often hold the parsed arguments, a plain record
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    found = next((prefix for prefix in _WRAPPING_PREFIXES if all(name.startswith(prefix) for name in state)), None)
-    if found is None:
-        return state
-    return _strip_prefixes({name.removeprefix(found): value for name, value in state.items()})
+    network.load_state_dict(own)
 
 
 def _fresh_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor], classifiers: Sequence[str]) -> set[str]:
-    """All parameters of those classifiers that have any parameter of another shape."""
+    """Return all parameters of those classifiers that have any parameter of another shape."""
     fresh = set()
     for classifier in classifiers:
         names = {name for name in own if name.startswith(f"{classifier}.")}
@@ -117,21 +90,20 @@ def _fresh_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor], classif
     return fresh
 
 
-def _misfits(network: nn.Module, state: Mapping[str, Tensor], classifiers: Sequence[str]) -> dict[str, list[str]]:
-    """What does not fit, by kind; empty if all does."""
-    own = network.state_dict()
-    # BatchNorm's counter is not in the oldest files, and matters to nothing here
-    wanted = own.keys() - _fresh_names(own, state, classifiers)
-    missing = [name for name in own if name in wanted - state.keys() and not name.endswith("num_batches_tracked")]
-    shapes = [
-        f"{name} ({list(state[name].shape)}, not {list(own[name].shape)})"
-        for name in own
-        if name in wanted & state.keys() and state[name].shape != own[name].shape
-    ]
+def _misfits(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], classifiers: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return what does not fit, by kind; empty if all does."""
+    wanted = [name for name in own if name not in _fresh_names(own, state, classifiers)]
     misfits = {
-        "Missing": missing,
+        # BatchNorm's counter is not in the oldest files, and matters to nothing here
+        "Missing": [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")],
         "Unexpected": [name for name in state if name not in own],
-        "Of another shape": shapes,
+        "Of another shape": [
+            f"{name} ({list(state[name].shape)}, not {list(own[name].shape)})"
+            for name in wanted
+            if name in state and state[name].shape != own[name].shape
+        ],
     }
     return {kind: names for kind, names in misfits.items() if names}
 

@@ -7,7 +7,6 @@ from fnmatch import fnmatchcase
 from inspect import signature
 from typing import Any
 
-import torch
 from timm.optim import (
     create_optimizer_v2,
     get_optimizer_class,
@@ -36,19 +35,17 @@ def freeze(backbone: Backbone, patterns: Sequence[str]) -> None:
         UnknownNameError: a pattern matches nothing.
         ConfigError: nothing is left to train.
     """
-    names = [name for name, _ in backbone.network.named_parameters()]
-    head = f"{backbone.classifier_name}."
+    parameters = dict(backbone.network.named_parameters())
+    rest = {name for name in parameters if not name.startswith(f"{backbone.classifier_name}.")}
     for pattern in patterns:
-        chosen = {name for name in names if _matches(name, pattern)}
-        if pattern == ALL:
-            chosen = {name for name in names if not name.startswith(head)}
-        if not chosen:
+        inside = f"{pattern}.*"
+        chosen = {name for name in parameters if fnmatchcase(name, pattern) or fnmatchcase(name, inside)}
+        if not (chosen := rest if pattern == ALL else chosen):
             modules = [name for name, _ in backbone.network.named_modules() if name]
             raise UnknownNameError("part to freeze", pattern, [*modules, ALL])
-        for name, parameter in backbone.network.named_parameters():
-            if name in chosen:
-                parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in backbone.network.parameters()):
+        for name in chosen:
+            parameters[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in parameters.values()):
         raise ConfigError(f"--freeze {' '.join(patterns)} leaves nothing of the network to train. Freeze fewer parts.")
 
 
@@ -58,12 +55,7 @@ def check_trainable(backbone: Backbone) -> None:
     Raises:
         ConfigError: there is such a feature: text would train nothing but its own head.
     """
-    modes = {module: module.training for module in backbone.modules()}
-    size = backbone.input_spec.image_size
-    features, _ = backbone.eval()(torch.zeros(2, 3, size, size))
-    found = {backbone.features_name or "what the classifier reads": features, **backbone.layer_features}
-    for module, mode in modes.items():
-        module.training = mode
+    found = {backbone.features_name or "what the classifier reads": backbone.trial(), **backbone.layer_features}
     stuck = [name for name, feature in found.items() if not feature.requires_grad]
     if stuck:
         raise ConfigError(
@@ -78,11 +70,6 @@ def to_eval_if_frozen(network: nn.Module) -> None:
         own = list(module.parameters())
         if own and not any(parameter.requires_grad for parameter in own):
             module.eval()
-
-
-def _matches(name: str, pattern: str) -> bool:
-    parts = name.split(".")
-    return any(fnmatchcase(".".join(parts[:length]), pattern) for length in range(1, len(parts) + 1))
 
 
 BODY = "body"
@@ -125,8 +112,7 @@ def _fused(name: str, device: str) -> dict[str, bool]:
 
 def _network_groups(task: Task, config: TrainConfig) -> list[dict[str, Any]]:
     network, classifier = task.backbone.network, task.backbone.classifier
-    named = getattr(network, "no_weight_decay", None)
-    plain = set(named()) if named is not None else set()
+    plain: set[str] = getattr(network, "no_weight_decay", set)()
     if config.layer_decay is None:
         groups = param_groups_weight_decay(network, config.weight_decay, plain)
     else:
