@@ -41,31 +41,45 @@ def data(tiny_st, tmp_path_factory):
     return images, folder / "D.db", folder / "E"
 
 
+def config_of(data, out):
+    images, descriptions, embeddings = data
+    return AuditConfig(str(images), descriptions, embeddings=embeddings, out=out, folds=5, workers=0, device="cpu",
+                       top=12)  # fmt: skip
+
+
 @pytest.fixture
 def options(data, tmp_path):
-    images, descriptions, embeddings = data
-    return AuditConfig(str(images), descriptions, embeddings=embeddings, out=tmp_path / "audit", folds=5, workers=0,
-                       device="cpu", top=12)  # fmt: skip
+    return config_of(data, tmp_path / "audit")
 
 
-def test_the_wrong_label_comes_first_in_table_and_summary(options):
-    result = run(options)
-    rows = list(csv.DictReader((options.out / "audit.csv").open(encoding="utf-8")))
+@pytest.fixture(scope="module")
+def audited(data, tmp_path_factory):
+    """Result, table and page of an audit."""
+    folder = tmp_path_factory.mktemp("audited")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIGHTWORDS_CACHE", str(folder / "cache"))
+        result = run(config_of(data, folder))
+    rows = list(csv.DictReader((folder / "audit.csv").open(encoding="utf-8")))
+    return result, rows, (folder / "audit.html").read_text(encoding="utf-8")
+
+
+def test_the_wrong_label_comes_first_in_table_and_summary(audited):
+    result, rows, _ = audited
     assert len(rows) == result.num_images == 37
-    ranks = [row["image"] for row in rows].index("train/bar/strange.png")
-    assert ranks < 3
-    found = rows[ranks]
+    place = [row["image"] for row in rows].index("train/bar/strange.png")
+    assert place < 3
+    found = rows[place]
     assert (found["label"], found["suggested"], found["description"]) == ("bar", "disc", HOSTILE)
     assert [int(row["rank"]) for row in rows] == list(range(1, 38))
     suspicion = [float(row["suspicion"]) for row in rows]
     assert suspicion == sorted(suspicion, reverse=True)
     assert "strange.png: bar, rather disc" in result.summary()
-    assert any("6 labeled images have no description" in note for note in result.notes)
+    assert len(result.notes) == 1
+    assert "6 labeled images have no description" in result.notes[0]
 
 
-def test_hostile_text_is_text_on_the_page(options):
-    run(options)
-    page = (options.out / "audit.html").read_text(encoding="utf-8")
+def test_hostile_text_is_text_on_the_page(audited):
+    page = audited[2]
     assert page.count("data:image/jpeg;base64,") == 12
     assert "<script>" not in page
     assert "<img src=x" not in page
@@ -97,19 +111,12 @@ def test_a_run_adds_the_probability_by_image_features(options, aligned):
     assert "image probability" in (options.out / "audit.html").read_text()
 
 
-def test_a_prompt_that_contains_the_label_is_named(options, data, tmp_path, tiny_st):
-    images, _, _ = data
-    with DescriptionSet(tmp_path / "class.db", create=True) as store:
-        prompt = store.add_prompt(Prompt("class", 1, "This is a {class_name}. Describe it."))
-        describer = store.add_describer(DescriberInfo("hf:test", "test"))
-        files = sorted((images / "train").rglob("*.png"))
-        texts = [f"{TEXTS[file.parent.name]} {i % 5}" for i, file in enumerate(files)]
-        keys = image_keys(files)
-        store.put([Description(k, prompt, describer, 0, t) for k, t in zip(keys, texts, strict=True)])
-    embed(EmbedConfig(tmp_path / "class.db", out=tmp_path / "E", encoder=f"st:{tiny_st}", device="cpu",
-                      precision="fp32"))  # fmt: skip
-    result = run(replace(options, descriptions=tmp_path / "class.db", embeddings=tmp_path / "E"))
-    assert any("prompt class contains the label" in note for note in result.notes)
+def test_a_prompt_that_contains_the_label_is_named(options, tmp_path):
+    shutil.copytree(options.embeddings, tmp_path / "E")
+    meta = tmp_path / "E" / "meta.json"
+    meta.write_text(meta.read_text().replace('"Describe."', '"This is a {class_name}. Describe it."'))
+    result = run(replace(options, embeddings=tmp_path / "E"))
+    assert any("prompt plain contains the label" in note for note in result.notes)
 
 
 def test_what_does_not_fit_is_refused_and_nothing_is_written(options, tmp_path):
@@ -124,21 +131,26 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(options, tmp_path):
     assert not options.out.exists()
 
 
+def clustered(num_per_class):
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), num_per_class)
+    vectors = random.standard_normal((4, 12))[labels] + 0.5 * random.standard_normal((len(labels), 12))
+    return AuditData({}, list("abcd"), list("abcd"), labels, vectors.astype(np.float32), np.arange(len(labels)))
+
+
 @pytest.fixture
 def clusters():
-    random = np.random.default_rng(0)
-    labels = np.repeat(np.arange(4), 30)
-    vectors = random.standard_normal((4, 12))[labels] + 0.5 * random.standard_normal((120, 12))
-    return AuditData({}, list("abcd"), list("abcd"), labels, vectors.astype(np.float32), np.arange(120))
+    return clustered(30)
 
 
-def test_no_score_depends_on_the_images_own_label(clusters):
-    before = score_labels(clusters, num_folds=120, show=False)  # so relabeling one image leaves its fold's others alone
+def test_no_score_depends_on_the_images_own_label():
+    data, num_folds, image = clustered(5), 20, 7  # so relabeling one image leaves its fold's others alone
+    before = score_labels(data, num_folds, show=False)
     for name in ("similarity", "text"):
-        labels, other = clusters.labels.copy(), getattr(before, name).other
-        labels[40] = other[40]
-        after = score_labels(replace(clusters, labels=labels), num_folds=120, show=False)
-        assert getattr(after, name).own[40] == pytest.approx(getattr(before, name).best[40], rel=1e-4)
+        labels, other = data.labels.copy(), getattr(before, name).other
+        labels[image] = other[image]
+        after = score_labels(replace(data, labels=labels), num_folds, show=False)
+        assert getattr(after, name).own[image] == pytest.approx(getattr(before, name).best[image], rel=1e-4)
 
 
 def test_swapped_labels_come_first(clusters):

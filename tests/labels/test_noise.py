@@ -37,59 +37,55 @@ def test_the_probe_ends_where_the_gradient_is_zero():
     assert bias.grad.abs().max() < 1e-4
 
 
-def labeled(share, num_images=4000, num_classes=6, clarity=3.0, flat=0.4, seed=0):
-    """Return logits that are too flat by `flat`, labels of which a share is wrong, and the true classes."""
+def labeled(rate, num_images=4000, num_classes=6, clarity=3.0, flat=0.4, seed=0):
+    """Return logits that are too flat by `flat`, labels with noise, and the true classes."""
     random = torch.Generator().manual_seed(seed)
     logits = clarity * torch.randn(num_images, num_classes, generator=random)
     true = torch.multinomial(logits.softmax(1), 1, generator=random)[:, 0]
-    wrong = torch.rand(num_images, generator=random) < share
+    wrong = torch.rand(num_images, generator=random) < rate
     shift = torch.randint(1, num_classes, (num_images,), generator=random)
     return flat * logits, torch.where(wrong, (true + shift) % num_classes, true), true
 
 
-@pytest.mark.parametrize(("share", "num_classes"), [(0.05, 6), (0.2, 6), (0.5, 6), (0.7, 6), (0.3, 2)])
-def test_the_share_of_wrong_labels_is_found(share, num_classes):
-    logits, labels, true = labeled(share, num_classes=num_classes)
+@pytest.mark.parametrize(("rate", "num_classes"), [(0.05, 6), (0.2, 6), (0.5, 6), (0.7, 6), (0.3, 2)])
+def test_the_noise_rate_is_found(rate, num_classes):
+    logits, labels, true = labeled(rate, num_classes=num_classes)
     noise = LabelNoise.fit(logits, labels)
-    assert noise.share == pytest.approx(float((labels != true).double().mean()), abs=0.03)
+    assert noise.rate == pytest.approx(float((labels != true).double().mean()), abs=0.03)
     if num_classes > 2:
         assert noise.sharpness == pytest.approx(1 / 0.4, rel=0.15)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_right_labels_are_left_alone(seed):
-    logits, labels, _ = labeled(0.0, num_images=500, seed=seed)
-    assert LabelNoise.fit(logits, labels).share == 0.0
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_texts_that_know_nothing_find_nothing(seed):
-    _, labels, _ = labeled(0.4, num_images=500, seed=seed)
+def test_right_labels_and_texts_that_know_nothing_give_no_noise(seed):
+    right, labels, _ = labeled(0.0, num_images=500, seed=seed)
+    assert LabelNoise.fit(right, labels).rate == 0.0
+    _, wrong, _ = labeled(0.4, num_images=500, seed=seed)
     other, _, _ = labeled(0.0, num_images=500, seed=1000 + seed)
-    noise = LabelNoise.fit(other, labels)
-    assert noise.share == 0.0
-    shares = noise.shares(other, labels)
-    assert (shares.gather(1, labels[:, None]) > 0.999).all()
+    noise = LabelNoise.fit(other, wrong)
+    assert noise.rate == 0.0
+    assert (noise.class_probabilities(other, wrong).gather(1, wrong[:, None]) > 0.999).all()
 
 
-def test_texts_that_repeat_the_label_find_nothing():
+def test_texts_that_repeat_the_label_give_no_noise():
     labels = torch.arange(300) % 5
-    assert LabelNoise.fit(8.0 * torch.eye(5)[labels], labels).share == 0.0
+    assert LabelNoise.fit(8.0 * torch.eye(5)[labels], labels).rate == 0.0
 
 
 def test_the_true_class_follows_bayes_rule():
     logits, labels, _ = labeled(0.3, num_images=50)
     noise = LabelNoise(0.3, 2.5)
-    for row, label in zip(range(50), labels.tolist(), strict=True):
+    found = noise.class_probabilities(logits, labels).numpy()
+    for row, label in enumerate(labels.tolist()):
         prior = np.exp(2.5 * logits[row].double().numpy())
         joint = prior / prior.sum() * np.where(np.arange(6) == label, 0.7, 0.3 / 5)
-        np.testing.assert_allclose(noise.shares(logits, labels)[row].numpy(), joint / joint.sum(), rtol=1e-5)
+        np.testing.assert_allclose(found[row], joint / joint.sum(), rtol=1e-5)
 
 
-def test_shares_are_nearer_to_the_truth_than_labels_and_mean_what_they_say():
+def test_class_probabilities_are_nearer_to_the_truth_than_labels_and_mean_what_they_say():
     logits, labels, true = labeled(0.5)
-    shares = LabelNoise.fit(logits, labels).shares(logits, labels)
-    best = shares.max(1)
+    probabilities = LabelNoise.fit(logits, labels).class_probabilities(logits, labels)
+    best = probabilities.max(1)
     right = (best.indices == true).double()
     assert right.mean() > float((labels == true).double().mean()) + 0.15
     assert float(best.values.double().mean()) == pytest.approx(float(right.mean()), abs=0.02)  # calibrated

@@ -24,7 +24,7 @@ from sightwords.hub import choose_device
 from sightwords.images.dataset import Dataset, Split, locate, open_dataset
 from sightwords.labels.audit_report import AuditRow, write_csv, write_page
 from sightwords.labels.config import AuditConfig
-from sightwords.labels.noise import Probe, folds_of, groups_of
+from sightwords.labels.noise import Probe, folds_of, groups_of, prompt_warnings
 from sightwords.models.inference import TrainedNetwork
 from sightwords.models.run_folder import RunFolder
 from sightwords.progress import Progress, duration, stopwatch
@@ -158,7 +158,7 @@ def audit(config: AuditConfig) -> AuditResult:
             features, more = image_features(config, data.splits)
             data, unreadable = replace(data, features=features), [*unreadable, *more]
         scores = score_labels(data, config.folds, config.seed, choose_device(config.device))
-        notes = [*_prompts_with_class(descriptions, embeddings), *data.left_out]
+        notes = [*prompt_warnings(embeddings), *data.left_out]
         if unreadable:
             notes.append(f"{len(unreadable)} images could not be read, such as {unreadable[0]}")
         order = np.argsort(-scores.suspicion, kind="stable").tolist()
@@ -210,7 +210,7 @@ def audit_data(dataset: Dataset, embeddings: EmbeddingSet) -> AuditData:
 
 
 def _keys(splits: dict[str, Split]) -> list[str]:
-    return [key for images in splits.values() for key in images.keys()]  # noqa: SIM118
+    return list(chain.from_iterable(images.keys() for images in splits.values()))
 
 
 def image_features(config: AuditConfig, splits: dict[str, Split]) -> tuple[np.ndarray, list[str]]:
@@ -330,14 +330,3 @@ def _first_texts(descriptions: DescriptionSet, embeddings: EmbeddingSet, keys: S
     if not found:
         raise ArtifactError(f"{descriptions.path} describes none of the images of {embeddings.folder}. Name its own.")
     return [found.get(key, "") for key in keys]
-
-
-def _prompts_with_class(descriptions: DescriptionSet, embeddings: EmbeddingSet) -> list[str]:
-    """Return a warning where a prompt contained the label."""
-    used = set(embeddings.meta.get("prompts", []))
-    prompts = [prompt for prompt in descriptions.prompts().values() if not used or prompt.name in used]
-    names = sorted({prompt.name for prompt in prompts if prompt.names_class or prompt.per_class})
-    return names and [
-        f"The prompt {', '.join(names)} contains the label, so its descriptions support wrong labels too, and the "
-        "audit finds fewer of them. Describe with --prompt plain for an audit."
-    ]

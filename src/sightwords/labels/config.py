@@ -7,8 +7,7 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
-from sightwords.errors import ConfigError
-from sightwords.images.config import ImageOptions, default_workers
+from sightwords.images.config import ImageOptions, check_range, default_workers
 
 
 @dataclass
@@ -50,6 +49,6 @@ class AuditConfig(ImageOptions, _ImagesAndDescriptions):
         super().__post_init__()
         self.descriptions, self.embeddings, self.out = map(Path, (self.descriptions, self.embeddings, self.out))
         self.run = Path(self.run) if self.run else None
-        for name, least in (("top", 0), ("folds", 2), ("batch_size", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}.")
+        check_range(self, "top workers", least=0)
+        check_range(self, "batch_size", least=1)
+        check_range(self, "folds", least=2)

@@ -26,9 +26,12 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 from torch import Tensor
 
+from sightwords.descriptions.schema import Prompt
+from sightwords.text.embedding_set import EmbeddingSet
+
 SIGNIFICANT = 10.83  # of chi-squared with one degree of freedom: once in a thousand by chance
 NUM_STEPS, L2 = 60, 1e-4  # of the probe
-_LEAST_SHARE = 1e-6  # stands for none
+_MIN_RATE = 1e-6  # stands for none
 
 
 def groups_of(owners: np.ndarray, rows: np.ndarray, num_images: int) -> np.ndarray:
@@ -63,21 +66,31 @@ def folds_of(groups: np.ndarray, labels: np.ndarray, num_folds: int, seed: int) 
     return np.asarray(fold[group])
 
 
+def prompt_warnings(embeddings: EmbeddingSet) -> list[str]:
+    """Return a warning if a prompt gave the describer the label."""
+    asked = [Prompt(one["name"], one["version"], one["template"]) for one in embeddings.meta.get("prompt_texts", [])]
+    names = sorted({prompt.name for prompt in asked if prompt.names_class})
+    return names and [
+        f"The prompt {', '.join(names)} contains the label, so its descriptions support wrong labels too. To find or "
+        "correct wrong labels, describe with --prompt plain."
+    ]
+
+
 @dataclass(frozen=True)
 class LabelNoise:
     """How labels and texts disagree.
 
     Attributes:
-        share: e, of the labels that are wrong; 0 where the texts give no evidence of any.
+        rate: e, the noise rate; 0 where the texts give no evidence of wrong labels.
         sharpness: tau, the factor of the classifier's logits.
     """
 
-    share: float
+    rate: float
     sharpness: float
 
     @classmethod
-    def fit(cls, logits_NK: Tensor, labels_N: Tensor, share: float | None = None) -> LabelNoise:
-        """Return the likeliest, with a share of 0 unless a likelihood-ratio test speaks against that (p < 0.001).
+    def fit(cls, logits_NK: Tensor, labels_N: Tensor, rate: float | None = None) -> LabelNoise:
+        """Return the likeliest, with a noise rate of 0 unless a likelihood-ratio test speaks against that (p < 0.001).
 
         Wrong labels differ from vague texts in that clear texts contradict the label as often as others. Where all
         texts are alike in that, or know nothing of the classes, the test keeps the labels.
@@ -85,36 +98,36 @@ class LabelNoise:
         Args:
             logits_NK: of classifiers that have not seen the image, float32.
             labels_N: the labels, int64.
-            share: e where it is known.
+            rate: e where it is known.
         """
         num_classes = logits_NK.shape[1]
         most = 1 - 1 / num_classes  # beyond it, a label would speak against its own class
 
-        def loss(share: float, sharpness: float) -> float:
+        def loss(rate: float, sharpness: float) -> float:
             own = (logits_NK * sharpness).log_softmax(1).gather(1, labels_N[:, None])[:, 0].double().exp()
-            likelihood = (1 - share) * own + share * (1 - own) / (num_classes - 1)
+            likelihood = (1 - rate) * own + rate * (1 - own) / (num_classes - 1)
             return -float(likelihood.clamp(min=1e-12).log().mean())
 
-        known = _LEAST_SHARE if share is None else share
+        known = _MIN_RATE if rate is None else rate
         known_loss, (log_sharpness,) = _minimum(lambda x: loss(known, _exp(x[0])), [0.5])
-        if share is not None:
-            return cls(share, _exp(log_sharpness))
+        if rate is not None:
+            return cls(rate, _exp(log_sharpness))
         free = [_minimum(lambda x: loss(most * float(expit(x[0])), _exp(x[1])), [start, 0.5]) for start in (-3.0, 0.0)]
         best_loss, (raw, best_log_sharpness) = min(free, key=lambda found: found[0])
         if 2 * len(labels_N) * (known_loss - best_loss) < SIGNIFICANT:
             return cls(0.0, _exp(log_sharpness))
         return cls(most * float(expit(raw)), _exp(best_log_sharpness))
 
-    def shares(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
+    def class_probabilities(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
         """Return the probability of each class to be the true one, given text and label, float32, (N, K).
 
         Args:
             logits_NK: of classifiers that have not seen the image, float32.
             labels_N: the labels, int64; -1 where there is none, so that the text alone decides.
         """
-        share = max(self.share, _LEAST_SHARE)
-        factor = torch.full_like(logits_NK, share / (logits_NK.shape[1] - 1))
-        factor.scatter_(1, labels_N.clamp(min=0)[:, None], 1 - share)
+        rate = max(self.rate, _MIN_RATE)
+        factor = torch.full_like(logits_NK, rate / (logits_NK.shape[1] - 1))
+        factor.scatter_(1, labels_N.clamp(min=0)[:, None], 1 - rate)
         factor[labels_N < 0] = 1
         return ((logits_NK * self.sharpness).log_softmax(1) + factor.log()).softmax(1)
 
@@ -132,14 +145,9 @@ def _exp(x: float) -> float:
 def fit_logistic(
     vectors_NF: Tensor, labels_N: Tensor, num_classes: int, l2: float, max_steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Return weight (K, F) and bias (K,) of the logistic regression, fitted by L-BFGS.
+    """Return weight (K, F) and bias (K,) of the logistic regression, fitted by at most `max_steps` of L-BFGS.
 
-    Args:
-        vectors_NF: training vectors, float.
-        labels_N: their classes, 0 to K - 1.
-        num_classes: K.
-        l2: factor of the squared weights, beside the mean cross-entropy.
-        max_steps: most steps of L-BFGS.
+    `l2` is the factor of the squared weights, beside the mean cross-entropy.
     """
     weight = vectors_NF.new_zeros(num_classes, vectors_NF.shape[1]).requires_grad_()
     bias = vectors_NF.new_zeros(num_classes).requires_grad_()
@@ -157,15 +165,9 @@ def fit_logistic(
 
 @dataclass(frozen=True)
 class Probe:
-    """Multinomial logistic regression on vectors that are standardized and given unit length.
+    """Multinomial logistic regression, weight (K, D) and bias (K,), on vectors standardized by mean and std, (D,).
 
-    So one penalty suits text vectors and image features alike.
-
-    Attributes:
-        mean: of the training vectors, (D,).
-        std: their standard deviation, (D,).
-        weight: (K, D).
-        bias: (K,).
+    They are given unit length too, so that one penalty suits text vectors and image features alike.
     """
 
     mean: Tensor

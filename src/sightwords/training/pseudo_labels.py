@@ -9,29 +9,25 @@ Shapes: N training images, K classes, T classes that are kept of each image, B i
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sightwords.descriptions.schema import Prompt
 from sightwords.errors import ArtifactError, DataError
 from sightwords.files import atomic_path
 from sightwords.images.dataset import Split
 from sightwords.labels.noise import LabelNoise, Probe, folds_of
-from sightwords.models.run_folder import RunFolder
 from sightwords.progress import Progress
-from sightwords.text.embedding_set import EmbeddingSet
 from sightwords.training.alignment import TextJoin
-from sightwords.training.distributed import Processes
 
-FILE = "labels.npz"
+FILE = "labels.npz"  # in the run's folder
 NUM_FOLDS = 5
 MAX_CLASSES = 8  # kept of each image; the probability of the others goes to these in proportion
 MAX_FITTED = 65_536  # images that the probes are fitted to
-MAX_LOGITS = 2**25  # of the images by which the share of wrong labels is estimated
+MAX_LOGITS = 2**25  # of the images by which the noise rate is estimated
 _BLOCK = 8192
 
 
@@ -43,7 +39,7 @@ class LabelTargets:
         classes: the most likely classes of each image, int32, (N, T).
         probabilities: theirs, float32, (N, T); rows sum to 1.
         num_classes: K.
-        label_noise: share of the labels that are wrong, by estimate.
+        label_noise: rate of label noise, given or estimated.
     """
 
     classes: np.ndarray
@@ -57,72 +53,28 @@ class LabelTargets:
         classes, probabilities = self.classes[indices], self.probabilities[indices]
         return targets.scatter_(1, torch.from_numpy(classes).long(), torch.from_numpy(probabilities))
 
-    def save(self, folder: RunFolder, fingerprint: str) -> None:
-        """Store them in a run; the fingerprint stands for the images, labels and texts that they were made from."""
-        folder.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder.folder / FILE) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                classes=self.classes,
-                probabilities=self.probabilities,
-                num_classes=self.num_classes,
-                label_noise=self.label_noise,
-                fingerprint=np.array(fingerprint),
-            )
+    def save(self, path: Path) -> None:
+        """Store them in one step."""
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **vars(self))
 
     @classmethod
-    def load(cls, folder: RunFolder, fingerprint: str) -> LabelTargets | None:
-        """Return what a run stored, None if that is nothing, or was made from other data.
+    def load(cls, path: Path) -> LabelTargets:
+        """Return what `save` stored.
 
         Raises:
             ArtifactError: the file is damaged.
         """
-        path = folder.folder / FILE
-        if not path.is_file():
-            return None
         try:
-            with np.load(path, allow_pickle=False) as found:
-                if str(found["fingerprint"]) != fingerprint:
-                    return None
+            with np.load(path) as found:
                 numbers = int(found["num_classes"]), float(found["label_noise"])
                 return cls(found["classes"], found["probabilities"], *numbers)
         except Exception as error:  # NumPy and zipfile raise errors of many kinds for a damaged file
             raise ArtifactError(f"{path} is damaged ({error}). Delete it: it will be made again.") from None
 
 
-def stored_targets(
-    folder: RunFolder, images: Split, num_classes: int, text: TextJoin, label_noise: float | None, group: Processes
-) -> LabelTargets:
-    """Return `label_targets`; the main process computes and stores them, the others and a resumed run read them."""
-    data = hashlib.sha256(images.key_bytes.tobytes() + images.first_labels().tobytes())
-    data.update(f"{text.set.meta} {label_noise}".encode())
-    fingerprint = data.hexdigest()
-    if group.is_main and LabelTargets.load(folder, fingerprint) is None:
-        label_targets(images, num_classes, text, label_noise, group.device).save(folder, fingerprint)
-    group.barrier()
-    found = LabelTargets.load(folder, fingerprint)
-    assert found is not None
-    return found
-
-
-def prompt_warnings(embeddings: EmbeddingSet) -> list[str]:
-    """Return a warning if a prompt told the describer the label."""
-    asked = [Prompt(one["name"], one["version"], one["template"]) for one in embeddings.meta.get("prompt_texts", [])]
-    if not (names := sorted({prompt.name for prompt in asked if prompt.names_class})):
-        return []
-    return [
-        f"The prompt {', '.join(names)} gives the describer the label, so these descriptions cannot contradict it. "
-        "Describe with --prompt plain to correct labels."
-    ]
-
-
 def label_targets(
-    images: Split,
-    num_classes: int,
-    text: TextJoin,
-    label_noise: float | None,
-    device: torch.device,
-    show: bool = True,
+    images: Split, num_classes: int, text: TextJoin, label_noise: float | None, device: torch.device, show: bool = True
 ) -> LabelTargets:
     """Return the class probabilities of each image, given its label and what the probes say of its descriptions.
 
@@ -133,12 +85,12 @@ def label_targets(
         images: training images, each with one label, or with a description.
         num_classes: K.
         text: vectors of their descriptions.
-        label_noise: share of the labels that are wrong; None estimates it, 0 trusts them.
+        label_noise: rate of label noise; None estimates it, 0 trusts the labels.
         device: where to compute.
         show: whether to show progress.
 
     Raises:
-        DataError: no image has both a label and a description.
+        DataError: fewer than three images have both a label and a description.
     """
     probes = _OutOfFoldProbes(images.first_labels(), num_classes, text, device)
     title = "Correcting labels" if label_noise != 0 else "Pseudo-labels"
@@ -146,20 +98,20 @@ def label_targets(
         probes.fit(progress)
         noise = probes.noise(label_noise)
         if label_noise is None:
-            progress.message(f"Wrong labels, by estimate: {noise.share:.1%}")
+            progress.message(f"Wrong labels, by estimate: {noise.rate:.1%}")
         classes, probabilities = _one_hot(probes.labels, num_classes)
-        predicted = probes.described if noise.share else probes.unlabeled
+        predicted = probes.described if noise.rate else probes.unlabeled
         progress.advance(len(probes.described) - len(predicted))
         for start in range(0, len(predicted), _BLOCK):
             places = predicted[start : start + _BLOCK]
             logits, is_known = probes.logits(places)
             own = torch.from_numpy(probes.labels[places]).to(device)
-            best = noise.shares(logits, own).topk(classes.shape[1])
+            best = noise.class_probabilities(logits, own).topk(classes.shape[1])
             changed = places[is_known]
             classes[changed] = best.indices.cpu().numpy()[is_known]
             probabilities[changed] = (best.values / best.values.sum(1, keepdim=True)).cpu().numpy()[is_known]
             progress.advance(len(places))
-    return LabelTargets(classes, probabilities, num_classes, noise.share)
+    return LabelTargets(classes, probabilities, num_classes, noise.rate)
 
 
 class _OutOfFoldProbes:
@@ -171,8 +123,10 @@ class _OutOfFoldProbes:
         self.described = np.flatnonzero(text.rows.num_texts > 0)
         labeled = self.described[labels[self.described] >= 0]
         self.unlabeled = self.described[labels[self.described] < 0]
-        if not len(labeled):
-            raise DataError("No training image has both a label and a description, so there is nothing to learn from.")
+        if len(labeled) < 3:
+            raise DataError(
+                f"{len(labeled)} training images have both a label and a description; 3 are needed at least."
+            )
         # images that share a text may be in different folds: each has its own label, which its probe has not seen
         self._folds = np.full(len(labels), -1)
         self._folds[labeled] = folds_of(labeled, labels[labeled], NUM_FOLDS, seed=0)
@@ -180,20 +134,20 @@ class _OutOfFoldProbes:
         self._fitted = np.sort(order[:MAX_FITTED])
         self._counted = np.sort(order[: max(1, MAX_LOGITS // num_classes)])
         self._has_class = np.zeros((NUM_FOLDS, num_classes), bool)
-        self._probes: list[Probe | None] = []
+        self._probes: list[Probe] = []
 
     def fit(self, progress: Progress) -> None:
-        """Fit the probe of each fold; a fold without images has none."""
+        """Fit the probe of each fold."""
         vectors, labels = self._vectors(self._fitted), torch.from_numpy(self.labels[self._fitted]).to(self._device)
         for fold in range(NUM_FOLDS):
             others = np.flatnonzero(self._folds[self._fitted] != fold)
             self._has_class[fold, self.labels[self._fitted[others]]] = True
             chosen = torch.from_numpy(others).to(self._device)
-            self._probes.append(Probe.fit(vectors[chosen], labels[chosen], self.num_classes) if len(others) else None)
+            self._probes.append(Probe.fit(vectors[chosen], labels[chosen], self.num_classes))
             progress.advance(1)
 
     def noise(self, label_noise: float | None) -> LabelNoise:
-        """Return the share of wrong labels and the calibration of the probes."""
+        """Return the noise rate and the calibration of the probes."""
         logits, is_known = self.logits(self._counted)
         if not is_known.any():
             return LabelNoise(0.0, 1.0)
@@ -207,15 +161,11 @@ class _OutOfFoldProbes:
         An image without a label is in no fold: it gets the mean of all probes' logits.
         """
         vectors, folds = self._vectors(places), self._folds[places]
+        fold_of = torch.from_numpy(folds).to(self._device)
         logits = vectors.new_zeros(len(places), self.num_classes)
         for fold, probe in enumerate(self._probes):
-            own = torch.from_numpy(np.flatnonzero(folds == fold)).to(self._device)
-            if probe is not None and len(own):
-                logits[own] = probe.logits(vectors[own])
-        missing = torch.from_numpy(np.flatnonzero(folds < 0)).to(self._device)
-        if len(missing):
-            found = [probe.logits(vectors[missing]) for probe in self._probes if probe is not None]
-            logits[missing] = torch.stack(found).mean(0)
+            weight = (fold_of == fold) + (fold_of < 0) / NUM_FOLDS
+            logits += weight[:, None] * probe.logits(vectors)
         return logits, self._has_class[folds, self.labels[places]] | (folds < 0)
 
     def _vectors(self, places: np.ndarray) -> Tensor:
