@@ -40,8 +40,7 @@ def config(images, tmp_path) -> TrainConfig:
         ema=0.9,
         checkpoint_every=1,
         align=AlignConfig(
-            loss="sigmoid", weighting="gradient_balanced", weight=0.5, schedule="cosine", targets="whitened",
-            learn_temperature=True, grad_cache=True,
+            loss="sigmoid", weight=0.5, schedule="cosine", targets="whitened", learn_temperature=True, grad_cache=True,
         ),
         augment=AugmentConfig(randaugment=1, mixup=0.4, cutmix=1.0, erase=0.3),
         workers=1,

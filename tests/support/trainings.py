@@ -7,11 +7,13 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm  # noqa: F401
 import torch
 
+from sightwords.models.run_folder import RunFolder
 from sightwords.training.config import TrainConfig
 from sightwords.training.loop import Loop
 from sightwords.training.run import train as run
@@ -36,6 +38,11 @@ def killed_at(step: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(Loop, "step", dying)
         yield
+
+
+def metrics(config: TrainConfig) -> list[dict[str, Any]]:
+    """Return the metrics of a run without times."""
+    return [{k: v for k, v in r.items() if k != "images_per_second"} for r in RunFolder(config.out).metrics()]
 
 
 class Trainings(Forks):

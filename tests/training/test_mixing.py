@@ -14,14 +14,17 @@ from sightwords.training.mixing import BatchMaker, Mix, TextTargets, draw_mix, m
 MIXUP = AugmentConfig(mixup=1.0)
 
 
-def test_partners_are_neighbors_and_never_cross_a_process():
-    assert partners(torch.arange(8)).tolist() == [1, 0, 3, 2, 5, 4, 7, 6]
-    assert partners(torch.arange(4, 8)).tolist() == [1, 0, 3, 2]
-
-
-def test_an_image_whose_partner_fell_out_keeps_to_itself():
-    assert partners(torch.tensor([0, 1, 2, 5, 6, 7])).tolist() == [1, 0, 2, 3, 5, 4]
-    assert partners(torch.tensor([3])).tolist() == [0]
+@pytest.mark.parametrize(
+    ("positions", "expected"),
+    [
+        (range(8), [1, 0, 3, 2, 5, 4, 7, 6]),
+        (range(4, 8), [1, 0, 3, 2]),  # of the second process
+        ([0, 1, 2, 5, 6, 7], [1, 0, 2, 3, 5, 4]),  # 3 and 4 fell out
+        ([3], [0]),
+    ],
+)
+def test_partners_are_neighbors_and_an_image_without_keeps_to_itself(positions, expected):
+    assert partners(torch.tensor(list(positions))).tolist() == expected
 
 
 def test_mixup_is_the_weighted_sum():
@@ -50,11 +53,8 @@ def test_a_mix_is_a_function_of_seed_and_step():
     assert first == [draw_mix(config, 1, step, 32) for step in range(40)]
     assert first != [draw_mix(config, 2, step, 32) for step in range(40)]
     assert {mix.box is None for mix in first} == {True, False}
-
-
-def test_off_is_off():
     assert draw_mix(AugmentConfig(), 0, 0, 32) is None
-    assert all(draw_mix(AugmentConfig(mixup=1.0), 0, s, 32).box is None for s in range(20))
+    assert all(draw_mix(MIXUP, 0, step, 32).box is None for step in range(20))
 
 
 def test_images_labels_and_text_have_the_same_partner_and_lam():

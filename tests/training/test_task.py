@@ -88,21 +88,6 @@ def test_layers_and_encoders_each_have_a_head_and_a_factor():
     assert task.align(features, two, 4).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_projection_stays_out_of_the_plain_network(backbone):
-    task = Task(backbone, alignment(backbone), pad_to=4)
-    plain = set(task.backbone.network.state_dict())
-    assert not any("projector" in name for name in plain)
-    assert {name for name in task.state_dict() if not name.startswith("alignment.")} == {
-        f"backbone.network.{n}" for n in plain
-    }
-
-
-def test_baseline_has_no_alignment(backbone):
-    result = Task(backbone, None, pad_to=4)(batch(), weighting())
-    assert not any(name.startswith("align") for name in result["sums"])
-    assert result["loss"].item() == pytest.approx(result["sums"]["classification_loss"].item() / 4, rel=1e-5)
-
-
 def test_a_batch_that_lost_images_is_padded_with_rows_that_take_no_part(backbone):
     backbone.eval()
     heads = alignment(backbone, projector="linear")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from sightwords.errors import ArtifactError
 from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import open_dataset
 from sightwords.text.embedding_set import EmbeddingSet
@@ -21,12 +20,12 @@ def train_set(images):
 
 @pytest.fixture
 def join(train_set, tmp_path):
-    """Image i has i % 4 descriptions; the s-th one's vector is (i, s) and its CLIP score s / 10."""
+    """Image i has i % 4 descriptions; the s-th one's vector is (i, s)."""
     owners = [(i, s) for i in range(len(train_set)) for s in range(i % 4)]
     index = {
         "key": [train_set.key(i) for i, _ in owners],
         "prompt": ["plain"] * len(owners), "describer": ["test"] * len(owners),
-        "sample": [s for _, s in owners], "row": list(range(len(owners))), "clip_score": [s / 10 for _, s in owners],
+        "sample": [s for _, s in owners], "row": list(range(len(owners))),
     }  # fmt: skip
     vectors = np.array(owners, np.float32)
     embeddings = EmbeddingSet.write(tmp_path / "E", vectors, vectors.mean(0), index, {"encoder": "test"})
@@ -64,23 +63,6 @@ def test_several_at_once_are_repeated_if_an_image_has_fewer(join):
     two = join(descriptions="all", max_descriptions=2)
     pairs = {tuple(two(np.array([3]), epoch).vectors[0, :, 1].tolist()) for epoch in range(30)}
     assert pairs == {(0, 1), (1, 2), (2, 0)}
-
-
-def test_clip_scores_weight_descriptions(join):
-    text = join(descriptions="mean", clip_score=True)(np.array([3, 1]), 0)
-    torch.testing.assert_close(text.vectors[0], torch.tensor([3.0, (1 * 0.1 + 2 * 0.2) / 0.3]))
-    # six groups of images with 0, 1, 2 and 3 texts: scores of 0, 0.1, 0.2 and their mean over all texts
-    mean = (6 * 0.1 + 6 * 0.1 + 6 * 0.2) / (6 * 6)
-    torch.testing.assert_close(text.weight, torch.tensor([0.1 / mean, 0.0]))
-
-
-def test_missing_clip_scores_are_refused(train_set, tmp_path):
-    vectors = np.ones((1, 2), np.float32)
-    index = {"key": [train_set.key(0)], "prompt": ["p"], "describer": ["d"], "sample": [0], "row": [0]}
-    embeddings = EmbeddingSet.write(tmp_path / "E", vectors, vectors[0], index, {"encoder": "test"})
-    with pytest.raises(ArtifactError, match="--clip-score"):
-        rows = embeddings.rows_of(train_set.keys())
-        TextJoin(embeddings, rows, train_set, 0, AlignConfig(clip_score=True))
 
 
 def test_all_descriptions_in_chunks(join):

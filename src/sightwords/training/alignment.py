@@ -29,21 +29,14 @@ _CHUNK_ROWS = 8192
 
 
 class TextJoin:
-    """The vectors of one embedding set for each training image, joined by key.
-
-    Args:
-        embeddings: the embedding set.
-        rows: its rows for each of the images, as `EmbeddingSet.rows_of` found them.
-        images: the training images.
-        seed: seed of the run.
-        config: which of several descriptions are used, and whether their CLIP scores weight them.
+    """The vectors of one embedding set for each training image, joined by key: `rows` are the images' in the set.
 
     Attributes:
         num_described: training images with a description.
         num_texts: S, descriptions of an image in a step.
 
     Raises:
-        ArtifactError: none of the images has a description in the set, or CLIP scores are wanted and were not stored.
+        ArtifactError: none of the images has a description in the set.
     """
 
     def __init__(self, embeddings: EmbeddingSet, rows: TextRows, images: Split, seed: int, config: AlignConfig) -> None:
@@ -57,40 +50,29 @@ class TextJoin:
                 "Was it made from these images? Describe them with: sightwords describe IMAGES"
             )
         self.num_texts = min(config.max_descriptions, int(counts.max())) if self._mode == "all" else 1
-        self._weights = _score_weights(rows.clip_scores, embeddings) if config.clip_score else None
 
     def __call__(self, indices: np.ndarray, epoch: int) -> TextTargets:
-        """Return vectors and weights of the images at B indices, zeros where an image has no description.
+        """Return vectors and weights of the images at B indices, zeros where there is no description.
 
         An image with fewer than S descriptions repeats them.
         """
         vectors = np.zeros((len(indices), self.num_texts, self.set.dimension), np.float32)
-        weights = np.zeros(len(indices), np.float32)
-        for place, index in enumerate(indices.tolist()):
-            chosen = self._chosen(index, epoch)
-            if len(chosen):
-                vectors[place], weights[place] = self._read(chosen)
+        weights = (self.rows.starts[indices + 1] > self.rows.starts[indices]).astype(np.float32)
+        for place in np.flatnonzero(weights).tolist():
+            own = np.asarray(self.set.vectors[self.rows.rows[self._chosen(indices[place], epoch)]], np.float32)
+            vectors[place] = own.mean(0) if self._mode == "mean" else own
         joined = torch.from_numpy(vectors)
         return TextTargets(joined if self._mode == "all" else joined[:, 0], torch.from_numpy(weights))
 
     def _chosen(self, index: int, epoch: int) -> np.ndarray:
         """Return which descriptions an image takes part with, as positions in the rows."""
         own = np.arange(self.rows.starts[index], self.rows.starts[index + 1])
-        if self._mode == "mean" or not len(own):
+        if self._mode == "mean":
             return own
         first = 0
         if len(own) > self.num_texts:
             first = derive_seed("text", self._seed, epoch, self._images.key(index)) % len(own)
         return np.take(own, np.arange(first, first + self.num_texts), mode="wrap")
-
-    def _read(self, chosen: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return vectors (S, D) and the image's weight."""
-        vectors = np.asarray(self.set.vectors[self.rows.rows[chosen]], np.float32)
-        weights = np.ones(len(chosen), np.float32) if self._weights is None else self._weights[chosen]
-        if self._mode == "mean":
-            total = max(float(weights.sum()), 1e-12)
-            vectors = (weights @ vectors / total)[None]
-        return vectors, float(weights.mean())
 
     def means(self, indices: np.ndarray) -> np.ndarray:
         """Return the mean vector of each described image at `indices`, float32, shape (B, D)."""
@@ -102,23 +84,6 @@ class TextJoin:
         for start in range(0, len(owners), _CHUNK_ROWS):
             rows = self.rows.rows[start : start + _CHUNK_ROWS]
             yield owners[start : start + _CHUNK_ROWS], np.asarray(self.set.vectors[rows], np.float32)
-
-
-def _score_weights(scores: np.ndarray, embeddings: EmbeddingSet) -> np.ndarray:
-    """Return a weight for each description, float32, mean 1; without a score it is 1, with a negative score 0."""
-    if np.isnan(scores).all():
-        raise ArtifactError(
-            f"{embeddings.folder} has no CLIP scores. Describe with --clip-score MODEL and embed again, or leave out "
-            "--align.clip-score."
-        )
-    positive = np.clip(scores, 0, None)
-    mean = float(np.nanmean(positive))
-    if mean == 0:
-        raise ArtifactError(
-            f"No description in {embeddings.folder} has a CLIP score above 0. Leave out --align.clip-score."
-        )
-    weights: np.ndarray = np.nan_to_num(positive / mean, nan=1.0).astype(np.float32)
-    return weights
 
 
 class Alignment(nn.Module):
@@ -134,8 +99,8 @@ class Alignment(nn.Module):
         self, heads: list[dict[str, AlignmentHead]], encoder_weights: list[float], layer_weight: float
     ) -> None:
         super().__init__()
-        # a module's name must not hold a dot
-        self._sources = [list(of_set) for of_set in heads]
+        self._heads = heads
+        # registered in lists: a layer's path holds dots, which a module's name must not
         self.heads = nn.ModuleList(nn.ModuleList(of_set.values()) for of_set in heads)
         self.encoder_weights, self.layer_weight = encoder_weights, layer_weight
 
@@ -145,16 +110,13 @@ class Alignment(nn.Module):
         Args:
             features: (B, F) of `POOLED` and of every layer.
             batch: its texts, and how its images are mixed.
-            label_BK: class probabilities, for the objectives that read them.
+            label_BK: class probabilities.
             pad_to: most images that a process can have.
         """
         total = features[POOLED].new_zeros((), dtype=torch.float32)
-        for sources, heads, weight, text in zip(
-            self._sources, self.heads, self.encoder_weights, batch.texts, strict=True
-        ):
-            assert isinstance(heads, nn.ModuleList)
-            for source, head in zip(sources, heads, strict=True):
-                own = weight if source == POOLED else weight * self.layer_weight / (len(sources) - 1)
+        for heads, weight, text in zip(self._heads, self.encoder_weights, batch.texts, strict=True):
+            for source, head in heads.items():
+                own = weight if source == POOLED else weight * self.layer_weight / (len(heads) - 1)
                 loss = head(
                     features[source],
                     text.vectors,
@@ -169,13 +131,7 @@ class Alignment(nn.Module):
 
     def pooled_heads(self) -> list[AlignmentHead]:
         """Return the head of the pooled feature for each embedding set."""
-        found = []
-        for sources, heads in zip(self._sources, self.heads, strict=True):
-            assert isinstance(heads, nn.ModuleList)
-            head = heads[sources.index(POOLED)]
-            assert isinstance(head, AlignmentHead)
-            found.append(head)
-        return found
+        return [heads[POOLED] for heads in self._heads]
 
 
 def build_alignment(
@@ -190,7 +146,12 @@ def build_alignment(
     widths = {POOLED: backbone.num_features, **backbone.layer_widths}
     heads = []
     for join in joins:
-        _check_vectors(config, join)
+        encoder = str(join.set.meta.get("encoder", ""))
+        if config.loss == "tokens" and not encoder.startswith(WORDS_ENCODER):
+            raise ConfigError(
+                f"--align.loss tokens needs word counts, and {join.set.folder} holds vectors of {encoder}. "
+                f"Make a set with: sightwords embed D.db --encoder {WORDS_ENCODER}"
+            )
         means = _class_text(join, images, num_classes) if OBJECTIVES[config.loss].needs_class_text else None
         transform = _transform(config, join)
         heads.append(
@@ -212,15 +173,6 @@ def build_alignment(
     return Alignment(heads, config.encoder_weights or [1.0] * len(joins), config.layer_weight)
 
 
-def _check_vectors(config: AlignConfig, join: TextJoin) -> None:
-    has_words = str(join.set.meta.get("encoder", "")).startswith(WORDS_ENCODER)
-    if config.loss == "tokens" and not has_words:
-        raise ConfigError(
-            f"--align.loss tokens needs word counts, and {join.set.folder} holds vectors of "
-            f"{join.set.meta['encoder']}. Make a set with: sightwords embed D.db --encoder {WORDS_ENCODER}"
-        )
-
-
 def _transform(config: AlignConfig, join: TextJoin) -> TargetTransform | None:
     """Return what the vectors go through before anything else."""
     objective = OBJECTIVES[config.loss]
@@ -239,11 +191,10 @@ def _class_text(join: TextJoin, images: Split, num_classes: int) -> Tensor:
     def labels(owners: np.ndarray) -> Tensor:
         if not images.multi_label:
             return single[torch.from_numpy(owners)]
-        probabilities = torch.zeros(len(owners), num_classes)
+        found = torch.zeros(len(owners), num_classes)
         for row, owner in enumerate(owners.tolist()):
-            own = images.labels(owner)
-            probabilities[row, torch.from_numpy(own)] = 1 / max(1, len(own))
-        return probabilities
+            found[row, images.labels(owner)] = 1
+        return found / found.sum(1, keepdim=True).clamp(min=1)
 
     chunks = ((torch.from_numpy(vectors), labels(owners)) for owners, vectors in join.chunks())
     return class_means(chunks, num_classes)

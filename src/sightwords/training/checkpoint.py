@@ -13,6 +13,7 @@ from torch import Tensor, optim
 
 from sightwords.errors import ArtifactError
 from sightwords.files import changes
+from sightwords.images.dataset import Split
 from sightwords.training.config import TrainConfig
 from sightwords.training.task import Task
 
@@ -27,12 +28,9 @@ FREE_FIELDS |= {"use", "licenses"}
 class Best:
     """The best evaluation so far, with its weights, for early stopping.
 
-    The weights are part of the checkpoint and have no file of their own: a run resumed from before that evaluation, on
-    a machine that rounds differently, may never reach it again.
-
-    Attributes:
-        patience: evaluations without a better value after which training stops; 0 never stops, and the last evaluation
-            is the one that counts.
+    Training stops after `patience` evaluations without a better value; with 0 the last evaluation counts. The weights
+    are part of the checkpoint and have no file of their own: a run resumed from before that evaluation, on a machine
+    that rounds differently, may never reach it again.
     """
 
     patience: int
@@ -72,10 +70,9 @@ class TrainState:
 
     Attributes:
         identity: what the run is; it must be the same on resumption.
-        ema: moving average of the network, or None.
-        ema_heads: moving average of the heads, or None; used only to search by words.
+        ema: moving average of the task, or None.
         step: optimizer steps taken.
-        sums: of the current epoch by name, float64 scalars (float32 on mps), see `Task.forward`.
+        sums: of the current epoch by name, float64 scalars (float32 on mps), see `Task.loss`.
     """
 
     task: Task
@@ -84,9 +81,15 @@ class TrainState:
     best: Best
     identity: Mapping[str, Any]
     ema: ModelEmaV3 | None = None
-    ema_heads: ModelEmaV3 | None = None
     step: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def evaluated(self) -> Task:
+        """The task whose network is evaluated and kept: the moving average where there is one."""
+        task = self.task if self.ema is None else self.ema.module
+        assert isinstance(task, Task)
+        return task
 
     def add(self, sums: Mapping[str, Tensor]) -> None:
         """Add the sums of a step."""
@@ -120,16 +123,17 @@ class TrainState:
         self.step, self.sums = state["step"], dict(state["sums"])
 
     def _parts(self) -> dict[str, Any]:
-        names = ("task", "optimizer", "scaler", "best", "ema", "ema_heads")
+        names = ("task", "optimizer", "scaler", "best", "ema")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
-def run_identity(config: TrainConfig, keys: list[str], class_ids: list[str]) -> dict[str, Any]:
-    """Return what must stay the same between a run and its resumption: options, images by key, vectors by content."""
+def run_identity(config: TrainConfig, images: Split, class_ids: list[str]) -> dict[str, Any]:
+    """Return what must stay the same between a run and its resumption: options, images, labels, vectors by content."""
     values = {name: value for name, value in asdict(config).items() if name not in FREE_FIELDS}
     values["classes"] = str(values["classes"])
     values["cache_gb"] = bool(values["cache_gb"])  # its size changes nothing, but cached images are resized
-    digest = hashlib.sha256("\n".join([*keys, *class_ids]).encode()).hexdigest()
+    labels = images.first_labels().tobytes()
+    digest = hashlib.sha256(images.key_bytes.tobytes() + labels + "\n".join(class_ids).encode()).hexdigest()
     vectors = [hashlib.sha256((folder / "meta.json").read_bytes()).hexdigest() for folder in config.embeddings]
     return {**values, "training images": digest, "embedding sets": vectors}
 

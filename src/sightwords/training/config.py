@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 else:
     LossName = Literal[*OBJECTIVES]
 
+ClassWeights = Literal["none", "balanced", "effective"]
 FLAG, LIST = Parameter(negative=""), Parameter(consume_multiple=True, negative="")
 
 
@@ -62,8 +63,6 @@ class AlignConfig:
     """If an image has several descriptions: draw one per epoch, take their mean, or use several as equal positives."""
     max_descriptions: int = 4
     """With --align.descriptions all: most descriptions of an image in a step."""
-    clip_score: Annotated[bool, FLAG] = False
-    """Weight each description by its CLIP score, if `describe` stored one."""
     encoder_weights: Annotated[list[float], LIST] = field(default_factory=list)
     """Weight of each embedding set, in the order of --embeddings. [default: 1 for each]"""
     layers: Annotated[list[str], LIST] = field(default_factory=list)
@@ -71,7 +70,8 @@ class AlignConfig:
     layer_weight: float = 1.0
     """Weight of the mean loss of these layers."""
     grad_cache: Annotated[bool, FLAG] = False
-    """With --accumulate: contrast the images of all micro-batches, for one more forward pass of each."""
+    """With --accumulate and --align.weighting fixed: contrast the images of all micro-batches, for one more forward
+    pass of each."""
 
     def __post_init__(self) -> None:
         most = 1.0 if self.weighting == "gradient_balanced" else None
@@ -80,6 +80,8 @@ class AlignConfig:
         check_range(self, "jump_at", "--align.", least=0, most=1)
         check_range(self, "max_descriptions", "--align.", least=1)
         check_range(self, "layer_weight", "--align.", least=0)
+        if self.grad_cache and self.weighting == "gradient_balanced":
+            raise ConfigError("--align.grad-cache works only with --align.weighting fixed. Leave one of them out.")
         if any(weight < 0 for weight in self.encoder_weights):
             raise ConfigError("--align.encoder-weights must not be negative.")
         if self.loss == "tokens" and self.targets != "raw":
@@ -95,13 +97,14 @@ class TrainingOptions(ImagesConfig):
     """Embedding sets of the training images' descriptions, each with its own head; without one, trains the baseline."""
     align: Annotated[AlignConfig, ADVANCED] = field(default_factory=AlignConfig)
     label_noise_correction: Annotated[float | Literal["auto"], LABELS] = 0.0
-    """Correct wrong labels with the descriptions: the share of labels that are wrong, or `auto` to estimate it.
+    """Correct wrong labels with the descriptions: the rate of label noise, or `auto` to estimate it.
     0 trusts every label."""
     pseudo_labels: Annotated[bool, LABELS, FLAG] = False
     """Train on images without a label too: classifiers of the labeled images' descriptions give each one a
     pseudo-label. An image without label and description is left out."""
-    class_weights: Annotated[str, LABELS] = "none"
-    """Weight of each class in the classification loss: none, balanced, effective, or a CSV file `id,weight`."""
+    class_weights: Annotated[ClassWeights, LABELS] = "none"
+    """Weight of each class in the classification loss: equal; balanced by the inverse of its number of images; or
+    less strongly, by the effective number."""
     balanced: Annotated[float, ADVANCED] = 0.0
     """Draw images of rare classes more often: 0 draws each image once per epoch, 1 all classes equally often."""
     model_kwargs: Annotated[dict[str, str | int | float | bool], ADVANCED] = field(default_factory=dict)
@@ -213,7 +216,7 @@ class TrainConfig(TrainingOptions):
     long_tail: Annotated[float, ADVANCED] = 1.0
     """Thin out the classes until the first has this many times the images of the last; 1 is off."""
     label_noise: Annotated[float, ADVANCED] = 0.0
-    """Replace this share of the training labels by another class's, to see what wrong labels would cost."""
+    """Replace this fraction of the training labels by another class's, to see what wrong labels would cost."""
     label_fraction: Annotated[float, ADVANCED] = 1.0
     """Keep the labels of only this fraction of each class, to see what fewer labels would cost; the other images get
     pseudo-labels."""

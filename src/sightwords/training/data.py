@@ -18,7 +18,7 @@ from sightwords.images.config import SUBSET_OPTIONS
 from sightwords.images.dataset import Dataset, Split, open_dataset
 from sightwords.images.loader import ImageBatch, TrainOrder, eval_loader, train_loader
 from sightwords.images.subset import hold_out, make_subset
-from sightwords.images.transforms import EvalTransform, InputSize, TrainTransform
+from sightwords.images.transforms import EvalTransform, TrainTransform
 from sightwords.models import InputSpec
 from sightwords.text.embedding_set import EmbeddingSet
 from sightwords.training.alignment import TextJoin
@@ -85,24 +85,18 @@ def load_data(config: TrainConfig, group: Processes) -> TrainingData:
     if not dataset.multi_label:
         is_usable = images.first_labels() >= 0
         is_usable |= rows[0].num_texts > 0 if rows else False
-    train = images if is_usable.all() else images.subset(np.flatnonzero(is_usable).tolist())
-    splits = {**dataset.splits, "train": train}
+    kept = np.flatnonzero(is_usable)
+    usable = images.subset(kept)
+    splits = {**dataset.splits, "train": usable}
     if config.holdout:
-        splits["train"], splits["holdout"] = hold_out(train, config.holdout, config.seed, dataset.multi_label)
-    kept = _positions(images, splits["train"])
+        splits["train"], splits["holdout"] = hold_out(usable, config.holdout, config.seed, dataset.multi_label)
+        keys, held = usable.keys(), set(splits["holdout"].keys())
+        kept = kept[[key not in held for key in keys]]
     texts = [
         TextJoin(one, found.of_images(kept), splits["train"], config.seed, config.align)
         for one, found in zip(sets, rows, strict=True)
     ]
     return TrainingData(replace(dataset, splits=splits), texts, int((~is_usable).sum()))
-
-
-def _positions(images: Split, part: Split) -> np.ndarray:
-    """Return the index in `images` of each image of a part that holds all images of its keys, int64, (N,)."""
-    if len(part) == len(images):
-        return np.arange(len(images))
-    wanted = set(part.keys())
-    return np.flatnonzero([key in wanted for key in images.keys()])  # noqa: SIM118
 
 
 def _check_labels(dataset: Dataset, config: TrainConfig) -> None:
@@ -140,14 +134,12 @@ def image_cache(config: TrainConfig, dataset: Dataset, spec: InputSpec, split: s
 
     Images to evaluate are cached at the size to which evaluation resizes them, so the network gets the very same pixels
     as without the cache.
-
     """
     if not config.cache_gb:
         return None
     sources = [str(Path(source).absolute()) for source in (config.images, config.train, config.val) if source]
-    size = InputSize(spec.image_size, spec.interpolation, config.crop_pct or spec.crop_pct)
-    shorter = dict.fromkeys(dataset.splits, size.resized)
-    shorter["train"] = max(size.resized, math.ceil(CACHED_SIZE * size.image_size))
+    shorter = dict.fromkeys(dataset.splits, spec.resized)
+    shorter["train"] = max(spec.resized, math.ceil(CACHED_SIZE * spec.image_size))
     pixels = {name: len(images) * shorter[name] ** 2 for name, images in dataset.splits.items()}
     together = sum(pixels[name] for name in dataset.splits if shorter[name] == shorter[split])  # they share a file
     return plan_cache(
@@ -165,7 +157,7 @@ def evaluation_loader(
     return eval_loader(
         data.dataset.split(split),
         data.num_classes,
-        EvalTransform(InputSize(spec.image_size, spec.interpolation, config.crop_pct or spec.crop_pct)),
+        EvalTransform(spec),
         2 * order.piece,
         workers=config.workers,
         pin_memory=group.device.type == "cuda",
@@ -186,12 +178,11 @@ def training_batches(
     pin_memory: bool = False,
 ) -> Iterator[Any]:
     """Yield this process's batches of every step from `first_step` on, each with its text; no targets = the labels."""
-    size = InputSize(spec.image_size, spec.interpolation, spec.crop_pct, spec.mean)
     return iter(
         train_loader(
             data.train,
             data.num_classes,
-            TrainTransform(config.augment, size, config.seed),
+            TrainTransform(config.augment, spec, config.seed),
             order,
             first_step,
             config.epochs * order.steps_per_epoch,

@@ -9,20 +9,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from sightwords.hub import choose_device
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's rank among all, and its device.
-
-    Attributes:
-        rank: this process, from 0.
-        world_size: number of processes.
-        device: where this process computes.
-    """
+    """This process's rank among all, from 0, their number, and where this process computes."""
 
     rank: int
     world_size: int
@@ -48,12 +42,6 @@ class Processes:
             stacked = self.sum(stacked.to(self.device))
         return dict(zip(values, stacked.cpu(), strict=True))
 
-    def broadcast_buffers(self, module: nn.Module) -> None:
-        """Give every process the main one's buffers: BatchNorm's running statistics differ between processes."""
-        if self.world_size > 1:
-            for buffer in module.buffers():
-                dist.broadcast(buffer, 0)
-
     @contextmanager
     def main_first(self) -> Iterator[None]:
         """Let the main process through the block before the others, which then find its results in a cache."""
@@ -72,9 +60,6 @@ class Processes:
 @contextmanager
 def process_group(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started (NCCL on GPUs, gloo elsewhere); a single process needs nothing.
-
-    Args:
-        device: "auto", or a torch device.
 
     Raises:
         ConfigError: the device does not exist here.

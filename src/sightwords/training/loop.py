@@ -8,16 +8,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
+from timm.utils import distribute_bn
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from sightwords.align import schedule_weight
 from sightwords.images.loader import ImageBatch, TrainOrder
-from sightwords.models import Backbone
 from sightwords.models.run_folder import RunFolder
 from sightwords.progress import Progress
-from sightwords.training.alignment import Alignment, projector_tensors
+from sightwords.training.alignment import projector_tensors
 from sightwords.training.checkpoint import TrainState
 from sightwords.training.config import TrainConfig
 from sightwords.training.distributed import Processes
@@ -31,34 +31,6 @@ if TYPE_CHECKING:
 
 
 SHOW_INTERVAL_S = 0.5
-
-
-@torch.no_grad()
-def validate(
-    backbone: Backbone,
-    loader: DataLoader[ImageBatch],
-    make_batch: BatchMaker,
-    group: Processes,
-    multi_label: bool,
-) -> dict[str, float]:
-    """Return `loss` and `top1` (and `top5` with more than five classes) over all images of the loaders.
-
-    In multi-label data an image counts as correct if its strongest output is one of its classes.
-    """
-    backbone.eval()
-    group.broadcast_buffers(backbone)
-    sums = dict.fromkeys(("loss", "top1", "top5", "images"), torch.zeros((), dtype=torch.float64))
-    for batch in loader:
-        _, logits = backbone(make_batch.images(batch))
-        logits, targets = logits.float().cpu(), batch.targets
-        ranked = targets.gather(1, logits.topk(min(5, logits.shape[1])).indices) > 0
-        losses = classification_loss(logits, targets, 0.0, multi_label)
-        found = {"loss": losses.sum(), "top1": ranked[:, 0].sum(), "top5": ranked.any(1).sum()}
-        found["images"] = torch.tensor(len(targets))
-        sums = {name: sums[name] + value.double() for name, value in found.items()}
-    totals = group.sum_by_name(sums)
-    means = {name: float(value / totals["images"]) for name, value in totals.items() if name != "images"}
-    return means if backbone.num_classes > 5 else {"loss": means["loss"], "top1": means["top1"]}
 
 
 class Loop:
@@ -108,8 +80,8 @@ class Loop:
             show = time.perf_counter() - shown_s > SHOW_INTERVAL_S
             progress.advance(self.order.batch_size, self._note(epoch) if show else "")
             shown_s = time.perf_counter() if show else shown_s
-            if self.state.step < end and self._checkpoint_due():
-                self._save()
+            if self.state.step < end:
+                self._save_if_due()
         seconds = time.perf_counter() - start_s
         self._finish_epoch(epoch, (end - first_step) * self.order.batch_size / seconds, progress)
 
@@ -130,9 +102,7 @@ class Loop:
         state.scaler.update()
         state.step += 1
         if state.ema is not None:
-            state.ema.update(state.task.backbone, step=state.step)
-        if state.ema_heads is not None:
-            state.ema_heads.update(state.task.alignment, step=state.step)
+            state.ema.update(state.task, step=state.step)
 
     def _set_modes(self) -> None:
         """Put the modules into training mode, but for what does not learn; only where that changes."""
@@ -162,45 +132,51 @@ class Loop:
         self.state.sums.clear()
         if self.group.is_main:
             self._log(record, progress)
-        if self._checkpoint_due() or self._is_end():
-            self._save()
+        self._save_if_due()
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
         """Evaluate, and keep the weights if they are the best so far."""
         found = self.validate(self.eval_loader)
-        weights = self.evaluated().network.state_dict()
-        self.state.best.update(found["top1"], epoch, weights, projector_tensors(self.evaluated_heads()))
+        task = self.state.evaluated
+        weights, projectors = task.backbone.network.state_dict(), projector_tensors(task.alignment)
+        self.state.best.update(found["top1"], epoch, weights, projectors)
         split = "holdout" if self.config.holdout else "val"
         return {f"{split}_{name}": value for name, value in found.items()}
 
+    @torch.no_grad()
     def validate(self, loader: DataLoader[ImageBatch]) -> dict[str, float]:
-        """Return the metrics of the network that is evaluated, on all processes' images."""
-        return validate(self.evaluated(), loader, self.make_batch, self.group, self.state.task.multi_label)
+        """Return `loss` and `top1` (and `top5` with more than five classes) over all processes' images.
+
+        In multi-label data an image counts as correct if its strongest output is one of its classes.
+        """
+        backbone = self.state.evaluated.backbone.eval()
+        if self.group.world_size > 1:
+            distribute_bn(backbone, self.group.world_size)
+        sums = dict.fromkeys(("loss", "top1", "top5", "images"), torch.zeros((), dtype=torch.float64))
+        for batch in loader:
+            _, logits = backbone(self.make_batch.images(batch))
+            logits, targets = logits.float().cpu(), batch.targets
+            ranked = targets.gather(1, logits.topk(min(5, logits.shape[1])).indices) > 0
+            losses = classification_loss(logits, targets, 0.0, self.state.task.multi_label)
+            found = {"loss": losses.sum(), "top1": ranked[:, 0].sum(), "top5": ranked.any(1).sum()}
+            found["images"] = torch.tensor(len(targets))
+            sums = {name: sums[name] + value.double() for name, value in found.items()}
+        totals = self.group.sum_by_name(sums)
+        wanted = ("loss", "top1", "top5") if backbone.num_classes > 5 else ("loss", "top1")
+        return {name: float(totals[name] / totals["images"]) for name in wanted}
 
     def finish(self, val_loader: DataLoader[ImageBatch]) -> None:
         """Go back to the best weights and log their metrics on the validation images, where these were not logged."""
         self.group.barrier()
         best = self.state.best
         if best.patience:
-            self.evaluated().load_weights(best.weights)
+            self.state.evaluated.backbone.load_weights(best.weights)
         if not (best.patience or self.config.holdout) or "chosen_epoch" in self.run.metrics()[-1]:
             return
         record: dict[str, float] = {"step": self.state.step, "epoch": self.state.step // self.order.steps_per_epoch}
         record |= {f"val_{name}": value for name, value in self.validate(val_loader).items()}
         if self.group.is_main:
             self.run.log(record | {"chosen_epoch": best.epoch})
-
-    def evaluated(self) -> Backbone:
-        """Return the network that is evaluated and kept: the moving average where there is one."""
-        backbone = self.state.ema.module if self.state.ema is not None else self.state.task.backbone
-        assert isinstance(backbone, Backbone)
-        return backbone
-
-    def evaluated_heads(self) -> Alignment | None:
-        """Return the heads that belong to that network, None for a baseline."""
-        heads = self.state.ema_heads.module if self.state.ema_heads is not None else self.state.task.alignment
-        assert heads is None or isinstance(heads, Alignment)
-        return heads
 
     def _note(self, epoch: int) -> str:
         """Return what the progress bar shows of this process's images."""
@@ -228,19 +204,13 @@ class Loop:
             self._writer = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self._first_step)
         return self._writer
 
-    def _is_end(self) -> bool:
-        """Whether a checkpoint is due after this epoch in any case."""
-        is_last = self.state.step == self.num_steps or self.state.best.is_over
-        return is_last or self.config.checkpoint_every is None
-
-    def _checkpoint_due(self) -> bool:
-        every = self.config.checkpoint_every
-        return every is not None and self.state.step % every == 0
-
-    def _save(self) -> None:
-        sums = self.group.sum_by_name(self.state.sums)
+    def _save_if_due(self) -> None:
+        state, every = self.state, self.config.checkpoint_every or self.order.steps_per_epoch
+        if state.step % every and state.step < self.num_steps and not state.best.is_over:
+            return
+        sums = self.group.sum_by_name(state.sums)
         if self.group.is_main:
-            self.run.save_checkpoint(self.state.state_dict() | {"sums": sums}, self.state.step)
+            self.run.save_checkpoint(state.state_dict() | {"sums": sums}, state.step)
         self.group.barrier()
 
     def _wrapped(self) -> nn.Module:

@@ -106,24 +106,18 @@ class Mix:
 
     Attributes:
         lam: what each image keeps of itself, 0 to 1.
-        box: (top, bottom, left, right) as fractions of the sides, taken from the partner (cutmix); None blends (mixup).
+        box: (top, bottom, left, right) in pixels, taken from the partner (cutmix); None blends (mixup).
     """
 
     lam: float
-    box: tuple[float, float, float, float] | None = None
+    box: tuple[int, int, int, int] | None = None
 
 
 def draw_mix(config: AugmentConfig, seed: int, step: int, image_size: int) -> Mix | None:
     """Return the mix of a step, a function of (seed, step); None where neither mixup nor cutmix is on.
 
     Sources: mixup, arXiv 1710.09412; cutmix, arXiv 1905.04899 (the box is cut off at the border, and
-    lambda is the fraction of pixels that are left).
-
-    Args:
-        config: alphas of both.
-        seed: of the run.
-        step: optimizer step.
-        image_size: side of the square image in pixels; the box lies on whole pixels.
+    lambda is the fraction of pixels that are left). `image_size` is the side of the square images in pixels.
     """
     if not config.mixup and not config.cutmix:
         return None
@@ -133,22 +127,16 @@ def draw_mix(config: AugmentConfig, seed: int, step: int, image_size: int) -> Mi
         return Mix(float(random.beta(config.mixup, config.mixup)))
     side = np.sqrt(1 - random.beta(config.cutmix, config.cutmix)) * image_size
     center = random.random(2) * image_size
-    low = np.clip(np.round(center - side / 2), 0, image_size)
-    high = np.clip(np.round(center + side / 2), 0, image_size)
-    taken = float(np.prod(high - low)) / image_size**2
-    top, left = (low / image_size).tolist()
-    bottom, right = (high / image_size).tolist()
-    return Mix(1 - taken, (top, bottom, left, right))
+    top, left = np.clip(np.round(center - side / 2), 0, image_size).astype(int).tolist()
+    bottom, right = np.clip(np.round(center + side / 2), 0, image_size).astype(int).tolist()
+    return Mix(1 - (bottom - top) * (right - left) / image_size**2, (top, bottom, left, right))
 
 
 def partners(positions_B: Tensor) -> Tensor:
-    """Return the row of each image's partner, int64, shape (B,).
+    """Return the row of each image's partner, int64, shape (B,), from ascending places in the global batch, likewise.
 
     Partners are neighbors in the global batch, whose order is random: places 0 and 1, 2 and 3, ... So both are
     always in the same process. An image whose partner could not be read is its own partner.
-
-    Args:
-        positions_B: places in the global batch, ascending, int64, shape (B,).
     """
     wanted = positions_B ^ 1
     rows = torch.searchsorted(positions_B, wanted).clamp(max=len(positions_B) - 1)
@@ -160,9 +148,7 @@ def mix_images(images_BCHW: Tensor, partner_B: Tensor, mix: Mix) -> Tensor:
     other = images_BCHW[partner_B]
     if mix.box is None:
         return images_BCHW * mix.lam + other * (1 - mix.lam)
-    height, width = images_BCHW.shape[-2:]
-    top, bottom = round(mix.box[0] * height), round(mix.box[1] * height)
-    left, right = round(mix.box[2] * width), round(mix.box[3] * width)
+    top, bottom, left, right = mix.box
     mixed = images_BCHW.clone()
     mixed[..., top:bottom, left:right] = other[..., top:bottom, left:right]
     return mixed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sightwords.errors import ConfigError
 from sightwords.files import write_text
 from sightwords.images.loader import TrainOrder
 from sightwords.images.seeds import torch_seeded
+from sightwords.labels.noise import prompt_warnings
 from sightwords.licenses import warn_of_use
 from sightwords.models import Backbone, build_backbone, pretrained_source
 from sightwords.models.card import RunFacts, TextFacts, make_card, shown_name
@@ -29,7 +30,7 @@ from sightwords.training.distributed import Processes, process_group
 from sightwords.training.loop import Loop
 from sightwords.training.mixing import BatchMaker
 from sightwords.training.optim import build_optimizer, check_trainable, freeze
-from sightwords.training.pseudo_labels import LabelTargets, prompt_warnings, stored_targets
+from sightwords.training.pseudo_labels import FILE, LabelTargets, label_targets
 from sightwords.training.task import Task, class_weights
 
 
@@ -41,7 +42,7 @@ class TrainResult:
         config: its options.
         data: its images and texts.
         metrics: last line of the metrics.
-        label_noise: estimated share of wrong labels; None without `--label-noise-correction`.
+        label_noise: rate of label noise, given or estimated; None without `--label-noise-correction`.
         unreadable: names of images that were left out, with reasons.
         seconds: duration of this call.
         warnings: what speaks against the use that the user declared, or against correcting labels.
@@ -114,7 +115,7 @@ def train(config: TrainConfig) -> TrainResult:
         warnings = warn_of_use(facts.parts(backbone.identifier), config.use, config.licenses, group.is_main)
         if group.is_main:
             folder.write_facts(facts)
-        targets = _targets(config, data, folder, group)
+        targets = _targets(config, data, loop)
         if targets is not None:
             warnings += prompt_warnings(data.texts[0].set)
         batches = training_batches(
@@ -130,7 +131,7 @@ def train(config: TrainConfig) -> TrainResult:
         loop.finish(evaluation_loader(config, data, "val", backbone.input_spec, loop.order, group))
         if group.is_main:
             _write_projectors(folder, config, loop, [text.set for text in data.texts])
-            folder.save_weights(loop.evaluated().network.state_dict())
+            folder.save_weights(loop.state.evaluated.backbone.network.state_dict())
             write_text(folder.folder / "card.md", str(make_card(folder, config.licenses)))
         group.barrier()
     problems = [f"{problem.name}: {problem.reason}" for problem in data.dataset.problems]
@@ -172,9 +173,8 @@ def build_loop(config: TrainConfig, data: TrainingData, folder: RunFolder, group
         build_optimizer(task, config),
         scaler=torch.amp.GradScaler(group.device.type, enabled=config.precision == "fp16"),
         best=Best(config.early_stopping),
-        identity=run_identity(config, data.train.keys(), data.dataset.class_ids),
-        ema=ModelEmaV3(task.backbone, decay=config.ema) if config.ema else None,
-        ema_heads=ModelEmaV3(task.alignment, decay=config.ema) if config.ema and task.alignment is not None else None,
+        identity=run_identity(config, data.train, data.dataset.class_ids),
+        ema=ModelEmaV3(task, decay=config.ema) if config.ema else None,
     )
     _restore_or_start(state, folder, config, data, group)
     split, spec = "holdout" if config.holdout else "val", task.backbone.input_spec
@@ -194,6 +194,8 @@ def _task(config: TrainConfig, data: TrainingData, pad_to: int) -> Task:
         backbone = build_backbone(
             config.model, data.num_classes, config.image_size, config.weights, **config.model_kwargs
         )
+    if config.crop_pct is not None:
+        backbone.input_spec = replace(backbone.input_spec, crop_pct=config.crop_pct)
     backbone = backbone.take(config.features, config.align.layers if config.embeddings else ())
     freeze(backbone, config.freeze)
     if data.texts and config.freeze:
@@ -202,7 +204,7 @@ def _task(config: TrainConfig, data: TrainingData, pad_to: int) -> Task:
     if data.texts:
         with torch_seeded("head", config.seed):
             alignment = build_alignment(config.align, backbone, data.texts, data.train, data.num_classes)
-    weights = class_weights(config.class_weights, data.train, data.dataset.class_ids)
+    weights = class_weights(config.class_weights, data.train, data.num_classes)
     return Task(
         backbone,
         alignment,
@@ -229,12 +231,19 @@ def _restore_or_start(
     group.barrier()
 
 
-def _targets(config: TrainConfig, data: TrainingData, folder: RunFolder, group: Processes) -> LabelTargets | None:
-    """Return what to train towards if labels are to be corrected or are missing, else None."""
+def _targets(config: TrainConfig, data: TrainingData, loop: Loop) -> LabelTargets | None:
+    """Return what to train towards if labels are to be corrected or are missing, else None.
+
+    The main process computes it before the first step; the others and a resumed run read it.
+    """
     if not (data.texts and (config.label_noise_correction or data.num_unlabeled)):
         return None
-    noise = None if config.label_noise_correction == "auto" else float(config.label_noise_correction)
-    return stored_targets(folder, data.train, data.num_classes, data.texts[0], noise, group)
+    path, group = config.out / FILE, loop.group
+    if group.is_main and not (loop.state.step and path.is_file()):
+        noise = None if config.label_noise_correction == "auto" else float(config.label_noise_correction)
+        label_targets(data.train, data.num_classes, data.texts[0], noise, group.device).save(path)
+    group.barrier()
+    return LabelTargets.load(path)
 
 
 def plain_options(config: TrainConfig) -> dict[str, Any]:
@@ -245,7 +254,6 @@ def plain_options(config: TrainConfig) -> dict[str, Any]:
 
 
 def _network_info(config: TrainConfig, backbone: Backbone, data: TrainingData) -> NetworkInfo:
-    spec = backbone.input_spec
     return NetworkInfo(
         model=backbone.identifier,
         model_kwargs=dict(config.model_kwargs),
@@ -254,11 +262,7 @@ def _network_info(config: TrainConfig, backbone: Backbone, data: TrainingData) -
         class_ids=data.dataset.class_ids,
         class_names=data.dataset.class_names,
         multi_label=data.dataset.multi_label,
-        image_size=spec.image_size,
-        interpolation=spec.interpolation,
-        crop_pct=config.crop_pct or spec.crop_pct,
-        mean=spec.mean,
-        std=spec.std,
+        **asdict(backbone.input_spec),
     )
 
 
@@ -279,7 +283,7 @@ def _facts(config: TrainConfig, data: TrainingData, backbone: Backbone) -> RunFa
 
 def _write_projectors(folder: RunFolder, config: TrainConfig, loop: Loop, sets: list[EmbeddingSet]) -> None:
     """Write the projectors that belong to the final weights, so that the network can be searched by words."""
-    heads, best = loop.evaluated_heads(), loop.state.best
+    heads, best = loop.state.evaluated.alignment, loop.state.best
     if heads is None:
         return
     info = ProjectorInfo(

@@ -1,44 +1,36 @@
 """The gradient of one optimizer step, in one or several micro-batches: that of the whole global batch, exactly.
 
 With the gradient cache the objective sees all images of a step at once, the network one micro-batch at a time. First
-the features of all micro-batches are computed without a graph; then the heads and the objective see them together,
-which gives the gradient of each feature; last, each micro-batch goes through the network again, and these gradients go
-back through it. Source: GradCache, arXiv 2101.06983, algorithm 1. The gradient is that of the large batch, for networks
-without BatchNorm (whose statistics are those of a micro-batch either way); the memory is that of a micro-batch.
+features and logits of all micro-batches are computed without a graph; then the loss of all of them together gives the
+gradient by each; last, each micro-batch goes through the network again, and these gradients go back through it.
+Source: GradCache, arXiv 2101.06983, algorithm 1. The gradient is that of the large batch, for networks without
+BatchNorm (whose statistics are those of a micro-batch either way); the memory is that of a micro-batch.
 
-Shapes: M micro-batches of a step, E embedding sets, B images of a micro-batch, F width of a feature.
+Shapes: M micro-batches of a step, E embedding sets, B images of a micro-batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sightwords.errors import ConfigError
 from sightwords.images.loader import ImageBatch
 from sightwords.images.seeds import derive_seed
-from sightwords.models import Backbone
-from sightwords.training.alignment import POOLED
 from sightwords.training.config import TrainConfig
 from sightwords.training.distributed import Processes
 from sightwords.training.mixing import BatchMaker, TextTargets, TrainBatch
-from sightwords.training.task import CachedAlignment, Task, Weighting
+from sightwords.training.task import CachedGradients, Task, Weighting
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class GradientStep:
-    """Computes the gradients of optimizer steps; `model` is the task, compiled or spread over processes.
-
-    Raises:
-        ConfigError: the gradient cache and balanced gradients are wanted of a network whose classifier is not linear.
-    """
+    """Computes the gradients of optimizer steps; `model` is the task, compiled or spread over processes."""
 
     def __init__(
         self,
@@ -52,23 +44,25 @@ class GradientStep:
         self.config, self.task, self.model, self.make_batch = config, task, model, make_batch
         self.scaler, self.group = scaler, group
         self._uses_cache = task.alignment is not None and config.align.grad_cache and config.accumulate > 1
-        if self._uses_cache and config.align.weighting == "gradient_balanced":
-            _check_linear(task.backbone, config.features)
 
     def __call__(self, loaded: Sequence[ImageBatch], step: int, align_weight: float) -> dict[str, Tensor]:
-        """Add the gradients of a step's micro-batches to the parameters; return its sums, see `Task.forward`."""
+        """Add the gradients of a step's micro-batches to the parameters; return its sums, see `Task.loss`."""
         weighting = self._weighting(align_weight)
-        loss_weights = self._loss_weights(loaded)
-        cached = self._cached(loaded, loss_weights, step, weighting) if self._uses_cache else None
+        cached: Sequence[CachedGradients | None] = [None] * len(loaded)
         sums: dict[str, Tensor] = {}
-        for micro in range(len(loaded)):
-            batch = self._batch(loaded, loss_weights, micro)
+        if self._uses_cache:
+            cached, sums = self._cached(loaded, step, weighting)
+        loss_weights = None if self._uses_cache else self._loss_weights(loaded)
+        for micro, images in enumerate(loaded):
+            batch = self.make_batch(images)
+            if loss_weights is not None:
+                batch = _weighted(batch, loss_weights[micro])
             self._seed(step, micro)
             with self._no_sync(last=micro == len(loaded) - 1):
                 with self._autocast():
-                    result = self.model(batch, weighting, cached[micro] if cached else None)
+                    result = self.model(batch, weighting, cached[micro])
                 self.scaler.scale(result["loss"]).backward()
-            sums = {name: sums.get(name, 0.0) + value for name, value in result["sums"].items()}
+            sums |= {name: sums.get(name, 0.0) + value for name, value in result["sums"].items()}
         return sums
 
     def _weighting(self, align_weight: float) -> Weighting:
@@ -88,62 +82,32 @@ class GradientStep:
         sizes = self.group.sum(sizes.to(self.group.device, non_blocking=True))
         return sizes / sizes.sum(0).clamp(min=1e-12)
 
-    def _batch(self, loaded: Sequence[ImageBatch], loss_weights: Tensor | None, micro: int) -> TrainBatch:
-        batch = self.make_batch(loaded[micro])
-        if loss_weights is None:
-            return batch
-        own, *of_texts = loss_weights[micro]
-        texts = tuple(replace(text, loss_weight=w) for text, w in zip(batch.texts, of_texts, strict=True))
-        return replace(batch, texts=texts, loss_weight=own)
-
     def _cached(
-        self, loaded: Sequence[ImageBatch], loss_weights: Tensor | None, step: int, weighting: Weighting
-    ) -> list[CachedAlignment]:
-        """Return what each micro-batch needs of the alignment of the whole step."""
-        batches, features = self._forward_all(loaded, loss_weights, step)
-        whole = _join(batches)
-        leaves = {name: torch.cat([part[name] for part in features]).requires_grad_() for name in features[0]}
-        task = self.task
+        self, loaded: Sequence[ImageBatch], step: int, weighting: Weighting
+    ) -> tuple[list[CachedGradients], dict[str, Tensor]]:
+        """Return the gradients that each micro-batch needs of the whole step's loss, and the step's sums."""
+        task, batches, outputs = self.task, [], []
         assert task.alignment is not None
-        with self._autocast():
-            align = task.align(leaves, whole, task.pad_to * len(loaded))
-            ratio = self._ratio(leaves[POOLED], whole, align, weighting)
-        factor = weighting.weight if ratio is None else weighting.weight * ratio
-        by_feature, by_parameter = _gradients(factor * align, leaves, task.alignment, weighting.grad_scale)
-        rest = 1.0 if ratio is None else 1 - weighting.weight
-        sizes = [len(batch.targets) for batch in batches]
-        pieces = {name: torch.split(gradient, sizes) for name, gradient in by_feature.items()}
-        return [
-            CachedAlignment(
-                align.detach(),
-                factor,
-                rest,
-                {name: piece[micro] for name, piece in pieces.items()},
-                by_parameter if micro == len(batches) - 1 else [],
-            )
-            for micro in range(len(batches))
-        ]
-
-    def _ratio(self, pooled: Tensor, whole: TrainBatch, align: Tensor, weighting: Weighting) -> Tensor | None:
-        if not weighting.balanced:
-            return None
-        logits = _linear(self.task.backbone.classifier, pooled)
-        return self.task.ratio(self.task.classification(logits, whole)[0], align, pooled, weighting)
-
-    def _forward_all(
-        self, loaded: Sequence[ImageBatch], loss_weights: Tensor | None, step: int
-    ) -> tuple[list[TrainBatch], list[dict[str, Tensor]]]:
-        """Return batches without their images, and features, float32, for all micro-batches."""
-        batches, features = [], []
-        with torch.no_grad(), _frozen_buffers(self.task.backbone):
-            for micro in range(len(loaded)):
-                batch = self._batch(loaded, loss_weights, micro)
+        with torch.no_grad(), _frozen_buffers(task.backbone):
+            for micro, images in enumerate(loaded):
+                batch = self.make_batch(images)
                 self._seed(step, micro)
                 with self._autocast():
-                    found, _ = self.task.features(batch.images)
-                features.append({name: feature.float() for name, feature in found.items()})
+                    features, logits = task.features(batch.images)
+                outputs.append([output.float() for output in (*features.values(), logits)])
                 batches.append(replace(batch, images=batch.images[:0]))
-        return batches, features
+        leaves = [torch.cat(parts).requires_grad_() for parts in zip(*outputs, strict=True)]
+        by_name = dict(zip(features, leaves, strict=False))
+        with self._autocast():
+            result = task.loss(by_name, leaves[-1], _join(batches), weighting, len(loaded))
+        inputs = [*leaves, *task.alignment.parameters()]
+        # scaled on the way against underflow
+        found = torch.autograd.grad(self.scaler.scale(result["loss"]), inputs, materialize_grads=True)
+        gradients = [gradient.float() / weighting.grad_scale for gradient in found]
+        pieces = [gradient.split([len(batch.targets) for batch in batches]) for gradient in gradients[: len(leaves)]]
+        cached = [CachedGradients(piece) for piece in zip(*pieces, strict=True)]
+        cached[-1].heads = gradients[len(leaves) :]
+        return cached, result["sums"]
 
     def _autocast(self) -> torch.autocast:
         dtype = _DTYPES.get(self.config.precision)
@@ -153,6 +117,12 @@ class GradientStep:
         if isinstance(self.model, DistributedDataParallel) and not last:
             return self.model.no_sync()
         return nullcontext()
+
+
+def _weighted(batch: TrainBatch, loss_weights: Tensor) -> TrainBatch:
+    own, *of_texts = loss_weights
+    texts = tuple(replace(text, loss_weight=w) for text, w in zip(batch.texts, of_texts, strict=True))
+    return replace(batch, texts=texts, loss_weight=own)
 
 
 def _join(batches: Sequence[TrainBatch]) -> TrainBatch:
@@ -173,20 +143,6 @@ def _join(batches: Sequence[TrainBatch]) -> TrainBatch:
     )
 
 
-def _check_linear(backbone: Backbone, features: str | None) -> None:
-    if features is not None or not isinstance(backbone.classifier, nn.Linear | nn.Conv2d):
-        raise ConfigError(
-            "--align.grad-cache with --align.weighting gradient_balanced needs features that a linear classifier "
-            "reads. Leave out --features, or one of the two."
-        )
-
-
-def _linear(classifier: nn.Module, features: Tensor) -> Tensor:
-    """Return the logits (B, K) of pooled features (B, F)."""
-    assert isinstance(classifier, nn.Linear | nn.Conv2d)
-    return F.linear(features, classifier.weight.flatten(1), classifier.bias)
-
-
 @contextmanager
 def _frozen_buffers(module: nn.Module) -> Iterator[None]:
     """Restore a module's buffers afterwards: the first forward pass must not move BatchNorm's statistics."""
@@ -195,13 +151,3 @@ def _frozen_buffers(module: nn.Module) -> Iterator[None]:
     with torch.no_grad():
         for buffer, value in zip(module.buffers(), saved, strict=True):
             buffer.copy_(value)
-
-
-def _gradients(
-    loss: Tensor, features: Mapping[str, Tensor], heads: nn.Module, grad_scale: Tensor
-) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Return the gradients by features and by the heads' parameters, float32, scaled on the way against underflow."""
-    parameters = list(heads.parameters())
-    found = torch.autograd.grad(loss * grad_scale, [*features.values(), *parameters], materialize_grads=True)
-    unscaled = [gradient.float() / grad_scale for gradient in found]
-    return dict(zip(features, unscaled, strict=False)), unscaled[len(features) :]
