@@ -36,11 +36,13 @@ def freeze(backbone: Backbone, patterns: Sequence[str]) -> None:
         ConfigError: nothing is left to train.
     """
     parameters = dict(backbone.network.named_parameters())
-    rest = {name for name in parameters if not name.startswith(f"{backbone.classifier_name}.")}
+    head = f"{backbone.classifier_name}."
     for pattern in patterns:
         inside = f"{pattern}.*"
         chosen = {name for name in parameters if fnmatchcase(name, pattern) or fnmatchcase(name, inside)}
-        if not (chosen := rest if pattern == ALL else chosen):
+        if pattern == ALL:
+            chosen = {name for name in parameters if not name.startswith(head)}
+        if not chosen:
             modules = [name for name, _ in backbone.network.named_modules() if name]
             raise UnknownNameError("part to freeze", pattern, [*modules, ALL])
         for name in chosen:
