@@ -42,7 +42,7 @@ def test_the_newest_checkpoint_counts_and_old_ones_go(run):
     assert len(list((run.folder / "checkpoints").iterdir())) == 2
 
 
-def test_a_damaged_checkpoint_is_told(run):
+def test_a_damaged_checkpoint_is_refused(run):
     run.save_checkpoint({"step": 5}, 5)
     path = next((run.folder / "checkpoints").iterdir())
     path.write_bytes(path.read_bytes()[:50])

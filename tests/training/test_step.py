@@ -106,7 +106,7 @@ def test_the_cache_with_several_texts(task):
 
 def test_the_first_pass_leaves_the_running_statistics_alone():
     torch.manual_seed(0)
-    backbone = build_backbone("resnet10t", NUM_CLASSES, 32)
+    backbone = build_backbone("test_resnet", NUM_CLASSES, 32)
     found = []
     for cache in (False, True):
         own = deepcopy(backbone)

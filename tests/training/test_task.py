@@ -23,7 +23,7 @@ def test_both_classification_losses_are_those_of_torch():
 @pytest.fixture
 def backbone():
     torch.manual_seed(0)
-    return build_backbone("timm:resnet10t", 3, 32)
+    return build_backbone("test_resnet", 3, 32)
 
 
 def batch(num_images=4, dimension=6):
@@ -74,7 +74,7 @@ def test_balanced_gradients_are_equally_long_at_the_feature(backbone):
 
 def test_layers_and_encoders_each_have_a_head_and_a_factor():
     torch.manual_seed(0)
-    backbone = build_backbone("timm:resnet10t", 3, 32).take(layers=["layer1", "layer2"]).eval()
+    backbone = build_backbone("test_resnet", 3, 32).take(layers=["layer1", "layer2"]).eval()
     widths = {POOLED: backbone.num_features, **backbone.layer_widths}
     heads = [{name: AlignmentHead(width, 6, "cosine") for name, width in widths.items()} for _ in range(2)]
     task = Task(backbone, Alignment(heads, [1.0, 0.5], 0.4), pad_to=4).eval()
