@@ -96,7 +96,6 @@ def test_copies_and_pickles_hold_no_features():
     [
         ("timm:test_resnet", 32, {"layer1": 32, "layer3": 192}),
         ("timm:vit_tiny_patch16_224", 32, {"blocks.0": 192, "blocks.5": 192}),
-        ("torchvision:vit_b_16", 32, {"encoder.layers.encoder_layer_1": 768}),
         ("torchvision:swin_t", 64, {"features.1": 96, "features.5": 384}),
     ],
 )
