@@ -1,10 +1,12 @@
-"""Image files of several kinds, and tiny vision-language models, built once."""
+"""Image files of several kinds, an open description set, and tiny vision-language models, built once."""
 
 from __future__ import annotations
 
 import pytest
 from PIL import Image
 
+from sightwords.descriptions.schema import DescriberInfo, Prompt
+from sightwords.descriptions.store import DescriptionSet
 from support.images import draw
 from support.tiny_vlm import build_llava, build_qwen2_vl, build_smolvlm
 
@@ -41,3 +43,12 @@ def photos(tmp_path):
     exif[0x0112] = 6
     draw("bar", 5, 60).crop((0, 0, 60, 40)).save(root / "bar" / "e.jpg", exif=exif, quality=95)
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A new description set with one prompt and one describer, both of row id 1."""
+    with DescriptionSet(tmp_path / "folder" / "D.db", create=True) as opened:
+        opened.add_prompt(Prompt("plain", 1, "Describe this image."))
+        opened.add_describer(DescriberInfo("hf:tiny", "tiny", "0f3", {"temperature": 0.5}))
+        yield opened

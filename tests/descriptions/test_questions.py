@@ -7,8 +7,7 @@ import shutil
 import pytest
 
 from sightwords.descriptions.questions import Targets, Wanted, missing, spread
-from sightwords.descriptions.schema import Attempt, DescriberInfo, Description, Prompt, Review
-from sightwords.descriptions.store import DescriptionSet
+from sightwords.descriptions.schema import Attempt, Description, Review
 from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import open_dataset
 
@@ -49,16 +48,6 @@ def test_the_next_attempt(rows, usual, only_failed):
     assert wanted(only_failed=True).next_attempt(attempts(rows)) == only_failed
 
 
-def test_retrying_ends_after_as_many_new_attempts_as_tries():
-    earlier = [(0, *REJECTED, 1.0), (1, *REJECTED, 2.0)]
-    asked: list[int] = []
-    rows = list(earlier)
-    while (attempt := wanted(tries=2, only_failed=True).next_attempt(attempts(rows))) is not None:
-        asked.append(attempt)
-        rows.append((attempt, *REJECTED, 101.0))
-    assert asked == [2, 3]
-
-
 @pytest.fixture
 def dataset(photos):
     shutil.copytree(photos / "train", photos / "val")
@@ -84,14 +73,6 @@ def test_shares_are_disjoint_and_whole(dataset, num_shares):
     assert per_class == [2, 0, 0][:num_shares]
 
 
-@pytest.fixture
-def store(tmp_path):
-    with DescriptionSet(tmp_path / "D.db", create=True) as opened:
-        opened.add_prompt(Prompt("p", 1, "{class_name}?", per_class=True))
-        opened.add_describer(DescriberInfo("d", "m"))
-        yield opened
-
-
 def test_questions_are_what_the_set_lacks(dataset, store):
     targets = Targets([dataset.split("train")], dataset.class_names)
     keys = [target.key for target in targets]
@@ -103,10 +84,8 @@ def test_questions_are_what_the_set_lacks(dataset, store):
 def test_a_class_is_asked_once_and_its_answer_spreads_to_new_images(dataset, store):
     targets = Targets([dataset.split("train")], dataset.class_names, per_class=True)
     assert [(t.key, t.class_name, t.reference) for t in targets] == [
-        ("class:bar", "bar", None),
-        ("class:red disc", "red disc", None),
+        (f"class:{name}", name, None) for name in ("bar", "red disc")
     ]
-    assert len(targets) == 2
     discs = targets.image_keys("class:red disc")
     assert len(discs) == 3
     assert len(list(missing(store, targets, wanted()))) == 2
@@ -114,10 +93,7 @@ def test_a_class_is_asked_once_and_its_answer_spreads_to_new_images(dataset, sto
     store.put(Description(key, 1, 1, 0, "no", "rejected", "refusal", created_at=1.0) for key in discs[1:])
     store.put(Description(key, 1, 1, 0, "round and red", attempt=1, created_at=2.0) for key in discs[1:])
     spread(store, targets, wanted())
-    assert [(row.key, row.text, row.attempt) for row in store.rows(1, 1, [discs[0]])] == [
-        (discs[0], "no", 0),
-        (discs[0], "round and red", 1),
-    ]
+    assert [(row.text, row.attempt) for row in store.rows(1, 1, [discs[0]])] == [("no", 0), ("round and red", 1)]
     assert [target.key for target, *_ in missing(store, targets, wanted())] == ["class:bar"]
 
 
