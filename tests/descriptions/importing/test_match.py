@@ -26,8 +26,19 @@ def _match(references: list[str], images: list[Image] = IMAGES, bases: tuple[str
     return found.way, found.keys
 
 
-def test_by_key():
-    assert _match([DOG.key, CAT.key.upper(), "0" * 64]) == ("key", [DOG.key, CAT.key, None])
+@pytest.mark.parametrize(
+    ("references", "way", "keys"),
+    [
+        ([DOG.key, CAT.key.upper(), "0" * 64], "key", [DOG.key, CAT.key, None]),
+        # paths of another machine
+        (["/home/them/set/train/cat/1.jpg", "/home/train/dog/9.jpg"], "the end of the path", [CAT.key, None]),
+        (["2.jpg", "3.jpg", "4.jpg", ""], "file name", [DOG.key, VAL_CAT.key, None, None]),
+        # a path that fits nothing is not joined by its file name
+        (["train/cat/1.jpg", "train/cat/2.jpg"], "path", [CAT.key, None]),
+    ],
+)
+def test_by_key_by_the_end_of_a_path_and_by_file_name(references, way, keys):
+    assert _match(references) == (way, keys)
 
 
 @pytest.mark.parametrize(
@@ -48,20 +59,6 @@ def test_names_of_composed_and_split_characters_are_one():
     assert _match([unicodedata.normalize("NFC", name)], [image]) == ("path", [image.key])
 
 
-def test_paths_of_another_machine_fit_by_their_end():
-    references = ["/home/them/set/train/cat/1.jpg", "/home/them/set/train/dog/2.jpg", "/home/them/set/train/dog/9.jpg"]
-    assert _match(references) == ("the end of the path", [CAT.key, DOG.key, None])
-
-
-def test_by_file_name():
-    assert _match(["2.jpg", "3.jpg", "4.jpg", ""]) == ("file name", [DOG.key, VAL_CAT.key, None, None])
-
-
-def test_a_path_that_fits_nothing_is_not_joined_by_its_file_name():
-    way, keys = _match(["train/cat/1.jpg", "train/cat/2.jpg"])
-    assert (way, keys) == ("path", [CAT.key, None])
-
-
 def test_a_file_of_the_other_split_is_another_file():
     train = [_image("cat/1.jpg"), _image("cat/2.jpg")]
     with pytest.raises(DataError, match="No description fits"):
@@ -69,13 +66,10 @@ def test_a_file_of_the_other_split_is_another_file():
     assert _match(["x/train/cat/1.jpg", "val/cat/2.jpg"], train)[1] == [train[0].key, None]
 
 
-def test_file_names_that_are_not_unique_are_refused():
+def test_file_names_that_are_not_unique_are_refused_unless_the_images_are_equal():
     images = [_image("train/cat/1.jpg"), _image("train/dog/1.jpg"), _image("train/dog/2.jpg")]
     with pytest.raises(DataError, match=r"'1\.jpg' is ambiguous: .*train/cat/1\.jpg.*train/dog/1\.jpg"):
         _match(["2.jpg", "1.jpg"], images)
-
-
-def test_equal_images_of_one_name_are_one_image():
     twins = [_image("train/cat/1.jpg", content="same"), _image("train/dog/1.jpg", content="same")]
     assert _match(["1.jpg"], twins) == ("file name", [twins[0].key])
 
@@ -88,11 +82,12 @@ def test_names_that_two_sources_share_are_refused_unless_the_path_tells_the_file
     assert _match(["cat/1.jpg"], images, bases=("/t",)) == ("path", [images[0].key])
 
 
-def test_images_inside_a_parquet_table_fit_by_the_path_kept_beside_them():
+@pytest.mark.parametrize(
+    ("reference", "way"), [("cat/1.jpg", "path"), ("1.jpg", "file name"), ("train-0.parquet[3] (cat/1.jpg)", "path")]
+)
+def test_images_inside_a_parquet_table_fit_by_the_path_kept_beside_them(reference, way):
     inside = Image("a" * 64, "train-0.parquet[3] (cat/1.jpg)", "", "train", "cat")
-    assert _match(["cat/1.jpg"], [inside]) == ("path", [inside.key])
-    assert _match(["1.jpg"], [inside]) == ("file name", [inside.key])
-    assert _match(["train-0.parquet[3] (cat/1.jpg)"], [inside]) == ("path", [inside.key])
+    assert _match([reference], [inside]) == (way, [inside.key])
 
 
 def test_nothing_fits_shows_both_sides():

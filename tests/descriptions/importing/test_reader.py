@@ -15,50 +15,37 @@ from sightwords.errors import DataError
 from sightwords.images.keys import image_key
 
 
-def _read(path: Path, **options: str):
-    return read_source(ImportConfig(path, images="unused", out=Path("D.db"), **options))
-
-
-def _pairs(path: Path, **options: str) -> list[tuple[str, str]]:
-    return [tuple(row) for row in _read(path, **options)]
-
-
-def _write(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
+def _pairs(path: Path, content: str | bytes | list[dict] | None = None, **options: str) -> list[tuple[str, str]]:
+    """Write a table, and return its rows as they are read."""
+    if path.suffix == ".parquet" and isinstance(content, list):
+        pq.write_table(pa.Table.from_pylist(content), path)
+    elif isinstance(content, list):
+        path.write_text("\n\n".join(map(json.dumps, content)) + "\n")
+    elif content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return [tuple(row) for row in read_source(ImportConfig(path, images="unused", out=Path("D.db"), **options))]
 
 
 WANTED = [("a.png", 'red, "bright"\nand round'), ("b.png", "blue ünd 青")]
 
 
-def test_csv_with_quotes_lines_and_a_byte_order_mark(tmp_path):
-    content = '\ufeffImage,Caption\r\na.png,"red, ""bright""\nand round"\r\nb.png,blue ünd 青\r\n'
-    assert _pairs(_write(tmp_path / "s.csv", content)) == WANTED
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("s.csv", '\ufeffImage,Caption\r\na.png,"red, ""bright""\nand round"\r\nb.png,blue ünd 青\r\n'),
+        ("s.TSV", 'text\tpath\n"red, ""bright""\nand round"\ta.png\nblue ünd 青\tb.png\n'),
+        ("s.jsonl", [{"image": name, "description": text} for name, text in WANTED]),
+        ("s.parquet", [{"file_name": name, "text": text} for name, text in WANTED]),
+    ],
+)
+def test_every_kind_of_table_is_read(tmp_path, name, content):
+    assert _pairs(tmp_path / name, content) == WANTED
 
 
-def test_tsv(tmp_path):
-    content = 'text\tpath\n"red, ""bright""\nand round"\ta.png\nblue ünd 青\tb.png\n'
-    assert _pairs(_write(tmp_path / "s.TSV", content)) == WANTED
-
-
-def test_jsonl(tmp_path):
-    lines = [json.dumps({"image": name, "description": text}) for name, text in WANTED]
-    assert _pairs(_write(tmp_path / "s.jsonl", "\n\n".join(lines) + "\n")) == WANTED
-
-
-def test_parquet(tmp_path):
-    pq.write_table(
-        pa.table({"file_name": ["a.png", "b.png"], "text": [text for _, text in WANTED]}), tmp_path / "s.parquet"
-    )
-    assert _pairs(tmp_path / "s.parquet") == WANTED
-
-
-def test_several_texts_of_an_image(tmp_path):
+@pytest.mark.parametrize("name", ["s.jsonl", "s.parquet"])
+def test_several_texts_of_an_image(tmp_path, name):
     rows = [{"image": "a.png", "captions": ["one", "", "two"]}, {"image": "b.png", "captions": ["three"]}]
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "s.parquet")
-    for path in (_write(tmp_path / "s.jsonl", lines), tmp_path / "s.parquet"):
-        assert _pairs(path) == [("a.png", "one"), ("a.png", ""), ("a.png", "two"), ("b.png", "three")]
+    assert _pairs(tmp_path / name, rows) == [("a.png", "one"), ("a.png", ""), ("a.png", "two"), ("b.png", "three")]
 
 
 def test_image_bytes_name_the_image_by_their_key(tmp_path):
@@ -66,21 +53,21 @@ def test_image_bytes_name_the_image_by_their_key(tmp_path):
         {"image": {"bytes": b"pixels", "path": "x.png"}, "text": "a"},
         {"image": {"bytes": None, "path": "y.png"}, "text": "b"},
     ]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "s.parquet")
-    assert _pairs(tmp_path / "s.parquet") == [(image_key(b"pixels"), "a"), ("y.png", "b")]
+    assert _pairs(tmp_path / "s.parquet", rows) == [(image_key(b"pixels"), "a"), ("y.png", "b")]
 
 
 def test_columns_can_be_named_and_are_preferred_in_order(tmp_path):
-    path = _write(tmp_path / "s.csv", "name,key,caption,text,other,where\nn,k,c,t,o,w\n")
-    assert _pairs(path) == [("k", "t")]
+    path = tmp_path / "s.csv"
+    assert _pairs(path, "name,key,caption,text,other,where\nn,k,c,t,o,w\n") == [("k", "t")]
     assert _pairs(path, text_column="other", source_column="where") == [("w", "o")]
+    with pytest.raises(DataError, match=r"no column 'x' \(--text-column\)"):
+        _pairs(path, text_column="x")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("s.csv", "image,text\na.png,red, round\n", "Expected 2 columns, got 3"),
-        ("s.csv", "image,text\na.png,red\nb.png\n", "Expected 2 columns, got 1"),
         ("s.csv", b"image,text\na.png,\xff\xfe\n", "not a readable .csv"),
         ("s.csv", "", "not a readable .csv"),
         ("s.csv", "picture,text\na,b\n", "key, image.*--source-column: picture, text"),
@@ -92,15 +79,9 @@ def test_columns_can_be_named_and_are_preferred_in_order(tmp_path):
         ("s.jsonl", '{"image": ["a"], "text": "b"}\n', "names an image by"),
         ("s.parquet", b"PAR1 nonsense", "not a readable .parquet"),
         ("s.docx", "x", "Allowed: .csv"),
+        ("none.csv", None, "There is no file"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
     with pytest.raises(DataError, match=message):
-        _read(_write(tmp_path / name, content))
-
-
-def test_a_missing_file_and_a_wrong_column(tmp_path):
-    with pytest.raises(DataError, match="There is no file"):
-        _read(tmp_path / "none.csv")
-    with pytest.raises(DataError, match=r"no column 'x' \(--text-column\)"):
-        _read(_write(tmp_path / "s.csv", "image,text\na,b\n"), text_column="x")
+        _pairs(tmp_path / name, content)
