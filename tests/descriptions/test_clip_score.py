@@ -59,9 +59,9 @@ def test_every_description_is_scored_once(photos, tmp_path, model, monkeypatch):
     describe(DescribeConfig(str(photos), **options, clip_score=model))
 
 
-def test_models_that_cannot_be_loaded(tmp_path):
+def test_models_that_cannot_be_loaded(tmp_path, tiny_clip):
     with pytest.raises(ConfigError, match="--clip-score.*openclip:"):
         ClipScorer("clip", "cpu")
     (tmp_path / "broken.pt").write_bytes(b"broken")
-    with pytest.raises(ModelError, match="--clip-score openclip:ViT-B-32"):
-        ClipScorer(f"openclip:ViT-B-32/{tmp_path / 'broken.pt'}", "cpu")
+    with pytest.raises(ModelError, match="--clip-score openclip:sightwords-tiny"):
+        ClipScorer(f"openclip:sightwords-tiny/{tmp_path / 'broken.pt'}", "cpu")

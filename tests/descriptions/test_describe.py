@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import sqlite3
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from sightwords.descriptions.describe import describe as run
 from sightwords.descriptions.describers import hf
 from sightwords.descriptions.schema import Reason
 from sightwords.descriptions.store import DescriptionSet
-from sightwords.errors import ArtifactError, ConfigError, DataError, UnavailableError
+from sightwords.errors import ConfigError, DataError, UnavailableError
 from sightwords.images.dataset import Problem
 from sightwords.images.keys import image_key
 from support.chat_server import chat, chat_server, refusal
@@ -80,20 +78,21 @@ def test_every_distinct_image_gets_one_row_and_a_second_run_does_not_even_load_t
     assert (result.num_ok, result.num_skipped, len(result.problems)) == (0, 5, 1)
 
 
-def test_other_questions_and_more_samples_are_added_beside_what_is_there(photos, out, llava):
-    describe(photos, out, f"hf:{llava}")
-    result = describe(photos, out, f"hf:{llava}", samples=2)
-    assert (result.num_ok, result.num_skipped) == (5, 5)
-    assert describe(photos, out, f"hf:{llava}", prompt="short").num_ok == 5
-    assert describe(photos, out, f"hf:{llava}", max_new_tokens=4).num_ok == 5
+def test_other_questions_and_more_samples_are_added_beside_what_is_there(photos, out):
+    with chat_server(lambda call: chat("A picture.")) as served:
+        describer = f"server:tiny@{served.url}"
+        describe(photos, out, describer)
+        result = describe(photos, out, describer, samples=2)
+        assert (result.num_ok, result.num_skipped) == (5, 5)
+        assert describe(photos, out, describer, prompt="short").num_ok == 5
+        assert describe(photos, out, describer, max_new_tokens=4).num_ok == 5
     with DescriptionSet(out) as descriptions:
         assert descriptions.counts() == {"ok": 20}
         assert len(descriptions.prompts()) == 2
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_run_that_dies_halfway_keeps_its_rows_and_the_next_one_asks_for_the_rest(
-    photos, out, llava, monkeypatch, capsys, error
+    photos, out, llava, monkeypatch, capsys
 ):
     whole = out.with_name("whole.db")
     describe(photos, whole, f"hf:{llava}", samples=2, batch_size=3)
@@ -101,16 +100,15 @@ def test_a_run_that_dies_halfway_keeps_its_rows_and_the_next_one_asks_for_the_re
 
     def die_at_the_fifth(self, rows):
         if next(count) == 4:
-            raise error
+            raise KeyboardInterrupt
         put(self, rows)
 
     with monkeypatch.context() as patch:
         patch.setattr(DescriptionSet, "put", die_at_the_fifth)
-        with pytest.raises(error):
+        with pytest.raises(KeyboardInterrupt):
             describe(photos, out, f"hf:{llava}", samples=2, batch_size=3)
     assert len(stored(out, None)) == 4
-    if error is KeyboardInterrupt:
-        assert f"4 descriptions are stored in {out}; the same command goes on" in capsys.readouterr().err
+    assert f"4 descriptions are stored in {out}; the same command goes on" in capsys.readouterr().err
     result = describe(photos, out, f"hf:{llava}", samples=2, batch_size=3)
     assert result.num_skipped in (3, 4)  # one was rejected and is asked again
     assert stored(out) == stored(whole)
@@ -195,14 +193,6 @@ def test_no_secret_is_ever_in_the_file(photos, out, monkeypatch):
         assert secret not in written
 
 
-def test_another_file_is_not_taken_for_a_description_set(photos, out):
-    with sqlite3.connect(out) as other:
-        other.execute("CREATE TABLE mine (x)")
-    with pytest.raises(ArtifactError):
-        describe(photos, out, "class_name")
-    assert os.path.getsize(out) > 0  # noqa: PTH202
-
-
 def test_a_pilot_forecasts_and_shows_the_sample_and_is_not_asked_again(images, out, tmp_path):
     prices = tmp_path / "prices.yaml"
     prices.write_text("currency: EUR\ntiny: {input: 1000, output: 2000}\n")
@@ -235,13 +225,10 @@ def test_limits_hold_over_runs_and_keep_everything(images, out, tmp_path):
             result = describe(images, out, describer, max_cost=0.1, prices=prices)
         assert "--max-cost 0.10 USD is reached" in result.stopped
         assert "Everything that arrived is stored" in result.summary()
-        num_asked = len(served.calls)
-        assert len(stored(out)) == num_asked
-        assert num_asked * 0.013 <= 0.1  # each took 7 and 3 tokens
-        assert num_asked >= 5  # the next might take 7 and 8
+        # each took 7 and 3 tokens, and the next might take 7 and 8
+        assert 5 <= len(stored(out)) == len(served.calls) <= 0.1 / 0.013
         assert "--max-requests 9 is reached" in describe(images, out, describer, max_requests=9).stopped
         assert len(served.calls) == 9
-        assert describe(images, out, describer, max_requests=24).num_ok == 15
 
 
 def test_class_names_alone_are_a_source_for_controls(images, out):
@@ -276,10 +263,7 @@ def test_the_summary_says_what_was_written_what_not_and_why():
         ({"samples": 0}, "--samples is 0"),
         ({"max_side": 8}, "--max-side is 8"),
         ({"temperature": 0.0}, "--temperature is 0.0"),
-        ({"max_words": 1}, "--max-words is 1"),
         ({"split": "test"}, "--split is 'test'"),
-        ({"precision": "int4"}, "--precision is 'int4'"),
-        ({"limit": 0}, "--limit is 0"),
         ({"prompt": "short", "prompt_file": Path("mine.txt")}, "--prompt-file"),
         ({"describer": "class_name", "samples": 2}, "--samples 1"),
         ({"max_cost": 1.0}, "--prices"),

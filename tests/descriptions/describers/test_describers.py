@@ -76,16 +76,7 @@ def test_a_password_in_a_mistyped_id_is_not_repeated(describer):
 
 
 @pytest.mark.parametrize(
-    "rest",
-    [
-        "model",
-        "model@",
-        "model@localhost:8000",
-        "@http://localhost",
-        "m@http://",
-        "m@http://a/v1,b:8000",
-        "m@http://a,",
-    ],
+    "rest", ["model", "model@localhost:8000", "@http://localhost", "m@http://", "m@http://a/v1,b:8000", "m@http://a,"]
 )
 def test_a_server_needs_model_and_urls(rest):
     with pytest.raises(ConfigError, match="server:MODEL@URL"):

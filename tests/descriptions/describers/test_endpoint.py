@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import errno
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -73,8 +72,8 @@ def test_a_url_without_host_or_with_a_bad_port_is_refused(url):
     ("status", "kind"),
     [
         (301, "not served"), (400, "refused"), (401, "not served"), (402, "not served"), (403, "not served"),
-        (404, "not served"), (408, "no answer"), (409, "no answer"), (413, "refused"), (422, "refused"),
-        (425, "no answer"), (429, "overloaded"), (500, "no answer"), (503, "no answer"), (529, "no answer"),
+        (404, "not served"), (408, "no answer"), (413, "refused"), (425, "no answer"), (429, "overloaded"),
+        (500, "no answer"), (503, "no answer"),
     ],
 )  # fmt: skip
 def test_every_status_has_its_meaning(status, kind):
@@ -97,12 +96,11 @@ def test_retry_after_is_read_in_all_its_forms(value, seconds):
     assert error.wait_s == (None if seconds is None else pytest.approx(seconds, abs=120))
 
 
-@pytest.mark.parametrize("cut", [None, -6], ids=["with GMT", "without a zone"])
-def test_retry_after_may_be_a_date(cut):
-    soon = (datetime.now(UTC) + timedelta(hours=1)).replace(tzinfo=None)
-    value = format_datetime(soon)[:cut] if cut else format_datetime(soon.replace(tzinfo=UTC), usegmt=True)
-    error = read_endpoint("http://h/v1", {}).error(Reply(503, {"Retry-After": value}, ""), 503)
-    assert error.wait_s == pytest.approx(3600, abs=120)
+def test_retry_after_may_be_a_date_with_a_zone_or_without():
+    soon = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    for value in (soon, soon.removesuffix(" GMT")):
+        error = read_endpoint("http://h/v1", {}).error(Reply(503, {"Retry-After": value}, ""), 503)
+        assert error.wait_s == pytest.approx(3600, abs=120)
 
 
 def ask(*urls: str, timeout_s: float = 5.0) -> list[Reply]:
@@ -130,20 +128,3 @@ def test_errors_carry_nothing_of_what_was_sent():
             ask(f"http://ann:hunter22@127.0.0.1:{listener.getsockname()[1]}/v1?key=querysecret")
     assert caught.value.kind == "unreachable"
     assert caught.value.__cause__ is caught.value.__context__ is None
-
-
-def test_too_many_open_files_are_no_fault_of_the_server(monkeypatch):
-    def no_socket(*args, **kwargs):
-        raise OSError(errno.EMFILE, "too many")
-
-    async def talk(url):
-        async with open_session() as session:
-            await read_endpoint(url, {}).ask(session, "/x", BODY, 5)
-
-    with chat_server(lambda call: chat("x")) as served, asyncio.Runner() as runner:
-        runner.get_loop()  # which needs sockets of its own
-        monkeypatch.setattr(socket, "socket", no_socket)
-        with pytest.raises(ServerError, match="Too many open files") as caught:
-            runner.run(talk(served.url))
-        monkeypatch.undo()
-    assert caught.value.kind == "overloaded"

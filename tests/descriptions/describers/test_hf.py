@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -58,42 +57,51 @@ def answers(folder, batch_size: int, samples: tuple[int, ...] = (0,), ahead=Fals
     return given
 
 
-@pytest.mark.parametrize("model", ["llava", "smolvlm", "qwen2_vl"])
-def test_batches_answer_as_single_questions_do(model, request):
-    folder = request.getfixturevalue(model)
-    single, batched = answers(folder, 1), answers(folder, 3)
-    assert {k: a.text for k, a in batched.items()} == {k: a.text for k, a in single.items()}
-    assert len({a.text for a in single.values()}) >= 4  # the image and the question matter
-    for key, answer in batched.items():
-        assert answer.status == "ok"
-        assert answer.num_prompt_tokens == single[key].num_prompt_tokens
-        assert 1 <= answer.num_text_tokens <= 10
-        assert "Describe this image" not in answer.text
-        assert answer.seconds > 0
-    if model == "qwen2_vl":
-        return  # its number of image tokens follows the image's size
-    counts = [single[str(i), 0].num_prompt_tokens for i in range(len(FILES))]
-    assert [b - a for a, b in pairwise(counts)] == [5, 5, 5, 5]  # five more words each
+def plain_answer(folder, content, **options) -> tuple[str, int]:
+    """Answer by an independent path: the processor's own chat template with its own tokenizing, and plain generate."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 
-
-@pytest.mark.parametrize("model", ["llava", "smolvlm", "qwen2_vl"])
-def test_answers_are_those_of_plain_generate(model, request):
-    """An independent path: the processor's own chat template with its own tokenizing, one image, greedy generate."""
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    folder = request.getfixturevalue(model)
     processor = AutoProcessor.from_pretrained(folder)
-    network = AutoModelForImageTextToText.from_pretrained(folder)
-    ours = answers(folder, 2)
-    for asked in requests(describer_of(folder, 1)):
+    loader = AutoModelForCausalLM if isinstance(content, str) else AutoModelForImageTextToText
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
+        return_tensors="pt",
+    )  # fmt: skip
+    output = loader.from_pretrained(folder).generate(**inputs, max_new_tokens=10, do_sample=False)
+    text = processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return text.strip(), inputs["input_ids"].shape[1]
+
+
+@pytest.mark.parametrize("model", ["llava", "smolvlm", "qwen2_vl"])
+def test_batches_answer_as_plain_generate_does_one_by_one(model, request):
+    folder = request.getfixturevalue(model)
+    given = answers(folder, 3)
+    for asked in requests(describer_of(folder)):
+        answer = given[asked.key[0], 0]
         content = [{"type": "image", "image": asked.image}, {"type": "text", "text": asked.text}]
-        inputs = processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
-            return_tensors="pt",
-        )  # fmt: skip
-        output = network.generate(**inputs, max_new_tokens=10, do_sample=False)
-        text = processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        assert ours[asked.key[0], 0].text == text.strip()
+        assert (answer.text.strip(), answer.num_prompt_tokens) == plain_answer(folder, content)
+        assert answer.status == "ok"
+        assert 1 <= answer.num_text_tokens <= 10
+        assert answer.seconds > 0
+    assert len({a.text for a in given.values()}) >= 4  # the image and the question matter
+
+
+def class_questions() -> list[Request]:
+    texts = ["What can be seen?", "What can be seen on a small red bird?", "Describe a pond.", "Describe two boats."]
+    return [Request(f"class {i}", 0, 0, f"{i}", f"{i}", "class_features", text, None) for i, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize("model", ["llava", "smolvlm", "qwen2_vl", "llama"])
+def test_questions_about_classes_are_answered_without_an_image(model, request):
+    folder = request.getfixturevalue(model)
+    describer = describer_of(folder, 3, sees_images=False)
+    assert describer.info().identifier == f"hf:tiny-{model.replace('_', '-')}"
+    given = list(describer.describe(class_questions(), never))
+    for answer in given:
+        text = answer.request.text
+        content = text if model == "llama" else [{"type": "text", "text": text}]
+        assert (answer.text.strip(), answer.num_prompt_tokens) == plain_answer(folder, content)
+    assert len({answer.text for answer in given}) >= 3
 
 
 def test_images_of_like_size_share_a_batch(llava, monkeypatch):
@@ -109,13 +117,13 @@ def test_images_of_like_size_share_a_batch(llava, monkeypatch):
 
 
 def test_samples_differ_repeat_and_depend_on_the_seed_but_not_on_the_batch(llava):
-    first = answers(llava, 4, samples=(0, 1, 2))
-    again = answers(llava, 1, samples=(0, 1, 2))
-    other = answers(llava, 4, samples=(0, 1, 2), seed=1)
+    first = answers(llava, 4, samples=(0, 1))
+    again = answers(llava, 1, samples=(0, 1))
+    other = answers(llava, 4, samples=(0, 1), seed=1)
     assert {k: a.text for k, a in first.items()} == {k: a.text for k, a in again.items()}
     for i in range(len(FILES)):
         assert first[str(i), 0].text == other[str(i), 0].text
-        assert len({first[str(i), sample].text for sample in (0, 1, 2)}) == 3
+        assert first[str(i), 0].text != first[str(i), 1].text
         assert first[str(i), 1].text != other[str(i), 1].text
 
 
@@ -126,12 +134,6 @@ def test_the_greedy_sample_does_not_follow_the_published_sampling_settings(llava
     first = answers(llava, 2)
     torch.manual_seed(2)
     assert {k: a.text for k, a in answers(llava, 2).items()} == {k: a.text for k, a in first.items()}
-
-
-def test_an_answer_that_the_limit_cuts_says_so(llava):
-    short = answers(llava, 2, max_new_tokens=2)
-    assert {(a.status, a.reason, a.cut_at) for a in short.values()} == {("ok", "", 2)}
-    assert {a.num_text_tokens for a in short.values()} == {2}
 
 
 def test_answers_of_one_batch_end_where_each_of_them_ends(tmp_path):
@@ -217,17 +219,14 @@ def test_small_images_are_not_enlarged_into_many_tiles(smolvlm):
 
 def test_a_further_attempt_is_sampled_and_drawn_anew(llava):
     describer = describer_of(llava, 4)
-    first = requests(describer)
+    first = requests(describer)[:2]
     further = [replace(request, attempt=attempt) for request in first for attempt in (0, 1, 2)]
     given = {(a.request.name, a.request.attempt): a.text for a in describer.describe(further, never)}
-    single = {a.request.name: a.text for a in describer.describe(first, never)}
-    for name in single:
-        assert given[name, 0] == single[name]
-        assert len({given[name, attempt] for attempt in (0, 1, 2)}) == 3
+    for request in first:
+        assert len({given[request.name, attempt] for attempt in (0, 1, 2)}) == 3
 
 
-@pytest.mark.parametrize("model", ["llava", "smolvlm", "qwen2_vl"])
-@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize(("model", "ahead"), [("smolvlm", False), ("qwen2_vl", True)])
 def test_memory_that_runs_out_changes_no_answer(model, ahead, request, monkeypatch):
     folder = request.getfixturevalue(model)
     expected, sizes, answer = answers(folder, 1, samples=(0, 1)), [], LoadedModel.answer
@@ -242,36 +241,6 @@ def test_memory_that_runs_out_changes_no_answer(model, ahead, request, monkeypat
     given = answers(folder, 8, samples=(0, 1), ahead=ahead)
     assert {k: a.text for k, a in given.items()} == {k: a.text for k, a in expected.items()}
     assert sizes == [8, 4, 2, 2, 2, 2, 2]
-
-
-def class_questions() -> list[Request]:
-    texts = ["What can be seen?", "What can be seen on a small red bird?", "Describe a pond.", "Describe two boats."]
-    return [Request(f"class {i}", 0, 0, f"{i}", f"{i}", "class_features", text, None) for i, text in enumerate(texts)]
-
-
-@pytest.mark.parametrize("model", ["llava", "smolvlm", "qwen2_vl", "llama"])
-def test_questions_about_classes_are_answered_without_an_image(model, request):
-    """Against an independent path: plain generate, one question at a time."""
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
-
-    folder = request.getfixturevalue(model)
-    describer = describer_of(folder, 3, False)
-    assert describer.info().identifier == f"hf:tiny-{model.replace('_', '-')}"
-    given = {a.request.name: a for a in describer.describe(class_questions(), never)}
-    processor = AutoProcessor.from_pretrained(folder)
-    loader = AutoModelForCausalLM if model == "llama" else AutoModelForImageTextToText
-    network = loader.from_pretrained(folder)
-    for asked in class_questions():
-        content = asked.text if model == "llama" else [{"type": "text", "text": asked.text}]
-        inputs = processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
-            return_tensors="pt",
-        )  # fmt: skip
-        output = network.generate(**inputs, max_new_tokens=10, do_sample=False)
-        text = processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        assert given[asked.name].text.strip() == text.strip()
-        assert given[asked.name].num_prompt_tokens == inputs["input_ids"].shape[1]
-    assert len({answer.text for answer in given.values()}) >= 3
 
 
 def test_a_model_that_does_not_fit_while_loading_says_so(llava, monkeypatch):

@@ -22,23 +22,27 @@ Trouble = Callable[[list[str]], Exception | None]
 
 
 class FakeModel:
-    """Answers a request with its own name, and raises what `trouble` returns for a batch of names."""
+    """Answers a request with its own name, and raises what `trouble` returns for a batch of names, while `at` work."""
 
-    def __init__(self, trouble: Trouble = lambda names: None) -> None:
-        self.trouble = trouble
+    def __init__(self, trouble: Trouble = lambda names: None, at: str = "answer") -> None:
+        self.trouble, self.at = trouble, at
         self.batches: list[list[str]] = []
         self.encoded: list[list[str]] = []
 
     def encode(self, batch):
         self.encoded.append([request.name for request in batch])
-        return self.encoded[-1]
+        return self._pass(self.encoded[-1], "encode")
 
     def answer(self, inputs, batch, decoding):
         assert inputs == [request.name for request in batch]
         self.batches.append(inputs)
-        if error := self.trouble(inputs):
-            raise error
+        self._pass(inputs, "answer")
         return [Answer(request, f"it is {request.name}") for request in batch]
+
+    def _pass(self, names, at):
+        if at == self.at and (error := self.trouble(names)):
+            raise error
+        return names
 
 
 def ask(number: int, side: int | None = 8, text: str = "What is this?") -> Request:
@@ -152,23 +156,14 @@ def test_memory_is_freed_between_tries_once_the_failed_batch_is_let_go(make, mon
 
 
 @pytest.mark.parametrize("ahead", [False, True])
-def test_an_image_that_the_model_cannot_take_costs_no_other_its_answer(make, ahead):
+@pytest.mark.parametrize("at", ["encode", "answer"])
+def test_an_image_that_the_model_cannot_take_costs_no_other_its_answer(make, ahead, at):
     error = ValueError("absolute aspect ratio must be smaller than 200")
-    model = FakeModel(lambda names: error if "6" in names else None)
+    model = FakeModel(lambda names: error if "6" in names else None, at)
     given = run(make(model, 8, ahead), 24)
     assert [name for name, answer in given.items() if answer.status != "ok"] == ["6"]
     assert "ValueError: absolute aspect ratio" in given["6"].reason
     assert [len(batch) for batch in model.batches][-2:] == [8, 8]  # it was not about memory
-
-
-def test_an_error_while_encoding_is_treated_alike(make):
-    class Model(FakeModel):
-        def encode(self, batch):
-            if any(request.name == "2" for request in batch):
-                raise ValueError("bad image")
-            return super().encode(batch)
-
-    assert {n for n, a in run(make(Model(), ahead=True), 9).items() if a.status == "failed"} == {"2"}
 
 
 def test_what_sightwords_itself_raises_ends_the_run(make):

@@ -45,11 +45,9 @@ def variable(mean_s: float) -> Callable[[], float]:
 
 
 def test_it_grows_fast_to_the_most_where_all_are_answered_at_once():
-    simulation = Simulation(AdaptiveLimit(256, 30), 10**6, lambda: 0.2)
-    simulation.run(1000)
-    assert simulation.limit.limit == 256
+    simulation = Simulation(AdaptiveLimit(256, 30), 10**6, lambda: 0.2).run(1000)
+    assert simulation.limit.limit == max(simulation.limits) == 256
     assert simulation.now_s < 3
-    assert max(simulation.limits) == 256
 
 
 @pytest.mark.parametrize("seconds", [lambda: 1.0, variable(1.0)])

@@ -105,8 +105,10 @@ def test_patience_is_counted_from_when_the_last_server_fell_silent():
     pool.check(1299.0)
     with pytest.raises(UnavailableError, match=r"300 s: http://a/v1 \(dead\), http://b/v1 \(429: busy\)"):
         pool.check(1301.0)
-    pool.note(b, None, 0, 1301.0)
-    pool.check(10**6)
+    for is_answer in (True, False):  # a refusal is a sign of life, too
+        fail(pool, b, "overloaded", "429: busy", 1000.0)
+        pool.note(b, None if is_answer else ServerError("refused", "400: too hot"), 0, 1301.0)
+        pool.check(10**6)
 
 
 def test_those_left_out_count_no_more():
