@@ -119,7 +119,7 @@ def description_set(path: Path, num_rows: int) -> None:
             store.put([one])
         rate = NUM_COMMITS / (time.perf_counter() - start_s)
         start_s = time.perf_counter()
-        num_missing = sum(1 for _ in missing(store, Keys(num_rows), Wanted(*place, 1, 3, False, time.time())))
+        num_missing = sum(1 for _ in missing(store, Keys(num_rows), Wanted(place, 1, 3, False, time.time())))
         missing_s = time.perf_counter() - start_s
     assert num_missing == 0
     print(

@@ -13,7 +13,7 @@ from sightwords.images.dataset import open_dataset
 
 
 def wanted(tries: int = 3, only_failed: bool = False, since: float = 100.0, num_samples: int = 1) -> Wanted:
-    return Wanted(1, 1, num_samples, tries, only_failed, since)
+    return Wanted((1, 1), num_samples, tries, only_failed, since)
 
 
 def attempts(rows: list[tuple]) -> list[Attempt]:

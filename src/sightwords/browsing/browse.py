@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import socket
 import warnings
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sightwords.browsing.config import TOKEN_VARIABLE, BrowseConfig, is_loopback
 from sightwords.descriptions.schema import Action
+from sightwords.descriptions.store import embed_command
 from sightwords.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -35,10 +35,7 @@ class BrowseResult:
     @property
     def next_command(self) -> str:
         """The command to run next; empty where nothing was changed."""
-        if not self.num_reviews:
-            return ""
-        folder = self.descriptions.with_name(f"{self.descriptions.stem}-embeddings")
-        return shlex.join(["sightwords", "embed", str(self.descriptions), "--out", str(folder)])
+        return embed_command(self.descriptions) if self.num_reviews else ""
 
     def summary(self) -> str:
         """Return what was changed, in one line."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from sightwords.descriptions.prompts import choose_prompt
 from sightwords.descriptions.questions import Targets, Wanted, missing, spread
 from sightwords.descriptions.schema import Prompt, Reason, Spent
 from sightwords.descriptions.session import Session, glimpse
-from sightwords.descriptions.store import DescriptionSet
+from sightwords.descriptions.store import DescriptionSet, embed_command
 from sightwords.errors import DataError, ModelError
 from sightwords.files import lock
 from sightwords.images.dataset import Problem, Split, open_dataset
@@ -66,8 +65,7 @@ class DescribeResult:
     @property
     def next_command(self) -> str:
         """The command that uses what was written; none after a pilot, whose page is to be looked at first."""
-        embeddings = self.out.with_name(f"{self.out.stem}-embeddings")
-        return "" if self.page else shlex.join(["sightwords", "embed", str(self.out), "--out", str(embeddings)])
+        return "" if self.page else embed_command(self.out)
 
     def summary(self) -> str:
         """Return what was done, lines for people."""
@@ -142,7 +140,7 @@ def describe(config: DescribeConfig, stopping: Callable[[], bool] = lambda: Fals
                 describer=describer,
                 prompt=prompt,
                 targets=targets_of(_sample(splits, config.pilot)) if config.pilot else everything,
-                wanted=Wanted(*rows, config.samples, config.tries, config.retry_failed, time.time()),
+                wanted=Wanted(rows, config.samples, config.tries, config.retry_failed, time.time()),
                 budget=_budget(config, store, price, rows, world_size),
                 stopping=stopping,
             )
@@ -185,7 +183,7 @@ def _budget(
 
 def _run(session: Session, everything: Targets, result: DescribeResult, show: bool) -> None:
     """Ask, score and count."""
-    store, wanted, rows = session.store, session.wanted, (session.wanted.prompt, session.wanted.describer)
+    store, wanted = session.store, session.wanted
     store.add_images((image.key, image.name, image.class_name) for image in everything.images())
     if session.prompt.per_class:
         spread(store, everything, wanted)
@@ -195,13 +193,13 @@ def _run(session: Session, everything: Targets, result: DescribeResult, show: bo
         from sightwords.descriptions.clip_score import ClipScorer, score_descriptions
 
         scorer = ClipScorer(model, session.config.device)
-        score_descriptions(store, rows, session.targets, scorer, session.config.batch_size, session.stopping)
+        score_descriptions(store, wanted.rows, session.targets, scorer, session.config.batch_size, session.stopping)
     if session.stopping():
         raise KeyboardInterrupt
-    counts = store.counts(*rows, since=wanted.since)
+    counts = store.counts(*wanted.rows, since=wanted.since)
     result.num_ok, result.num_rejected = counts.get("ok", 0), counts.get("rejected", 0)
     result.num_failed = counts.get("failed", 0) - session.num_unreadable
-    result.reasons = store.reasons(*rows)
+    result.reasons = store.reasons(*wanted.rows)
 
 
 def _ask(session: Session, result: DescribeResult, show: bool) -> None:
@@ -214,7 +212,7 @@ def _ask(session: Session, result: DescribeResult, show: bool) -> None:
         try:
             session.ask_all(progress)
             if session.stopping():
-                progress.message(f"Stopped. {_stored(session)}")
+                raise KeyboardInterrupt
         except ModelError as error:
             raise type(error)(f"{error} {_stored(session)}") from None
         except KeyboardInterrupt:
@@ -225,7 +223,7 @@ def _ask(session: Session, result: DescribeResult, show: bool) -> None:
 
 
 def _stored(session: Session) -> str:
-    counts = session.store.counts(session.wanted.prompt, session.wanted.describer)
+    counts = session.store.counts(*session.wanted.rows)
     number = counts.get("ok", 0) + counts.get("rejected", 0)
     return f"{number} descriptions are stored in {session.store.path}; the same command goes on from there."
 
@@ -235,7 +233,7 @@ def _show_pilot(session: Session, everything: Targets, price: Price | None, resu
 
     wanted = session.wanted
     num_left = sum(1 for _ in missing(session.store, everything, wanted))
-    answers = pilot_answers(session.store, (wanted.prompt, wanted.describer), session.targets)
+    answers = pilot_answers(session.store, wanted.rows, session.targets)
     forecast = make_forecast([attempts for _, attempts in answers], wanted.since, num_left, price)
     result.forecast = [*forecast_lines(forecast), "The same command without --pilot asks for the others."]
     result.page = result.out.with_name(f"{result.out.stem}-pilot.html")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import NamedTuple
 from sightwords.descriptions.config import ImportConfig
 from sightwords.descriptions.import_readers import SourceRow, read_source
 from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
-from sightwords.descriptions.store import DescriptionSet
+from sightwords.descriptions.store import DescriptionSet, embed_command
 from sightwords.errors import DataError
 from sightwords.images.dataset import Dataset, Problem, open_dataset
 from sightwords.images.readers import SPLIT_NAMES
@@ -61,8 +60,8 @@ def match_images(references: Sequence[str], images: Sequence[Image], bases: Sequ
     ways: tuple[tuple[str, Callable[[], list[str | None]]], ...] = (
         ("key", lambda: _by_key(references, images)),
         ("path", lambda: _by_path(references, images, bases)),
-        ("the end of the path", lambda: _by_tail(references, images)),
-        ("file name", lambda: _by_name(references, images)),
+        ("the end of the path", lambda: _by_tail(references, images, by_name=False)),
+        ("file name", lambda: _by_tail(references, images, by_name=True)),
     )
     for way, find in ways:
         keys = find()
@@ -123,17 +122,17 @@ def _by_path(references: Sequence[str], images: Sequence[Image], bases: Sequence
     return [find(reference) if reference else None for reference in references]
 
 
-def _by_tail(references: Sequence[str], images: Sequence[Image]) -> list[str | None]:
-    """Join paths of another machine: without some of their first folders they are an image's name, folders and all."""
+def _by_tail(references: Sequence[str], images: Sequence[Image], by_name: bool) -> list[str | None]:
+    """Join paths of another machine: without their first folders they are an image's path, or only its file's name."""
     names = _Lookup()
     for image in images:
         path = _plain(_own_path(image.name))
-        if "/" in path:
-            names.add(path, image)
+        if by_name or "/" in path:
+            names.add(path.rpartition("/")[2] if by_name else path, image)
 
     def find(reference: str) -> str | None:
         head, path = "", _plain(reference)
-        while "/" in path:
+        while path:
             image = names.find(path)
             if image:
                 return None if _of_other_split(head, image) else image.key
@@ -142,19 +141,6 @@ def _by_tail(references: Sequence[str], images: Sequence[Image]) -> list[str | N
         return None
 
     return [find(reference) for reference in references]
-
-
-def _by_name(references: Sequence[str], images: Sequence[Image]) -> list[str | None]:
-    names = _Lookup()
-    for image in images:
-        names.add(_plain(_own_path(image.name)).rpartition("/")[2], image)
-
-    def find(reference: str) -> str | None:
-        head, _, name = _plain(reference).rpartition("/")
-        image = names.find(name)
-        return None if image is None or _of_other_split(head, image) else image.key
-
-    return [find(reference) if reference else None for reference in references]
 
 
 def _plain(path: str) -> str:
@@ -208,8 +194,7 @@ class ImportResult:
     @property
     def next_command(self) -> str:
         """The command to run next."""
-        folder = self.out.with_name(f"{self.out.stem}-embeddings")
-        return shlex.join(["sightwords", "embed", str(self.out), "--encoder", "builtin:minilm", "--out", str(folder)])
+        return embed_command(self.out)
 
     def summary(self) -> str:
         """Return what was taken over and left out, as lines of text."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sqlite3
 import tempfile
 from collections.abc import Generator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sightwords.descriptions.config import MergeConfig
-from sightwords.descriptions.store import DescriptionSet
+from sightwords.descriptions.store import DescriptionSet, embed_command
 from sightwords.errors import ArtifactError, DamagedSetError
 from sightwords.files import atomic_path
 
@@ -94,8 +93,7 @@ class MergeResult:
     @property
     def next_command(self) -> str:
         """The command to run next."""
-        folder = self.out.with_name(f"{self.out.stem}-embeddings")
-        return shlex.join(["sightwords", "embed", str(self.out), "--out", str(folder)])
+        return embed_command(self.out)
 
     def summary(self) -> str:
         """Return what was taken over, a line for each source."""

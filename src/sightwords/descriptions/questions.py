@@ -89,16 +89,14 @@ class Wanted:
     """Which descriptions a run asks for.
 
     Attributes:
-        prompt: row id of the prompt.
-        describer: row id of the describer.
+        rows: row ids of prompt and describer.
         num_samples: descriptions of each target.
         tries: answers to get for a description until one is good.
         only_failed: ask only where an answer failed or was rejected, with new tries.
         since: when this run began, in seconds since 1970; what failed later is left to the next run.
     """
 
-    prompt: int
-    describer: int
+    rows: tuple[int, int]
     num_samples: int
     tries: int
     only_failed: bool
@@ -129,11 +127,11 @@ class Wanted:
 
 def missing(store: DescriptionSet, targets: Targets, wanted: Wanted) -> Iterator[tuple[Target, int, int]]:
     """Yield (target, sample, attempt) of what is to be asked, as the set stands when each target is looked at."""
-    waiting, reviews = iter(targets), store.last_reviews(wanted.prompt, wanted.describer)
+    waiting, reviews = iter(targets), store.last_reviews(*wanted.rows)
     while chunk := list(islice(waiting, _CHUNK)):
         keys = {target.key: targets.image_keys(target.key) for target in chunk}
         # of a class, the first image stands for all: they are stored together (see `spread`)
-        rows = store.attempts(wanted.prompt, wanted.describer, [images[0] for images in keys.values()])
+        rows = store.attempts(*wanted.rows, [images[0] for images in keys.values()])
         found = {place: list(group) for place, group in groupby(rows, key=lambda row: (row.key, row.sample))}
         for target in chunk:
             for sample in range(wanted.num_samples):
@@ -156,7 +154,7 @@ def spread(store: DescriptionSet, targets: Targets, wanted: Wanted) -> None:
     """Give the answers that a class has to those of its images that lack them, since they joined it later."""
     for target in targets:
         keys = targets.image_keys(target.key)
-        have = {row.key for row in store.attempts(wanted.prompt, wanted.describer, keys)}
+        have = {row.key for row in store.attempts(*wanted.rows, keys)}
         if have and len(have) < len(keys):
-            answers = list(store.rows(wanted.prompt, wanted.describer, [min(have)]))
+            answers = store.rows(*wanted.rows, [min(have)])
             store.put(replace(answer, key=key) for key in keys if key not in have for answer in answers)

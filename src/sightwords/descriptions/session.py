@@ -78,7 +78,6 @@ class Session:
     _num_answers: int = 0
     _num_failed_in_a_row: int = 0
     _num_to_ask_again: int = 0
-    _num_notices_shown: int = 0
     _next_look: int = _FIRST_LOOK
 
     def ask_all(self, progress: Progress) -> None:
@@ -164,9 +163,8 @@ class Session:
             self._num_to_ask_again += 1
         else:
             progress.advance(note=glimpse(result.text or f"{result.status}: {result.reason}"))
-        for notice in self.describer.notices[self._num_notices_shown :]:
-            progress.message(notice)
-        self._num_notices_shown = len(self.describer.notices)
+        while self.describer.notices:
+            progress.message(self.describer.notices.pop(0))
         self._num_failed_in_a_row = self._num_failed_in_a_row + 1 if result.status == "failed" else 0
         if self._num_failed_in_a_row >= _MAX_FAILURES_IN_A_ROW:
             raise UnavailableError(
@@ -188,12 +186,12 @@ class Session:
         return filter_answer(answer.text, self.config, answer.cut_at)
 
     def _put(self, answer: Answer, result: FilterResult) -> None:
-        request = answer.request
+        request, (prompt, describer) = answer.request, self.wanted.rows
         self.store.put([
             Description(
                 key=key,
-                prompt=self.wanted.prompt,
-                describer=self.wanted.describer,
+                prompt=prompt,
+                describer=describer,
                 sample=request.sample,
                 attempt=request.attempt,
                 text=storable(result.text),
@@ -212,7 +210,7 @@ class Session:
         if self.config.describer in _UNFILTERED or self.prompt.per_class or not self._num_answers:
             return
         limit = self.config.max_same
-        num_rejected = self.store.reject_same(self.wanted.prompt, self.wanted.describer, limit)
+        num_rejected = self.store.reject_same(*self.wanted.rows, limit)
         self._num_to_ask_again += num_rejected
         if num_rejected:
             progress.message(f"Rejected {num_rejected} answers: more than {limit} images of several classes share one.")

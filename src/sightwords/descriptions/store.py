@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -377,3 +378,8 @@ class DescriptionSet:
 
 def _marks(columns: str) -> str:
     return ", ".join("?" for _ in columns.split(", "))
+
+
+def embed_command(path: Path) -> str:
+    """Return the command that turns the texts of a set into vectors, in a folder beside it."""
+    return shlex.join(["sightwords", "embed", str(path), "--out", str(path.with_name(f"{path.stem}-embeddings"))])

@@ -101,7 +101,7 @@ class Describer(Protocol):
 
     Attributes:
         num_ahead: number of prepared requests that it likes to have waiting.
-        notices: what the user should know (a server left out, a smaller batch), oldest first; only appended to.
+        notices: what the user should know (a server left out, a smaller batch), oldest first; the run takes them.
     """
 
     num_ahead: int = 64

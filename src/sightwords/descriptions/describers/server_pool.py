@@ -94,7 +94,7 @@ class Server:
 
 
 class ServerPool:
-    """All servers of a describer; `notices` tells the user of changes, oldest first, and is only appended to."""
+    """All servers of a describer; `notices` tells the user of changes, oldest first."""
 
     def __init__(self, servers: Sequence[Server], model: str, patience_s: float) -> None:
         self.servers, self.model, self.patience_s = servers, model, patience_s
