@@ -26,7 +26,6 @@ from sightwords.images.decode import DECODER_VERSION
 _SCHEMA = """CREATE TABLE IF NOT EXISTS images (
     key BLOB PRIMARY KEY, start INTEGER, height INTEGER, width INTEGER, checksum INTEGER) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_start ON images (start);"""
-_END = "SELECT start + 3 * height * width FROM images ORDER BY start DESC LIMIT 1"
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,7 @@ class ImageCache:
         self._checked: set[int] = set()
         self._is_full = False
         self._index, self._file = _open(plan)
-        size = os.fstat(self._file).st_size
-        self._map = mmap.mmap(self._file, size, access=mmap.ACCESS_READ)
+        self._map = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
 
     def get(self, key: str) -> np.ndarray | None:
         """Return an image, uint8, shape (H, W, 3), not to be written to; None where it is not there."""
@@ -108,7 +106,8 @@ class ImageCache:
 
     def num_bytes(self) -> int:
         """Return how many bytes of pixels the cache holds."""
-        return int((self._index.execute(_END).fetchone() or (0,))[0])
+        last = "SELECT start + 3 * height * width FROM images ORDER BY start DESC LIMIT 1"
+        return int((self._index.execute(last).fetchone() or (0,))[0])
 
     def _write(self, images: dict[str, np.ndarray]) -> None:
         end = self.num_bytes()

@@ -4,6 +4,7 @@
 # class that inherits them
 import os
 from dataclasses import KW_ONLY, dataclass
+from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
@@ -36,26 +37,16 @@ def check_range(
     above: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Raise ConfigError unless each of the options, which may be None, lies in the range.
+    """Raise ConfigError unless each of the options, separated by spaces, is None or lies in the range.
 
-    Args:
-        config: a configuration.
-        names: of its fields, separated by spaces.
-        prefix: of their flags.
-        least: smallest value that is allowed.
-        most: largest value that is allowed.
-        above: value that each must exceed.
-        below: value that each must stay under.
+    `least` and `most` are allowed themselves, `above` and `below` are not. The `prefix` is that of the options' flags.
     """
-    bounds = {"at least": least, "above": above, "at most": most, "below": below}
-    allowed = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None)
+    bounds = (("at least", least, ge), ("above", above, gt), ("at most", most, le), ("below", below, lt))
+    given = [(words, bound, fits) for words, bound, fits in bounds if bound is not None]
+    allowed = " and ".join(f"{words} {bound:g}" for words, bound, _ in given)
     for name in names.split():
         value = getattr(config, name)
-        if value is None:
-            continue
-        too_small = (least is not None and not value >= least) or (above is not None and not value > above)
-        too_large = (most is not None and not value <= most) or (below is not None and not value < below)
-        if too_small or too_large:
+        if value is not None and not all(fits(value, bound) for _, bound, fits in given):
             raise ConfigError(f"{prefix}{name.replace('_', '-')} is {value}; it must be {allowed}.")
 
 

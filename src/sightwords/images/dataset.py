@@ -196,14 +196,9 @@ def open_dataset(config: ImageOptions, splits: Sequence[str] = ("train", "val"),
     if not any(len(images) for images in found.values()):
         first = f"; the first: {problems[0].reason}" if problems else ""
         raise DataError(f"None of {len(problems)} images can be read{first}. Wanted splits: {', '.join(splits)}.")
-    names = class_names(class_ids, config.classes)
-    return Dataset(found, class_ids, names, multi_label, problems, _num_shared(found))
-
-
-def _num_shared(splits: dict[str, Split]) -> int:
-    """Return the number of keys that training and validation have in common."""
-    train, val = splits.get("train"), splits.get("val")
-    return len(val.distinct_indices()) - len(val.distinct_indices([train])) if train and val else 0
+    train, val = found.get("train"), found.get("val")
+    num_shared = len(val.distinct_indices()) - len(val.distinct_indices([train])) if train and val else 0
+    return Dataset(found, class_ids, class_names(class_ids, config.classes), multi_label, problems, num_shared)
 
 
 def _listings(config: ImageOptions, splits: Sequence[str]) -> dict[str, Listing]:
@@ -212,21 +207,16 @@ def _listings(config: ImageOptions, splits: Sequence[str]) -> dict[str, Listing]
     listed = list_source(images, None, *columns) if images is not None else {}
     for split, source in (("train", config.train), ("val", config.val)):
         if source is not None:
-            found = list_source(source, split, *columns)
-            listed[split] = found[split] if split in found else Listing.of([])
+            listed[split] = list_source(source, split, *columns).get(split) or Listing.of([])
     return {split: listed[split] for split in splits if split in listed}
 
 
 def _classes(listed: dict[str, Listing]) -> tuple[list[str], bool]:
     """Return the sorted class ids (numbers by value) and whether any image has several."""
     ids = sorted({class_id for listing in listed.values() for class_id in listing.class_ids}, key=_natural)
-    if "train" in listed:
-        trained = set(listed["train"].class_ids)
-        unknown = [i for i in ids if i not in trained]
-        if unknown and trained:
-            raise DataError(
-                f"Validation has classes that training lacks: {', '.join(unknown[:5])}. Remove or add them."
-            )
+    trained = set(listed["train"].class_ids) if "train" in listed else set()
+    if trained and (unknown := [i for i in ids if i not in trained]):
+        raise DataError(f"Validation has classes that training lacks: {', '.join(unknown[:5])}. Remove or add them.")
     return ids, any((listing.labels.value_lengths().to_numpy() > 1).any() for listing in listed.values())
 
 
@@ -258,8 +248,7 @@ def class_names(ids: Sequence[str], table: Path | None = None) -> list[str]:
     """
     if table is not None:
         names = _read_class_table(table)
-        missing = [i for i in ids if i not in names]
-        if missing:
+        if missing := [i for i in ids if i not in names]:
             shown = ", ".join(missing[:5])
             raise DataError(f"{table} has no name for {len(missing)} of {len(ids)} classes: {shown}. Add them.")
         return [names[i] for i in ids]

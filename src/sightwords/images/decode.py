@@ -115,12 +115,10 @@ def open_image(reference: ImageReference) -> EncodedImage:
 
 
 def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Return an image file's pixels, upright, RGB, 8 bits a channel.
+    """Return an image file's pixels, upright, RGB, 8 bits a channel; arguments and errors are those of `EncodedImage`.
 
     EXIF orientation is applied; transparency is composited on white; palette, gray, CMYK and 16-bit images become
-    RGB; of an animation the first frame is taken.
-
-    Arguments, such as `max_pixels` (width x height), and errors are those of `EncodedImage`.
+    RGB; of an animation the first frame is taken. `max_pixels` is width x height.
     """
     return EncodedImage(data, name, max_pixels).decode()
 

@@ -62,7 +62,7 @@ class KeyCache:
         self.path = path or cache_folder() / "keys.sqlite"
 
     def keys(
-        self, references: Sequence[ImageReference], advance: Advance | None = None
+        self, references: Sequence[ImageReference], advance: Advance = lambda count: None
     ) -> tuple[list[str | None], dict[int, str]]:
         """Return the key of every image, None where it cannot be read, and the reasons by position; see `find`."""
         columns = ImageReferences.of(references)
@@ -70,7 +70,7 @@ class KeyCache:
         return [None if i in reasons else key.tobytes().hex() for i, key in enumerate(keys)], reasons
 
     def find(
-        self, references: ImageReferences, stats: np.ndarray, advance: Advance | None = None
+        self, references: ImageReferences, stats: np.ndarray, advance: Advance = lambda count: None
     ) -> tuple[np.ndarray, dict[int, str]]:
         """Return the keys in bytes, uint8, shape (N, 32), and by position why an image cannot be read.
 
@@ -85,8 +85,7 @@ class KeyCache:
         with closing(connection), ThreadPoolExecutor(NUM_THREADS) as threads:
             todo = np.flatnonzero(~known)
             todo = todo[np.argsort(references.folder[todo], kind="stable")]  # a part is of one folder
-            if advance is not None:
-                advance(len(references) - len(todo))
+            advance(len(references) - len(todo))
             for rows in _pieces(todo, CHUNK_SIZE):
                 tasks = ([references[i] for i in some.tolist()] for some in _pieces(rows, TASK_SIZE))
                 for i, found in zip(rows.tolist(), chain.from_iterable(threads.map(_digests, tasks)), strict=True):
@@ -94,10 +93,8 @@ class KeyCache:
                         reasons[i] = found
                     else:
                         keys[i] = np.frombuffer(found, np.uint8)
-                read = np.array([i for i in rows.tolist() if i not in reasons], np.int64)
-                _store(connection, references, read, stats, keys)
-                if advance is not None:
-                    advance(len(rows))
+                _store(connection, references, rows[[i not in reasons for i in rows.tolist()]], stats, keys)
+                advance(len(rows))
         return keys, reasons
 
     def _open(
