@@ -92,7 +92,7 @@ def test_warnings_name_what_is_wrong(capsys):
         ("names: {a", "is not YAML"),
     ],
 )
-def test_a_wrong_table_is_told(tmp_path, text, message):
+def test_a_wrong_table_is_refused(tmp_path, text, message):
     (tmp_path / "t.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_licenses(tmp_path / "t.yaml")

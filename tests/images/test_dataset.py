@@ -158,7 +158,7 @@ def test_a_hub_row_without_an_image_is_a_problem(tmp_path):
     table = pa.table({"image": pa.array([{"bytes": png("disc", 0), "path": None}, None]), "label": [0, 1]})
     pq.write_table(table, tmp_path / "train.parquet")
     dataset = open_dataset(ImagesConfig(str(tmp_path / "train.parquet")), ("train",), show=False)
-    assert [problem.reason for problem in dataset.problems] == ["the row has no image"]
+    assert list(map(str, dataset.problems)) == ["train.parquet[1]: the row has no image"]
     assert len(dataset.split("train")) == 1
 
 
@@ -207,7 +207,7 @@ def test_shared_images_between_splits_are_counted(tmp_path):
         (lambda root: ImagesConfig(str(root / "bad.parquet")), "not a readable table"),
     ],
 )
-def test_what_cannot_be_used_is_told_plainly(tmp_path, make, message):
+def test_what_cannot_be_used_is_refused(tmp_path, make, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
     (tmp_path / "split.csv").write_text("image,label,split\na.png,x,dev\n")
@@ -224,7 +224,7 @@ def test_a_class_that_training_lacks_is_refused(tmp_path):
         open_dataset(ImagesConfig(str(tmp_path)), show=False)
 
 
-def test_missing_split_is_told_with_what_there_is(tmp_path):
+def test_a_missing_split_is_named_with_what_there_is(tmp_path):
     write_folder(tmp_path)
     dataset = open_dataset(ImagesConfig(train=str(tmp_path / "train")), show=False)
     with pytest.raises(DataError, match=r"no val images. Splits found: train \(12 images\)"):
@@ -249,13 +249,11 @@ def test_keys_that_begin_alike_are_sorted_by_their_end():
 
 
 def test_a_position_of_all_splits_leads_to_its_image():
-    members = [ImageReference(f"{i}.png", f"{i}.png") for i in range(5)]
-    keys = [f"{i:064x}" for i in range(5)]
+    members, keys = [ImageReference(f"{i}.png", f"{i}.png") for i in range(5)], [f"{i:064x}" for i in range(5)]
     splits = {"train": Split.of(members[:3], keys[:3], [[0]] * 3), "val": Split.of(members[3:], keys[3:], [[0]] * 2)}
     found = [locate(splits, position) for position in range(5)]
-    assert [(split, images.key(index)) for split, images, index in found] == [
-        *(("train", key) for key in keys[:3]),
-        *(("val", key) for key in keys[3:]),
-    ]
+    assert [(split, images.key(index)) for split, images, index in found] == list(
+        zip(3 * ["train"] + 2 * ["val"], keys, strict=True)
+    )
     with pytest.raises(IndexError):
         locate(splits, 5)

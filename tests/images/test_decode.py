@@ -19,12 +19,6 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     return out.getvalue()
 
 
-def pixel(data: bytes, place=(0, 0)) -> tuple[int, ...]:
-    image = decode_image(data)
-    assert image.mode == "RGB"
-    return image.getpixel(place)
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(orientation):
     upright = np.zeros((4, 6, 3), np.uint8)
@@ -41,28 +35,30 @@ def test_exif_orientation_is_applied(orientation):
     np.testing.assert_array_equal(np.asarray(decode_image(data)), upright)
 
 
-def test_alpha_is_composited_on_white():
-    assert pixel(encoded(Image.new("RGBA", (2, 2), (255, 0, 0, 0)))) == (255, 255, 255)
-    assert pixel(encoded(Image.new("RGBA", (2, 2), (255, 0, 0, 255)))) == (255, 0, 0)
-    half = pixel(encoded(Image.new("RGBA", (2, 2), (255, 0, 0, 128))))
-    assert half[0] == 255
-    assert abs(half[1] - 127) <= 1
-    assert pixel(encoded(Image.new("LA", (2, 2), (10, 0)))) == (255, 255, 255)
+PALETTE = Image.frombytes("P", (2, 1), b"\0\1")
+PALETTE.putpalette([0, 0, 255, 0, 255, 0])
+WHITE = (255, 255, 255)
 
 
-def test_palette_with_and_without_transparency():
-    image = Image.new("P", (2, 1))
-    image.putpalette([0, 0, 255, 0, 255, 0])
-    image.putpixel((1, 0), 1)
-    assert pixel(encoded(image)) == (0, 0, 255)
-    assert pixel(encoded(image, transparency=0)) == (255, 255, 255)
-    assert pixel(encoded(image, transparency=0), (1, 0)) == (0, 255, 0)
-
-
-def test_cmyk():
-    red = pixel(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
-    assert red[0] > 200
-    assert max(red[1:]) < 60
+@pytest.mark.parametrize(
+    ("image", "options", "expected"),
+    [
+        (Image.new("RGBA", (2, 2), (255, 0, 0, 0)), {}, WHITE),
+        (Image.new("RGBA", (2, 2), (255, 0, 0, 255)), {}, (255, 0, 0)),
+        (Image.new("RGBA", (2, 2), (255, 0, 0, 128)), {}, (255, 127, 127)),
+        (Image.new("LA", (2, 2), (10, 0)), {}, WHITE),
+        (PALETTE, {}, (0, 0, 255)),
+        (PALETTE, {"transparency": 0}, WHITE),
+        (PALETTE, {"transparency": 1}, (0, 0, 255)),
+        (Image.new("CMYK", (8, 8), (0, 255, 255, 0)), {"kind": "JPEG"}, (254, 0, 0)),
+        (Image.new("L", (2, 2), 77), {}, (77, 77, 77)),
+        (Image.new("1", (2, 2), 1), {}, WHITE),
+    ],
+)
+def test_every_mode_becomes_rgb_on_white(image, options, expected):
+    decoded = decode_image(encoded(image, **options))
+    assert decoded.mode == "RGB"
+    assert decoded.getpixel((0, 0)) == pytest.approx(expected, abs=1)
 
 
 def test_gray_of_16_bits_keeps_its_upper_byte():
@@ -71,11 +67,10 @@ def test_gray_of_16_bits_keeps_its_upper_byte():
     np.testing.assert_array_equal(gray, [0, 1, 128, 255])
 
 
-def test_gray_one_bit_and_animations():
-    assert pixel(encoded(Image.new("L", (2, 2), 77))) == (77, 77, 77)
-    assert pixel(encoded(Image.new("1", (2, 2), 1))) == (255, 255, 255)
-    frames = [Image.new("RGB", (2, 2), color) for color in ((9, 0, 0), (0, 9, 0))]
-    assert pixel(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)) == (9, 0, 0)
+def test_of_an_animation_the_first_frame_is_taken():
+    first, second = (Image.new("RGB", (2, 2), color) for color in ((9, 0, 0), (0, 9, 0)))
+    data = encoded(first, "WEBP", save_all=True, append_images=[second], lossless=True)
+    assert decode_image(data).getpixel((0, 0)) == (9, 0, 0)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
@@ -160,7 +155,7 @@ def test_a_large_file_is_decoded_small_and_looks_the_same(monkeypatch):
     assert difference.mean() < 3
 
 
-def test_what_cannot_be_read_is_told_or_left_empty(tmp_path):
+def test_a_thumbnail_of_what_cannot_be_read_is_refused_or_empty(tmp_path):
     with pytest.raises(UnreadableImageError, match=r"a\.jpg"):
         thumbnail(b"no image", "a.jpg", 100)
     (tmp_path / "b.jpg").write_bytes(b"no image")
