@@ -45,12 +45,10 @@ class TextRows:
     Attributes:
         starts: int64, shape (N + 1,).
         rows: rows of the vectors, shape (R,); int32 where that is enough, since every training process holds them.
-        clip_scores: of each description and its image, float32, shape (R,), NaN where it was not scored.
     """
 
     starts: np.ndarray
     rows: np.ndarray
-    clip_scores: np.ndarray
 
     @property
     def num_texts(self) -> np.ndarray:
@@ -67,7 +65,7 @@ class TextRows:
         counts = self.num_texts[indices]
         starts = np.concatenate(([0], np.cumsum(counts)))
         places = np.arange(starts[-1]) + np.repeat(self.starts[:-1][indices] - starts[:-1], counts)
-        return TextRows(starts, self.rows[places], self.clip_scores[places])
+        return TextRows(starts, self.rows[places])
 
 
 def check_replaceable(folder: Path) -> None:
@@ -151,7 +149,7 @@ class EmbeddingSet:
 
     def _found(self, keys: pa.Array) -> TextRows:
         """Return the vectors of each of different keys; the index is read in parts of about as many rows as keys."""
-        columns = ["key", "sample", "row", "clip_score"]
+        columns = ["key", "sample", "row"]
         parts = []
         with pq.ParquetFile(self.folder / "index.parquet") as file:
             for batch in file.iter_batches(max(_MIN_ROWS, len(keys)), columns=columns, use_threads=False):
@@ -159,11 +157,11 @@ class EmbeddingSet:
                 known = batch.filter(place.is_valid())
                 found = (known[name].to_numpy(zero_copy_only=False) for name in columns[1:])
                 parts.append((place.drop_null().to_numpy(), *found))
-        position, sample, row, clip_score = (np.concatenate(part) for part in zip(*parts, strict=True))
+        position, sample, row = (np.concatenate(part) for part in zip(*parts, strict=True))
         order = np.lexsort((row, sample, position))
         starts = np.concatenate(([0], np.cumsum(np.bincount(position, minlength=len(keys)))))
         kind = np.int32 if len(self.vectors) <= np.iinfo(np.int32).max else np.int64
-        return TextRows(starts, row[order].astype(kind), clip_score[order].astype(np.float32))
+        return TextRows(starts, row[order].astype(kind))
 
     @staticmethod
     def write(
