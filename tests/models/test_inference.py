@@ -39,7 +39,7 @@ def test_the_kept_projector_is_the_last_checkpoint_s(aligned):
     learned = {name.split("0.0.projector.")[1]: t for name, t in state.items() if ".heads.0.0.projector." in name}
     assert learned
     assert all(torch.equal(tensors[f"0.projector.{name}"], tensor) for name, tensor in learned.items())
-    assert (info.loss, info.epoch, info.is_averaged, info.spaces[0].targets) == ("label_clip", 8, False, "centered")
+    assert (info.loss, info.spaces[0].targets) == ("label_clip", "centered")
     plain = load_file(aligned.run / "model.safetensors")
     assert not any("projector" in name for name in plain)
 
@@ -88,12 +88,11 @@ def test_runs_that_cannot_be_searched_say_why(images, vectors, tmp_path, aligned
 def test_early_stopping_keeps_the_projector_of_the_chosen_epoch_and_averages_are_kept(images, vectors, tmp_path):
     config = options(images, tmp_path / "run", embeddings=[vectors], ema=0.5, early_stopping=5)
     result = train(config)
-    info, tensors = load_projectors(RunFolder(config.out))
+    _, tensors = load_projectors(RunFolder(config.out))
     newest = sorted((config.out / "checkpoints").glob("*.pt"))
     epochs = {i + 1: torch.load(path, weights_only=True) for i, path in enumerate(newest)}
     chosen = epochs[int(result.metrics["chosen_epoch"])]["ema"]
     learned = {name.split("0.0.projector.")[1]: t for name, t in chosen.items() if "heads.0.0.projector." in name}
-    assert (info.epoch, info.is_averaged) == (result.metrics["chosen_epoch"], True)
     assert learned
     assert all(torch.equal(tensors[f"0.projector.{name}"], tensor) for name, tensor in learned.items())
 

@@ -7,8 +7,9 @@ Shapes: N labeled and described images, D width of the text vectors, F width of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, field, fields, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -20,9 +21,12 @@ from torch import Tensor
 
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError, ConfigError, DataError
+from sightwords.files import atomic_path
 from sightwords.hub import choose_device
 from sightwords.images.dataset import Dataset, Split, locate, open_dataset
-from sightwords.labels.audit_report import AuditRow, write_csv, write_page
+from sightwords.images.decode import thumbnail_uri
+from sightwords.images.gallery import Card, write_gallery
+from sightwords.images.references import ImageReference
 from sightwords.labels.config import AuditConfig
 from sightwords.labels.noise import Probe, folds_of, groups_of, prompt_warnings
 from sightwords.models.inference import TrainedNetwork
@@ -33,6 +37,41 @@ from sightwords.text.embedding_set import EmbeddingSet
 _Score = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # known (P, D), labels (P,), others (M, D), K -> (M, K)
 _NUM_SHOWN = 10
 _MIN_RATIO = 10  # chosen on swapped labels of emoji, seeds 100 and 101: two thirds of those it flagged were wrong
+_NOTES = (
+    "The most suspicious labels come first. Suspicion is the mean of the image's ranks by the figures below it, 1 at "
+    "most. Each figure comes from a classifier that has seen neither the image nor another one with the same text.",
+    "Text similarity: cosine of the description with the mean description of its label's class, minus that with the "
+    "best other class. Text probability and image probability: the label's probability by linear classifiers on the "
+    "text vectors and on the image features.",
+)
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """An image in the table; the fields are its columns.
+
+    Attributes:
+        suspicion: from 0 to 1; rank 1 has the highest.
+        label: class id; `suggested` is that of the class that fits better, empty where the label fits best.
+        text_similarity: a difference of cosines, from -2 to 2.
+        text_probability: of the label, from 0 to 1.
+        image_probability: of the label, from 0 to 1; None without a run.
+    """
+
+    rank: int
+    suspicion: float
+    is_suspect: bool
+    split: str
+    image: str
+    label: str
+    label_name: str
+    suggested: str
+    suggested_name: str
+    text_similarity: float
+    text_probability: float
+    image_probability: float | None
+    description: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -164,14 +203,14 @@ def audit(config: AuditConfig) -> AuditResult:
         order = np.argsort(-scores.suspicion, kind="stable").tolist()
         rows = (_row(rank, i, data, scores, texts) for rank, i in enumerate(order, 1))
         first = list(islice(rows, max(config.top, _NUM_SHOWN)))
-        write_csv(config.out / "audit.csv", chain(first, rows))
+        _write_csv(config.out / "audit.csv", chain(first, rows))
         facts = {
             "Images": f"{len(order):,}",
             "Probably wrong labels": f"{scores.is_suspect.sum():,}",
             "Classes": f"{len(data.class_ids):,}",
         }
         references = [images.reference(i) for _, images, i in (locate(data.splits, i) for i in order[: config.top])]
-        write_page(config, facts, list(zip(first, references, strict=False)), notes)
+        _write_page(config, facts, list(zip(first, references, strict=False)), notes)
     return AuditResult(config.out, len(order), int(scores.is_suspect.sum()), first[:_NUM_SHOWN], notes, seconds[0])
 
 
@@ -330,3 +369,33 @@ def _first_texts(descriptions: DescriptionSet, embeddings: EmbeddingSet, keys: S
     if not found:
         raise ArtifactError(f"{descriptions.path} describes none of the images of {embeddings.folder}. Name its own.")
     return [found.get(key, "") for key in keys]
+
+
+def _write_csv(path: Path, rows: Iterable[AuditRow]) -> None:
+    """Write the table in one step."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="replace") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in fields(AuditRow))
+        writer.writerows(map(astuple, rows))
+
+
+def _write_page(
+    config: AuditConfig, facts: dict[str, str], shown: Sequence[tuple[AuditRow, ImageReference]], notes: Sequence[str]
+) -> None:
+    """Write `audit.html` with some of the rows and their images."""
+    sources = {"Descriptions": config.descriptions, "Embedding set": config.embeddings, "Image features": config.run}
+    facts = facts | {name: str(path) for name, path in sources.items() if path}
+    title, cards = f"Audit of {config.images or config.train}", [_card(row, reference) for row, reference in shown]
+    write_gallery(config.out / "audit.html", title, list(facts.items()), cards, (*_NOTES, *notes))
+
+
+def _card(row: AuditRow, reference: ImageReference) -> Card:
+    facts = [
+        ("suspicion", f"{row.suspicion:.3f}"),
+        ("text similarity", f"{row.text_similarity:+.2f}".replace("-", "\u2212")),
+        ("text probability", f"{row.text_probability:.1%}"),
+    ]
+    if row.image_probability is not None:
+        facts.append(("image probability", f"{row.image_probability:.1%}"))
+    image = thumbnail_uri(reference)
+    return Card(image, str(row.rank), row.label_name, row.suggested_name, row.description, facts=facts, name=row.image)

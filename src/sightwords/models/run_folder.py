@@ -226,16 +226,12 @@ class ProjectorInfo:
     Attributes:
         loss: objective that they were trained by.
         features: module whose output they read, None for what the classifier reads.
-        epoch: epoch whose projectors these are, that of the weights.
-        is_averaged: whether they are moving averages, as the weights then are.
         spaces: one for each embedding set, in the order of `--embeddings`; none where the objective does not bring
             images and texts together.
     """
 
     loss: str
     features: str | None
-    epoch: int
-    is_averaged: bool
     spaces: list[TextSpace] = field(default_factory=list)
 
 

@@ -100,20 +100,14 @@ class TrainState:
     def state_dict(self) -> dict[str, Any]:
         """Return the state as tensors and plain values."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        own = {"format": FORMAT_VERSION, "step": self.step, "sums": self.sums, "identity": dict(self.identity)}
-        return {**parts, **own}
+        return {**parts, "step": self.step, "sums": self.sums, "identity": dict(self.identity)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state.
 
         Raises:
-            ArtifactError: it belongs to a run with other options or other images, or to another version of sightwords.
+            ArtifactError: it belongs to a run with other options or images, or has another format.
         """
-        if state.get("format") != FORMAT_VERSION:
-            raise ArtifactError(
-                "This run was started by another version of sightwords with another checkpoint format. Resume it with "
-                "that version, or start anew with another --out."
-            )
         if changed := changes(state["identity"], dict(self.identity)):
             raise ArtifactError(
                 f"This run was started with other settings: {changed}. Give the same options, or another --out."
@@ -135,7 +129,7 @@ def run_identity(config: TrainConfig, images: Split, class_ids: list[str]) -> di
     labels = images.first_labels().tobytes()
     digest = hashlib.sha256(images.key_bytes.tobytes() + labels + "\n".join(class_ids).encode()).hexdigest()
     vectors = [hashlib.sha256((folder / "meta.json").read_bytes()).hexdigest() for folder in config.embeddings]
-    return {**values, "training images": digest, "embedding sets": vectors}
+    return {**values, "training images": digest, "embedding sets": vectors, "checkpoint format": FORMAT_VERSION}
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

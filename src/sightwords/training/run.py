@@ -289,8 +289,6 @@ def _write_projectors(folder: RunFolder, config: TrainConfig, loop: Loop, sets: 
     info = ProjectorInfo(
         loss=config.align.loss,
         features=config.features,
-        epoch=best.epoch if best.patience else loop.state.step // loop.order.steps_per_epoch,
-        is_averaged=bool(config.ema),
         spaces=[_space(head, one) for head, one in zip(heads.pooled_heads(), sets, strict=True)]
         if OBJECTIVES[config.align.loss].searchable
         else [],
