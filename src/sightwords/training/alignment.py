@@ -200,10 +200,10 @@ def _class_text(join: TextJoin, images: Split, num_classes: int) -> Tensor:
     return class_means(chunks, num_classes)
 
 
-def projector_tensors(alignment: Alignment | None) -> dict[str, Tensor]:
-    """Return the pooled feature's projectors, with what the text vectors go through, by name; none for a baseline."""
+def projector_tensors(alignment: Alignment) -> dict[str, Tensor]:
+    """Return the pooled feature's projectors, with what the text vectors go through, by name."""
     tensors: dict[str, Tensor] = {}
-    for number, head in enumerate(alignment.pooled_heads() if alignment is not None else []):
+    for number, head in enumerate(alignment.pooled_heads()):
         named = {f"projector.{name}": tensor for name, tensor in head.projector.state_dict().items()}
         named |= head.transform.state_dict() if head.transform is not None else {}
         tensors |= {f"{number}.{name}": tensor for name, tensor in named.items()}

@@ -38,15 +38,16 @@ class Best:
     epoch: int = 0
     num_since: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
-    projectors: dict[str, Tensor] = field(default_factory=dict)
 
-    def update(self, value: float, epoch: int, weights: Mapping[str, Tensor], projectors: Mapping[str, Tensor]) -> None:
-        """Take in an evaluation; if it is the best, copy its weights and projectors to the CPU."""
+    def update(self, value: float, epoch: int, task: Task) -> None:
+        """Take in an evaluation of a task; if it is the best, copy the weights to the CPU."""
         if not self.patience:
             self.value, self.epoch = value, epoch
         elif value > self.value:
             self.value, self.epoch, self.num_since = value, epoch, 0
-            self.weights, self.projectors = _copied(weights), _copied(projectors)
+            self.weights = task.state_dict()  # with the modules' versions, without which MNASNet loads nothing
+            for name, tensor in self.weights.items():
+                self.weights[name] = tensor.to("cpu", copy=True)
         else:
             self.num_since += 1
 
@@ -130,7 +131,3 @@ def run_identity(config: TrainConfig, images: Split, class_ids: list[str]) -> di
     digest = hashlib.sha256(images.key_bytes.tobytes() + labels + "\n".join(class_ids).encode()).hexdigest()
     vectors = [hashlib.sha256((folder / "meta.json").read_bytes()).hexdigest() for folder in config.embeddings]
     return {**values, "training images": digest, "embedding sets": vectors, "checkpoint format": FORMAT_VERSION}
-
-
-def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}

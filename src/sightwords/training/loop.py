@@ -17,7 +17,6 @@ from sightwords.align import schedule_weight
 from sightwords.images.loader import ImageBatch, TrainOrder
 from sightwords.models.run_folder import RunFolder
 from sightwords.progress import Progress
-from sightwords.training.alignment import projector_tensors
 from sightwords.training.checkpoint import TrainState
 from sightwords.training.config import TrainConfig
 from sightwords.training.distributed import Processes
@@ -137,9 +136,7 @@ class Loop:
     def _evaluate(self, epoch: int) -> dict[str, float]:
         """Evaluate, and keep the weights if they are the best so far."""
         found = self.validate(self.eval_loader)
-        task = self.state.evaluated
-        weights, projectors = task.backbone.network.state_dict(), projector_tensors(task.alignment)
-        self.state.best.update(found["top1"], epoch, weights, projectors)
+        self.state.best.update(found["top1"], epoch, self.state.evaluated)
         split = "holdout" if self.config.holdout else "val"
         return {f"{split}_{name}": value for name, value in found.items()}
 
@@ -170,7 +167,7 @@ class Loop:
         self.group.barrier()
         best = self.state.best
         if best.patience:
-            self.state.evaluated.backbone.load_weights(best.weights)
+            self.state.evaluated.load_state_dict(best.weights)
         if not (best.patience or self.config.holdout) or "chosen_epoch" in self.run.metrics()[-1]:
             return
         record: dict[str, float] = {"step": self.state.step, "epoch": self.state.step // self.order.steps_per_epoch}

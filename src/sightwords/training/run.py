@@ -283,7 +283,7 @@ def _facts(config: TrainConfig, data: TrainingData, backbone: Backbone) -> RunFa
 
 def _write_projectors(folder: RunFolder, config: TrainConfig, loop: Loop, sets: list[EmbeddingSet]) -> None:
     """Write the projectors that belong to the final weights, so that the network can be searched by words."""
-    heads, best = loop.state.evaluated.alignment, loop.state.best
+    heads = loop.state.evaluated.alignment
     if heads is None:
         return
     info = ProjectorInfo(
@@ -293,7 +293,7 @@ def _write_projectors(folder: RunFolder, config: TrainConfig, loop: Loop, sets: 
         if OBJECTIVES[config.align.loss].searchable
         else [],
     )
-    save_projectors(folder, info, (best.projectors if best.patience else {}) or projector_tensors(heads))
+    save_projectors(folder, info, projector_tensors(heads))
 
 
 def _space(head: AlignmentHead, embeddings: EmbeddingSet) -> TextSpace:
