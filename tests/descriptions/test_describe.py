@@ -13,7 +13,7 @@ from sightwords.descriptions.describe import describe as run
 from sightwords.descriptions.describers import hf
 from sightwords.descriptions.schema import Reason
 from sightwords.descriptions.store import DescriptionSet
-from sightwords.errors import ConfigError, DataError, UnavailableError
+from sightwords.errors import ConfigError, DataError
 from sightwords.images.dataset import Problem
 from sightwords.images.keys import image_key
 from support.chat_server import chat, chat_server, refusal
@@ -160,22 +160,6 @@ def test_the_split_says_which_images(images, out):
         assert describe(images, out.with_name("few.db"), describer, limit=3).num_ok == 3
 
 
-def test_a_server_that_dies_midway_leaves_every_answer_and_the_next_run_completes(images, out):
-    def reply(call):
-        return chat("A picture.") if len(served.calls) <= 10 or healthy else refusal(401, "revoked")
-
-    healthy: list[int] = []
-    with chat_server(reply) as served:
-        with pytest.raises(UnavailableError, match=r"10 descriptions are stored in .*d\.db"):
-            describe(images, out, f"server:tiny@{served.url}", concurrency=1)
-        assert len(stored(out)) == 10
-        healthy.append(1)
-        asked = len(served.calls)
-        assert describe(images, out, f"server:tiny@{served.url}").num_ok == 14
-        assert len(served.calls) - asked == 14
-    assert Counter(stored(out).values()) == {"A picture.": 24}
-
-
 def test_no_secret_is_ever_in_the_file(photos, out, monkeypatch):
     monkeypatch.setenv("SIGHTWORDS_API_KEY", "sk-very-secret")
 
@@ -216,21 +200,6 @@ def test_a_pilot_forecasts_and_shows_the_sample_and_is_not_asked_again(images, o
         assert len(served.calls) == 24
 
 
-def test_limits_hold_over_runs_and_keep_everything(images, out, tmp_path):
-    prices = tmp_path / "prices.yaml"
-    prices.write_text("tiny: {input: 1000, output: 2000}\n")
-    with chat_server(lambda call: chat(f"A picture number {len(served.calls)}.")) as served:
-        describer = f"server:tiny@{served.url}"
-        for _ in range(2):
-            result = describe(images, out, describer, max_cost=0.1, prices=prices)
-        assert "--max-cost 0.10 USD is reached" in result.stopped
-        assert "Everything that arrived is stored" in result.summary()
-        # each took 7 and 3 tokens, and the next might take 7 and 8
-        assert 5 <= len(stored(out)) == len(served.calls) <= 0.1 / 0.013
-        assert "--max-requests 9 is reached" in describe(images, out, describer, max_requests=9).stopped
-        assert len(served.calls) == 9
-
-
 def test_class_names_alone_are_a_source_for_controls(images, out):
     assert describe(images, out, "class_name").num_ok == 24
     with DescriptionSet(out) as store:
@@ -239,7 +208,7 @@ def test_class_names_alone_are_a_source_for_controls(images, out):
 
 
 def test_the_summary_says_what_was_written_what_not_and_why():
-    result = DescribeResult(Path("my set.db"), "server:m", "plain", 2, 1, 2, num_skipped=4, seconds=75)
+    result = DescribeResult(Path("my set.db"), "server:m", "plain", 2, 1, 2, num_skipped=4, seconds=75, stopped="Full.")
     result.reasons = [Reason("failed", "timeout", 2, "d.png", "")]
     result.reasons += [Reason("rejected", f"reason {i}", 11, "c.png", "I'm sorry,\nbut " * 9) for i in range(14)]
     result.problems = [Problem(f"{i}.jpg", "damaged") for i in range(9)]
@@ -253,6 +222,7 @@ def test_the_summary_says_what_was_written_what_not_and_why():
     text = "\n".join(lines)
     assert "the 2 that failed" in text
     assert "--retry-failed the 1" in text
+    assert "Full. Everything that arrived is stored" in text
     assert "9, such as\n  0.jpg: damaged" in text
     assert result.next_command == "sightwords embed 'my set.db' --out 'my set-embeddings'"
 

@@ -34,7 +34,6 @@ FOREIGN = [
     [
         # reasoning
         (f"<think>\nIt may be a finch.\n</think>\n\n{BIRD}", BIRD),
-        (f"<seed:think>Hm.</seed:think> {BIRD}", BIRD),
         (f"◁think▷Hm.◁/think▷{BIRD}", BIRD),
         (f"<|START_THINKING|>Hm.<|END_THINKING|>{BIRD}", BIRD),
         (f"<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>{BIRD}", BIRD),
@@ -44,7 +43,6 @@ FOREIGN = [
         # tokens of the chat format
         (f"<s> {BIRD}</s>", BIRD),
         (f"<|im_start|>assistant\n{BIRD}<|im_end|>\n<|im_start|>user\nAnd this?<|im_end|>", BIRD),
-        (f"<|start_header_id|>assistant<|end_header_id|>\n\n{BIRD}<|eot_id|>", BIRD),
         (f"{BIRD}\nUser: And what is this?\nAssistant: A dog.", BIRD),
         ("▁A▁red▁bird▁sits▁on▁a▁branch.", BIRD),
         # stock phrases
@@ -54,7 +52,6 @@ FOREIGN = [
         ("**Description:** a red bird.", "A red bird."),
         ("## Image Description\n\nThe image features two red birds.", "Two red birds."),
         ("This is an image of a red bird.", "A red bird."),
-        ("The image shows an iPhone on a desk.", "An iPhone on a desk."),
         ("Caption: iPhone on a desk.", "iPhone on a desk."),
         (f"{BIRD}\n\nI hope this helps! Let me know if you have any questions. 😊", BIRD),
         (f"{BIRD} If you’d like a shorter version, let me know.", BIRD),
@@ -114,10 +111,8 @@ def test_kept(text):
         ("a" * 200_000, "too long"),
         ("A bird sits. " * 40, "repetition"),
         ("I'm sorry, but I can't help with that.", "refusal"),
-        ("Unfortunately, I am not able to view images.", "refusal"),
         ("As an AI language model, I cannot see images.", "refusal"),
         ("No image was provided.", "refusal"),
-        ("It looks like there is no image attached to your message.", "refusal"),
         ("I'd love to help! However, I cannot view attachments.", "refusal"),
         ("对不起，我无法查看图片。", "refusal"),
         ("Es tut mir leid, aber ich kann das Bild nicht sehen.", "refusal"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -167,12 +168,16 @@ def test_a_class_is_asked_once_without_an_image_and_all_its_images_get_the_answe
     assert not run.asked
 
 
-@pytest.mark.parametrize(("limits", "num"), [({"max_requests": 3}, 3), ({"max_tokens": 80}, 2)])
-def test_limits_stop_and_keep_everything(run, limits, num):
+@pytest.mark.parametrize(
+    ("limits", "num"), [({"max_requests": 3}, 3), ({"max_tokens": 80}, 2), ({"max_cost": 80e-6, "prices": "p.yaml"}, 2)]
+)
+def test_limits_stop_and_keep_everything(run, tmp_path, monkeypatch, limits, num):
+    monkeypatch.chdir(tmp_path)
+    Path("p.yaml").write_text("scripted: {input: 1, output: 1}")
     # each question takes 15 tokens, and might take 10 + 50
     result = run(max_new_tokens=50, **limits)
     assert len(run.asked) == run.counts()["ok"] == num
-    assert "is reached" in result.stopped
+    assert re.match(r"--max-(requests 3|tokens 80|cost 0\.000080 USD) is reached", result.stopped)
     run(max_new_tokens=50, **limits)
     assert not run.asked
     assert run(max_new_tokens=50, max_tokens=10_000).stopped == ""
