@@ -62,11 +62,6 @@ class Finding:
     commercial: Commercial
     source: str
 
-    @property
-    def shown(self) -> str:
-        """The license in words."""
-        return self.license or "not known to sightwords"
-
     def warning(self) -> str:
         """Return what speaks against commercial use, empty where nothing does."""
         if self.commercial == "allowed":

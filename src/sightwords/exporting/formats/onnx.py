@@ -10,13 +10,10 @@ from typing import Any
 
 import torch
 
-from sightwords.errors import ArtifactError, ConfigError, MissingExtraError
+from sightwords.errors import ArtifactError, MissingExtraError
 from sightwords.evaluation.predict import OnnxNetwork
 from sightwords.exporting.check import Check, Checkpoint, Loaded
 from sightwords.models.run_folder import metadata_of
-
-# a protobuf message holds no more, and the file shall need no other beside it
-MAX_BYTES = 2 * 2**30 - 2**24
 
 
 class OnnxFormat:
@@ -30,15 +27,9 @@ class OnnxFormat:
         """Write the stock network with the run's weights as one file.
 
         Raises:
-            ConfigError: the weights are larger than one ONNX file can be.
             MissingExtraError: onnx or onnxscript is not installed.
-            ArtifactError: the network cannot be expressed in ONNX.
+            ArtifactError: the network cannot be expressed in ONNX, or is larger than one file can be (2 GB).
         """
-        num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.weights.values())
-        if num_bytes > MAX_BYTES:
-            raise ConfigError(
-                f"{num_bytes:,} bytes of weights do not fit into one ONNX file. Use --format torch_export."
-            )
         onnx = _onnx()
         size = checkpoint.info.image_size
         try:
@@ -48,16 +39,16 @@ class OnnxFormat:
                     dynamic_shapes=({0: "batch"},), input_names=["images"], output_names=["logits"],
                     external_data=False, verbose=False,
                 )  # fmt: skip
+            assert program is not None
+            model = program.model_proto
+            graph = model.graph
+            for entry in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+                del entry.metadata_props[:]  # where in torch's code each node comes from, with paths of this machine
+            onnx.helper.set_model_props(model, metadata_of(checkpoint.info))
+            onnx.save_model(model, folder / name)
         except Exception as error:  # the exporter passes on whatever a network's code and its own passes raise
             reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
             raise ArtifactError(f"The network cannot be written as ONNX: {reason}") from error
-        assert program is not None
-        model = program.model_proto
-        graph = model.graph
-        for entry in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
-            del entry.metadata_props[:]  # where in torch's code each node comes from, with paths of this machine
-        onnx.helper.set_model_props(model, metadata_of(checkpoint.info))
-        onnx.save_model(model, folder / name)
         return folder / name
 
     def load(self, file: Path, checkpoint: Checkpoint) -> Loaded:

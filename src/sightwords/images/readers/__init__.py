@@ -158,8 +158,7 @@ def _files(source: str) -> list[Path]:
 
 def _split_of_name(file: Path) -> str:
     """Return the split that a file's name begins with ("validation-00000-of-00002") or its folder has, else "train"."""
-    match = re.match(r"[a-z]*", file.name.lower())
-    first_word = match.group() if match else ""
+    first_word, *_ = re.split(r"[^a-z]", file.name.lower())
     return SPLIT_NAMES.get(first_word) or SPLIT_NAMES.get(file.parent.name.lower(), "train")
 
 
@@ -176,24 +175,18 @@ def split_labels(text: str) -> tuple[str, ...]:
 
 def _expand_pattern(pattern: str) -> list[Path]:
     """Return the existing files of a pattern with `*`, `?` and `{000..009}` or `{a,b}`, sorted."""
-    paths: set[Path] = set()
-    for text in _expand_braces(pattern):
-        path = Path(text)
-        root = Path(path.anchor)
-        # without a sign of a pattern, glob gives the file itself where it exists
-        paths.update(found for found in root.glob(str(path.relative_to(path.anchor))) if found.is_file())
-    return sorted(paths)
+    paths = [Path(text) for text in _expand_braces(pattern)]
+    # without a sign of a pattern, glob gives the file itself where it exists
+    found = (file for path in paths for file in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    return sorted({file for file in found if file.is_file()})
 
 
 def _expand_braces(pattern: str) -> list[str]:
     match = re.search(r"\{([^{}]*)\}", pattern)
     if match is None:
         return [pattern]
-    span = re.fullmatch(r"(\d+)\.\.(\d+)", match.group(1))
-    if span:
-        low, high = span.groups()
-        choices = [str(i).zfill(len(low)) for i in range(int(low), int(high) + 1)]
-    else:
-        choices = match.group(1).split(",")
+    choices = match[1].split(",")
+    if span := re.fullmatch(r"(\d+)\.\.(\d+)", match[1]):
+        choices = [str(i).zfill(len(span[1])) for i in range(int(span[1]), int(span[2]) + 1)]
     head, tail = pattern[: match.start()], pattern[match.end() :]
     return [text for choice in choices for text in _expand_braces(head + choice + tail)]

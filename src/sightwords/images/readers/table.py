@@ -99,10 +99,8 @@ def _reference(file: Path, value: str) -> ImageReference:
 
 def _class_label_names(schema: pa.Schema, label: str | None) -> list[str] | None:
     """Return the class names that the Hugging Face layout keeps in the schema's metadata, where it does."""
-    metadata = (schema.metadata or {}).get(b"huggingface")
-    if metadata is None or label is None:
-        return None
-    feature = json.loads(metadata).get("info", {}).get("features", {}).get(label, {})
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", "{}"))
+    feature = metadata.get("info", {}).get("features", {}).get(label, {})
     feature = feature.get("feature", feature) if isinstance(feature, dict) else {}
     return feature.get("names") if isinstance(feature, dict) else None
 
