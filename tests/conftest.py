@@ -20,7 +20,7 @@ import torch
 
 from support import tiny_st as st_model
 from support.aligned_run import AlignedRun, make_aligned_run
-from support.exported import exported, programs  # noqa: F401 fixtures
+from support.exported import exported  # noqa: F401 fixture
 from support.images import write_class_folders
 
 torch.set_num_threads(1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,13 +17,26 @@ import torch
 from PIL import Image
 
 from sightwords.errors import ArtifactError, DataError, MissingExtraError
+from sightwords.evaluation.config import PredictConfig
+from sightwords.evaluation.predict import predict
 from sightwords.exporting import check
 from sightwords.exporting.check import Checkpoint, Loaded, open_checkpoint
 from sightwords.exporting.config import ExportConfig
 from sightwords.exporting.export import export, open_sample
 from sightwords.exporting.formats import FORMATS, load_format
+from sightwords.images.decode import EncodedImage
+from sightwords.models.inference import TrainedNetwork, eval_transform
 from sightwords.models.run_folder import RunFolder
+from support.exported import Exported, export_as
 from support.trained_run import trained_run
+
+
+@pytest.fixture(scope="module")
+def programs(exported) -> Exported:
+    """The folder of `exported` with `n.onnx` and `n.pt2` too, which take some seconds."""
+    folder, results = exported
+    names = {"onnx": "n.onnx", "torch_export": "n.pt2"}
+    return folder, {**results, **{format: export_as(folder, format, name) for format, name in names.items()}}
 
 
 @pytest.fixture
@@ -47,6 +62,24 @@ def test_every_format_has_its_certificate_and_card(programs, format):
     assert outputs["batch_sizes"] == [1, 2, 5, 12]
     assert outputs["largest_difference"] <= outputs["tolerance"]
     assert outputs["bit_equal"] or format == "onnx"
+
+
+@pytest.mark.slow
+def test_every_format_predicts_as_the_run_does(programs, tmp_path):
+    folder, _ = programs
+    network = TrainedNetwork(RunFolder(folder / "run"), "cpu")
+    transform = eval_transform(network.info)
+    for model in ("run", "n.safetensors", "n.onnx", "n.pt2", "hub"):
+        predict(PredictConfig(folder / model, str(folder / "photos" / "val"), out=tmp_path / "p.csv", workers=0))
+        rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+        assert len(rows) == 12
+        for row in rows[:3]:
+            pixels = transform(EncodedImage(Path(row["image"]).read_bytes()), 0, "")
+            scores = network(pixels[None])[1].softmax(1)[0].tolist()
+            wanted = dict(zip(network.info.class_ids, scores, strict=True))
+            assert [row[f"class{i}"] for i in (1, 2, 3)] == sorted(wanted, key=lambda name: -wanted[name])
+            assert float(row["score1"]) == pytest.approx(max(scores), abs=1e-5)
+            assert row["name1"] == row["class1"].title()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from support.trained_run import trained_run
 Exported = tuple[Path, dict[str, ExportResult]]
 
 
-def export(folder: Path, format: str, name: str) -> ExportResult:
+def export_as(folder: Path, format: str, name: str) -> ExportResult:
     return run(ExportConfig(folder / "run", out=folder / name, format=format, pairs=2))
 
 
@@ -26,12 +26,4 @@ def exported(tmp_path_factory) -> Exported:
     photos = write_class_folders(folder / "photos", num_train=1, num_val=4, size=48)
     trained_run(folder / "run", images=str(photos))
     names = {"timm": "n.safetensors", "hub": "hub"}
-    return folder, {format: export(folder, format, name) for format, name in names.items()}
-
-
-@pytest.fixture(scope="session")
-def programs(exported) -> Exported:
-    """The same folder with `n.onnx` and `n.pt2` too, which take some seconds."""
-    folder, results = exported
-    names = {"onnx": "n.onnx", "torch_export": "n.pt2"}
-    return folder, {**results, **{format: export(folder, format, name) for format, name in names.items()}}
+    return folder, {format: export_as(folder, format, name) for format, name in names.items()}
