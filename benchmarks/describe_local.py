@@ -41,9 +41,10 @@ import torch  # noqa: E402
 
 import sightwords  # noqa: E402
 from sightwords.descriptions.config import DescribeConfig  # noqa: E402
-from sightwords.descriptions.describers.base import Decoding, Request, decode_within  # noqa: E402
+from sightwords.descriptions.describers.base import Decoding, Request  # noqa: E402
 from sightwords.descriptions.describers.hf import HFDescriber, like_batches  # noqa: E402
 from sightwords.descriptions.describers.hf_generation import LoadedModel  # noqa: E402
+from sightwords.images.decode import thumbnail  # noqa: E402
 from support.images import CLASSES, draw  # noqa: E402
 from support.tiny_vlm import build_smolvlm  # noqa: E402
 
@@ -148,7 +149,7 @@ class Bench:
     def requests(self) -> Iterator[Request]:
         """Yield the questions, decoding each image when it is asked for."""
         for file in self.files:
-            image = decode_within(file.read_bytes(), file.name, self.decoding.max_side)
+            image = thumbnail(file.read_bytes(), file.name, self.decoding.max_side)
             yield Request(file.name, 0, 0, file.name, "", "plain", QUESTION, image)
 
     def watch(self, network: Any) -> None:
@@ -180,7 +181,7 @@ def bare_arm(bench: Bench) -> Iterator[Clock]:
     turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
     options = {"padding": True, "add_special_tokens": False, "return_tensors": "pt"}
     for batch in bench.plan:
-        images = [[decode_within(file.read_bytes(), file.name, side)] for file in batch]
+        images = [[thumbnail(file.read_bytes(), file.name, side)] for file in batch]
         texts = processor.apply_chat_template([turn] * len(batch), add_generation_prompt=True, tokenize=False)
         inputs = processor(images=images, text=texts, **options).to(network.device, dtype=network.dtype)
         with torch.inference_mode():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 
 import numpy as np
@@ -17,7 +18,7 @@ from sightwords.descriptions.questions import Target, Targets
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ConfigError, UnreadableImageError
 from sightwords.hub import choose_device, load_clip, weights_hash
-from sightwords.images.decode import decode_image
+from sightwords.images.decode import open_image
 from sightwords.progress import Progress
 
 _KIND = "openclip:"
@@ -100,19 +101,15 @@ def score_descriptions(
 
 def _score_batch(store: DescriptionSet, rows: tuple[int, int], targets: dict[str, Target], scorer: ClipScorer) -> None:
     missing = [row for row in store.rows(*rows, list(targets)) if row.status == "ok" and row.clip_score is None]
-    keys = dict.fromkeys(row.key for row in missing)
-    images = {key: image for key in keys if (image := _image(targets[key])) is not None}
+    images: dict[str, Image.Image] = {}
+    for key in dict.fromkeys(row.key for row in missing):
+        reference = targets[key].reference
+        assert reference is not None, "a class has no image"
+        with suppress(UnreadableImageError):
+            images[key] = open_image(reference).decode()
     scored = [row for row in missing if row.key in images]
     if scored:
         vectors = dict(zip(images, scorer.images(list(images.values())), strict=True))
         texts = scorer.texts([row.text for row in scored])
         cosines = [float(np.dot(vectors[row.key], text)) for row, text in zip(scored, texts, strict=True)]
         store.set_clip_scores(zip(cosines, scored, strict=True))
-
-
-def _image(target: Target) -> Image.Image | None:
-    assert target.reference is not None, "a class has no image"
-    try:
-        return decode_image(target.reference.read(), target.name)
-    except (OSError, UnreadableImageError):
-        return None

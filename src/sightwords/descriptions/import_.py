@@ -173,10 +173,8 @@ class ImportResult:
         num_matched: rows that belong to an image and were stored.
         num_described: images that they belong to.
         num_empty: rows left out because their text is empty.
-        num_unmatched: rows left out because they belong to no image.
-        unmatched: some of these rows' images as the source names them.
-        num_undescribed: images without a description from this source.
-        undescribed: some of these images' names.
+        unmatched: of each row left out because it belongs to no image, the image as the source names it.
+        undescribed: names of the images without a description from this source.
         problems: images that cannot be read.
     """
 
@@ -185,9 +183,7 @@ class ImportResult:
     num_matched: int
     num_described: int
     num_empty: int
-    num_unmatched: int
     unmatched: list[str]
-    num_undescribed: int
     undescribed: list[str]
     problems: list[Problem]
 
@@ -200,15 +196,16 @@ class ImportResult:
         """Return what was taken over and left out, as lines of text."""
         counts = f"{self.num_matched} descriptions of {self.num_described} images"
         lines = [f"Wrote {counts}, joined by {self.way}, to {self.out}"]
-        if self.num_unmatched:
-            lines.append(f"  rows without an image: {self.num_unmatched}, e.g. {', '.join(self.unmatched)}")
-        if self.num_undescribed:
-            lines.append(f"  images without a description: {self.num_undescribed}, e.g. {', '.join(self.undescribed)}")
+        left_out = {
+            "rows without an image": [repr(name) for name in self.unmatched],
+            "images without a description": self.undescribed,
+            "unreadable images": [f"{problem.name} ({problem.reason})" for problem in self.problems],
+        }
+        for what, names in left_out.items():
+            if names:
+                lines.append(f"  {what}: {len(names)}, e.g. {', '.join(list(dict.fromkeys(names))[:NUM_EXAMPLES])}")
         if self.num_empty:
             lines.append(f"  rows with an empty text: {self.num_empty}")
-        if self.problems:
-            first = self.problems[0]
-            lines.append(f"  unreadable images: {len(self.problems)}, e.g. {first.name} ({first.reason})")
         return "\n".join(lines)
 
 
@@ -232,17 +229,14 @@ def import_descriptions(config: ImportConfig) -> ImportResult:
     matching = match_images([row.reference for row in rows], images, [*bases, config.source.parent, Path()])
     described = _store(config, rows, matching.keys, images)
     unmatched = [row.reference for row, key in zip(rows, matching.keys, strict=True) if key is None]
-    undescribed = [image.name for image in images if image.key not in described]
     return ImportResult(
         out=config.out,
         way=matching.way,
         num_matched=len(rows) - len(unmatched),
         num_described=len(described),
         num_empty=num_empty,
-        num_unmatched=len(unmatched),
-        unmatched=[repr(reference) for reference in dict.fromkeys(unmatched)][:NUM_EXAMPLES],
-        num_undescribed=len(undescribed),
-        undescribed=undescribed[:NUM_EXAMPLES],
+        unmatched=unmatched,
+        undescribed=[image.name for image in images if image.key not in described],
         problems=list(dataset.problems),
     )
 

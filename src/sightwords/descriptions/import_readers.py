@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,8 +20,6 @@ TEXT_COLUMNS = ("text", "caption", "description", "captions")
 SOURCE_COLUMNS = ("key", "image", "image_path", "path", "file", "file_name", "filename", "name")
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 LIST_SUFFIXES = (".pt", ".pth")
-# torchvision.datasets.folder.IMG_EXTENSIONS: the list's order counts these files and no others
-IMAGE_FOLDER_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 class SourceRow(NamedTuple):
@@ -99,9 +96,14 @@ def _texts(source: Path, value: Any) -> list[str]:
 
 def _read_published(config: ImportConfig) -> list[SourceRow]:
     """Read a list of strings and join it to the keys of the folder's images, in the order of torchvision."""
+    from torchvision.datasets import ImageFolder
+
     folder = _class_folder(config, "val" if config.split == "val" else "train")
     texts = load_list(config.source)
-    files = image_folder_files(folder)
+    try:
+        files = [file for file, _ in ImageFolder(str(folder), allow_empty=True).samples]
+    except FileNotFoundError:  # no class folder
+        files = []
     if len(texts) != len(files):
         raise ArtifactError(
             f"{config.source} holds {len(texts)} texts, but {folder} has {len(files)} image files. The list goes by "
@@ -137,16 +139,6 @@ def load_list(source: Path) -> list[str]:
     except UnicodeEncodeError as error:
         raise ArtifactError(f"{source} holds a text that is not valid Unicode: {error}") from None
     return texts
-
-
-def image_folder_files(folder: Path) -> list[str]:
-    """Return the image files below the class folders in the order of torchvision.datasets.ImageFolder."""
-    files: list[str] = []
-    for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
-        # sorted by the parent's path as a whole, as torchvision does: a walk with sorted folders is another order
-        for parent, _, names in sorted(os.walk(folder / name, followlinks=True)):
-            files += [f"{parent}/{file}" for file in sorted(names) if file.lower().endswith(IMAGE_FOLDER_SUFFIXES)]
-    return files
 
 
 def _class_folder(config: ImportConfig, split: Literal["train", "val"]) -> Path:

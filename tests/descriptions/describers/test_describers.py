@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.describe import describe
 from sightwords.descriptions.describers import DESCRIBERS, make_describer
-from sightwords.descriptions.describers.base import Decoding, Request, decode_within
+from sightwords.descriptions.describers.base import Decoding, Request
 from sightwords.descriptions.describers.server import split_server
 from sightwords.descriptions.store import DescriptionSet
-from sightwords.errors import ConfigError, MissingExtraError, ModelError, UnknownNameError, UnreadableImageError
+from sightwords.errors import ConfigError, MissingExtraError, ModelError, UnknownNameError
 
 
 def make(describer: str, **options):
@@ -124,21 +122,3 @@ def test_the_first_answer_is_greedy_and_seeds_are_functions_of_seed_key_sample_a
     assert len({*seeds, Decoding(seed=4).seed_of(asked[0])}) == 5
     assert seeds == [Decoding(seed=3).seed_of(one) for one in asked]
     assert all(0 <= seed < 2**31 for seed in seeds)
-
-
-def png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def test_only_larger_images_are_scaled_and_keep_their_shape():
-    small, large = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (300, 100), "red")
-    assert decode_within(png(small), "s", 64).size == (40, 20)
-    large.paste("blue", (150, 0, 300, 100))
-    scaled = decode_within(png(large), "l", 64)
-    assert scaled.size == (64, 21)
-    assert [scaled.getpixel((x, 10)) for x in (20, 44)] == [(255, 0, 0), (0, 0, 255)]
-    assert decode_within(png(Image.new("RGB", (2000, 1))), "line", 64).size == (64, 1)
-    with pytest.raises(UnreadableImageError, match=r"x\.png"):
-        decode_within(b"no image", "x.png", 64)

@@ -154,7 +154,7 @@ def test_a_whole_jpeg_is_not_decoded_and_one_that_was_cut_anywhere_is_refused(mo
     for end in range(len(data)):
         with pytest.raises(UnreadableImageError):
             data_url(data[:end], "cut.jpg", 96)
-    monkeypatch.setattr(server, "decode_within", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(server, "thumbnail", lambda *_: pytest.fail("decoded"))
     data_url(data, "a", 96)
 
 

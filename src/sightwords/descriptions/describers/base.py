@@ -6,10 +6,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from PIL import Image
-
 from sightwords.descriptions.schema import DescriberInfo, Status
-from sightwords.images.decode import decode_image
 from sightwords.images.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -141,14 +138,3 @@ class Describer(Protocol):
             ModelError: the model cannot be loaded or run.
         """
         ...
-
-
-def decode_within(data: bytes, name: str, max_side: int) -> Image.Image:
-    """Return an image, scaled down where its longest side is above `max_side` pixels.
-
-    Raises:
-        UnreadableImageError: the bytes cannot be turned into pixels.
-    """
-    image = decode_image(data, name)
-    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return image

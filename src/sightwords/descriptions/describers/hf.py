@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from sightwords.descriptions.describers.base import Answer, Decoding, Describer, Request, decode_within
+from sightwords.descriptions.describers.base import Answer, Decoding, Describer, Request
 from sightwords.descriptions.describers.hf_generation import LoadedModel
 from sightwords.descriptions.schema import DescriberInfo
 from sightwords.errors import MissingExtraError, ModelError, SightwordsError
 from sightwords.hub import cannot_load, choose_device, folder_hash
+from sightwords.images.decode import thumbnail
 
 if TYPE_CHECKING:
     from sightwords.descriptions.config import DescribeConfig
@@ -80,7 +81,7 @@ class HFDescriber(Describer):
         Raises:
             UnreadableImageError: the bytes cannot be turned into pixels.
         """
-        return decode_within(data, name, self.decoding.max_side)
+        return thumbnail(data, name, self.decoding.max_side)
 
     def describe(self, requests: Iterable[Request], stopping: Callable[[], bool]) -> Generator[Answer]:
         """Yield the answers batch by batch; the model is loaded at the first request and stays.

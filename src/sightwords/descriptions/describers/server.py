@@ -32,11 +32,12 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
-from sightwords.descriptions.describers.base import Answer, Decoding, Describer, Request, decode_within
+from sightwords.descriptions.describers.base import Answer, Decoding, Describer, Request
 from sightwords.descriptions.describers.endpoint import Endpoint, Reply, ServerError, open_session, read_endpoint
 from sightwords.descriptions.describers.server_pool import WITHOUT, Server, ServerPool, backoff_s
 from sightwords.descriptions.schema import DescriberInfo
 from sightwords.errors import ConfigError, UnavailableError
+from sightwords.images.decode import thumbnail
 
 if TYPE_CHECKING:
     from sightwords.descriptions.config import DescribeConfig
@@ -332,7 +333,7 @@ def data_url(data: bytes, name: str, max_side: int) -> tuple[bytes, bytes]:
     # A JPEG that ends with its end marker was not cut short, since these two bytes cannot occur inside of a scan; about
     # the bits in between a decoder takes any. All others are decoded, also where the file is sent, to find damage here.
     if kind != "jpeg" or not data.endswith(b"\xff\xd9"):
-        decoded = decode_within(data, name, max_side)
+        decoded = thumbnail(data, name, max_side)
         if not kind:
             buffer = io.BytesIO()
             decoded.save(buffer, "JPEG", quality=92, comment=b"")
