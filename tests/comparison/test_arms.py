@@ -43,7 +43,7 @@ def test_an_arm_may_differ_in_the_text_alone(base, tmp_path):
         with_arm(base, str(path), [Path("E")])
 
 
-def test_unknown_options_are_told_with_the_file(base):
+def test_unknown_options_are_named_with_the_file(base):
     with pytest.raises(ConfigError, match=r"vit.yaml: .*'depht'.* Options are accumulate, align"):
         with_options(base, {"depht": 3}, "vit.yaml")
     with pytest.raises(ConfigError, match="--lr is -1"):

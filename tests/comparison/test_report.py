@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import re
 import shutil
 import subprocess
@@ -11,11 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sightwords.comparison.analysis import Effect, analyze
+from sightwords.comparison.analysis import Analysis, Effect, analyze
 from sightwords.comparison.record import Cell, Record
-from sightwords.comparison.report.figures import check_installed, condition_plot
-from sightwords.comparison.report.page import write_report, write_tables
-from sightwords.comparison.report.tables import (
+from sightwords.comparison.report.contents import (
     ReportData,
     ShownImage,
     class_gains,
@@ -23,6 +20,8 @@ from sightwords.comparison.report.tables import (
     metric_table,
     severities,
 )
+from sightwords.comparison.report.figures import check_installed, condition_plot
+from sightwords.comparison.report.page import write_report, write_tables
 from sightwords.comparison.statistics import Interval
 
 HOSTILE = '<script>document.title = "taken"</script><img src=x onerror=alert(1)>'
@@ -51,11 +50,8 @@ def record(condition: str, model: str, arm: str, seed: int) -> Record:
 
 @pytest.fixture
 def data() -> ReportData:
-    conditions, models, arms = (
-        ("clean", "label-noise-0.5"),
-        ("resnet18", "vit_small"),
-        ("baseline", "aligned", "shuffled"),
-    )
+    conditions, models = ("clean", "label-noise-0.5"), ("resnet18", "vit_small")
+    arms = ("baseline", "aligned", "shuffled")
     records = [record(c, m, a, s) for c in conditions for m in models for a in arms for s in range(3)]
     effects = [
         Effect(c, m, a, Interval(0.021, 0.012, 0.03, 0.99, 0.001), 0.002)
@@ -63,15 +59,13 @@ def data() -> ReportData:
         for m in (*models, "all models")
         for a in arms[1:]
     ]
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 64), "teal").save(buffer, "JPEG")
-    picture = buffer.getvalue()
+    conclusions = ["aligned beats the baseline by 2.1 points [1.2, 3.0]. Shuffled text gives nothing.", "A second one."]
+    uri = "data:image/jpeg;base64,AAAA"
     return ReportData(
-        "Does the text help?",
-        ["aligned beats the baseline by 2.1 points [1.2, 3.0]. Shuffled text gives nothing.", "A second sentence."],
-        "Recommended: aligned.", effects, records, {}, [ShownImage(picture, HOSTILE, "cat", [HOSTILE], HOSTILE)],
-        [ShownImage(picture, HOSTILE, "cat", [HOSTILE])], ["sightwords compare photos"],
-        {"torch": "2.11"}, {"images": "unknown"}, ["Left out: resnet152."],
+        Analysis(records, effects, conclusions), "Recommended: aligned.", {},
+        [ShownImage(uri, HOSTILE, "cat", [HOSTILE], HOSTILE)], [ShownImage(uri, HOSTILE, "cat", [HOSTILE])],
+        commands=["sightwords compare photos"], environment={"torch": "2.11"}, licenses={"images": "unknown"},
+        notes=["Left out: resnet152."],
     )  # fmt: skip
 
 
@@ -96,8 +90,8 @@ def test_the_page_is_one_file_that_loads_and_runs_nothing(data, tmp_path):
 
 
 def test_what_there_is_no_data_for_is_left_out(data, tmp_path):
-    records = [replace(r, metrics={"top1": r.metrics["top1"]}, history=[]) for r in data.records]
-    bare = replace(data, records=records, fixed=[], examples=[], notes=[], commands=[])
+    records = [replace(r, metrics={"top1": r.metrics["top1"]}, history=[]) for r in data.analysis.records]
+    bare = replace(data, analysis=replace(data.analysis, records=records), fixed=[], examples=[])
     page = write_report(tmp_path, bare).read_text()
     for heading in ("How they learned", "Put right", "What the text says"):
         assert heading not in page
@@ -105,27 +99,27 @@ def test_what_there_is_no_data_for_is_left_out(data, tmp_path):
 
 
 def test_tables_hold_every_number(data, tmp_path):
-    write_tables(tmp_path, data)
+    write_tables(tmp_path, data.analysis)
     results = pq.read_table(tmp_path / "results.parquet").to_pylist()
-    assert len(results) == len(data.records)
-    for row, one in zip(results, data.records, strict=True):
+    assert len(results) == len(data.analysis.records)
+    for row, one in zip(results, data.analysis.records, strict=True):
         assert {name: row[name] for name in one.metrics} == one.metrics
     effects = pq.read_table(tmp_path / "effects.parquet").to_pylist()
-    expected = [{**vars(effect), **vars(effect.interval)} for effect in data.effects]
+    expected = [{**vars(effect), **vars(effect.interval)} for effect in data.analysis.effects]
     assert effects == [{name: value for name, value in one.items() if name != "interval"} for one in expected]
     history = pq.read_table(tmp_path / "history.parquet").to_pylist()
-    assert len(history) == sum(len(line) - 1 for one in data.records for line in one.history)
+    assert len(history) == sum(len(line) - 1 for one in data.analysis.records for line in one.history)
 
 
 def test_figures_by_hand(data):
-    chosen = data.records[:9]
+    chosen = data.analysis.records[:9]
     gains = dict(class_gains(chosen, "aligned"))
     labels = np.array(chosen[0].labels)
     base, aligned = (np.mean([r.correct for r in chosen if r.cell.arm == arm], 0) for arm in ("baseline", "aligned"))
     assert gains["class 1"] == pytest.approx((aligned - base)[labels == "class 1"].mean())
     assert severities(chosen) == {"jpeg": [1, 2, 3, 4, 5]}
-    assert condition_levels(data.records) == {"label-noise": {0.0: "clean", 0.5: "label-noise-0.5"}}
-    few = [replace(r, cell=replace(r.cell, condition="label-fraction-0.25")) for r in data.records[18:]]
+    assert condition_levels(data.analysis.records) == {"label-noise": {0.0: "clean", 0.5: "label-noise-0.5"}}
+    few = [replace(r, cell=replace(r.cell, condition="label-fraction-0.25")) for r in data.analysis.records[18:]]
     assert condition_levels([*chosen, *few]) == {"label-fraction": {0.25: "label-fraction-0.25", 1.0: "clean"}}
     assert condition_plot([*chosen, *few]).axes[0].get_xlabel() == "share of the labels"
     headings, rows = metric_table(chosen)
@@ -137,10 +131,10 @@ def test_what_conclusions_leave_open_is_said_once_behind_them(data):
     arms = ["baseline", "aligned", "other"]
     found = analyze([record("clean", "resnet18", arm, 0) for arm in arms]).conclusions
     assert [text.split(" ")[0] for text in found[2:]] == ["Without", "With"]
-    assert not any("Without a control" in text for text in analyze(data.records).conclusions)
+    assert not any("Without a control" in text for text in analyze(data.analysis.records).conclusions)
 
 
-def test_a_missing_library_is_told(monkeypatch):
+def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"sightwords\[report\]"):
         check_installed()

@@ -3,17 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sightwords.comparison.statistics import (
-    Counts,
-    Interval,
-    caveats,
-    conclusion,
-    holm,
-    mcnemar,
-    paired_interval,
-    student_interval,
-    summarize,
-)
+from sightwords.comparison.analysis import Effect, conclusion
+from sightwords.comparison.statistics import Interval, holm, mcnemar, paired_interval, student_interval, summarize
 
 
 def arm(draw: np.random.Generator, ease_N: np.ndarray, num_seeds: int, spread: float, gain: float = 0.0) -> np.ndarray:
@@ -115,14 +106,7 @@ LOSS = student_interval(-0.03, 0.005, 1e6)
 @pytest.mark.parametrize(
     ("effect", "adjusted_p", "control", "against", "said", "unsaid"),
     [
-        (
-            WIN,
-            0.001,
-            NOTHING,
-            WIN,
-            ["by 2.1 points [1.3, 2.9]", "1,049 images", "say more"],
-            "chance",
-        ),
+        (WIN, 0.001, NOTHING, WIN, ["by 2.1 points [1.3, 2.9] over 3 networks", "say more"], "chance"),
         (WIN, 0.001, WIN, NOTHING, ["beats", "the difference to aligned, +0.3 points", "within chance"], "say more"),
         (NOTHING, 0.6, LOSS, WIN, ["No difference", "+0.3 points"], "beats"),
         (LOSS, 0.001, NOTHING, LOSS, ["below the baseline by 3.0 points [2.0, 4.0]", "worse than that"], "beats"),
@@ -130,13 +114,8 @@ LOSS = student_interval(-0.03, 0.005, 1e6)
     ],
 )
 def test_a_conclusion_says_what_is_shown_and_no_more(effect, adjusted_p, control, against, said, unsaid):
-    text = conclusion(
-        "aligned", effect, adjusted_p, {"class_name": control}, {"class_name": against}, Counts(3, 5, 1049)
-    )
+    aligned = Effect("clean", "all models", "aligned", effect, adjusted_p)
+    names = Effect("clean", "all models", "class_name", control, 1.0)
+    text = conclusion(aligned, [(names, against)], "3 networks")
     assert all(words in text for words in said), text
     assert unsaid not in text
-
-
-def test_what_was_not_done_is_named():
-    assert [text.split()[:3] for text in caveats(0, 1)] == [["Without", "a", "control"], ["With", "one", "seed"]]
-    assert caveats(1, 2) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from sightwords.comparison.config import CompareConfig
 from sightwords.comparison.record import BASELINE
 from sightwords.files import write_text
 from sightwords.images.config import SUBSET_OPTIONS
+from sightwords.training.run import plain_options
 
-PLACES = {"out", "resume", "seed", "device", "workers"}  # of this comparison and machine, not of a recipe
+# of this comparison and machine, and what a condition did to the images, which nobody else wants
+LEFT_OUT = {"images", "out", "seed", "device", "workers", *SUBSET_OPTIONS}
 RECIPE = "recipe.yaml"
 
 
@@ -61,22 +63,18 @@ def advise(
     best = max(real, key=lambda effect: effect.interval.mean, default=None)
     arm = best.arm if best is not None else BASELINE
     model = max(analysis.models, key=lambda one: analysis.mean_top1(condition, one, arm))
-    text = f"Recommended: {_reason(best, effects, condition)} Most accurate: {model} ({_top1(analysis, model, arm)})."
-    train = options[model, arm]
-    command = ["sightwords", "--config", str(recipe_path(config)), "train", str(config.images or "")]
-    return Advice(arm, model, text, _recipe(train), shlex.join([part for part in command if part]) + " --out RUN")
+    top1 = analysis.mean_top1(condition, model, arm)
+    text = f"Recommended: {_reason(best, effects, condition)} Most accurate: {model} ({top1:.1%} top-1)."
+    command = ["sightwords", "--config", str(config.out / RECIPE), "train", *([config.images] if config.images else [])]
+    values = plain_options(options[model, arm])
+    recipe = {name: value for name, value in values.items() if name not in LEFT_OUT and value != []}
+    return Advice(arm, model, text, recipe, shlex.join([*command, "--out", "RUN"]))
 
 
-def recipe_path(config: CompareConfig) -> Path:
-    """Return where the recommended options are written."""
-    return config.write_recipe or config.out / RECIPE
-
-
-def write_recipe(path: Path, advice: Advice) -> Path:
+def write_recipe(path: Path, advice: Advice) -> None:
     """Write the recommended options as YAML for `sightwords --config FILE train ...`, with the reason on top."""
-    head = "".join(f"# {line}\n" for line in advice.text.splitlines())
-    write_text(path, head + yaml.safe_dump(advice.options, sort_keys=False, allow_unicode=True))
-    return path
+    options = yaml.safe_dump(advice.options, sort_keys=False, allow_unicode=True)
+    write_text(path, f"# {advice.text}\n{options}")
 
 
 def _reason(best: Effect | None, effects: list[Effect], condition: str) -> str:
@@ -95,16 +93,3 @@ def _reason(best: Effect | None, effects: list[Effect], condition: str) -> str:
     if names is not None and names.interval.high > best.interval.low and names.interval.low > 0:
         return f"{best.arm}: {gain}. Class names alone gain {names.interval.points()}: try those first, they are free."
     return f"{best.arm}: {gain}."
-
-
-def _top1(analysis: Analysis, model: str, arm: str) -> str:
-    return f"{analysis.mean_top1(analysis.conditions[0], model, arm):.1%} top-1"
-
-
-def _recipe(train: sightwords.TrainConfig) -> dict[str, Any]:
-    """Return the options that a recipe names: no places, nothing that is not set."""
-    left_out = PLACES | set(SUBSET_OPTIONS)  # what a condition did to the images, nobody else wants
-    values = {name: value for name, value in asdict(train).items() if name not in left_out and value is not None}
-    values["embeddings"] = [str(folder) for folder in train.embeddings]
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-    return {name: value for name, value in plain.items() if name != "images" and value != []}

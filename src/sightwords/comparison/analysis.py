@@ -8,20 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sightwords.comparison.arms import CONTROLS
-from sightwords.comparison.record import BASELINE, Record, right_answers
-from sightwords.comparison.statistics import (
-    SIGNIFICANT,
-    Counts,
-    Interval,
-    caveats,
-    conclusion,
-    holm,
-    mcnemar,
-    paired_interval,
-    summarize,
-)
+from sightwords.comparison.record import BASELINE, Record
+from sightwords.comparison.statistics import SIGNIFICANT, Interval, holm, mcnemar, paired_interval, summarize
 
 ALL_MODELS = "all models"
+_MEANING = {
+    "class_name": "so the descriptions say more than the label's name",
+    "shuffled": "so it matters which text an image has",
+    "shuffled_within_class": "so it matters what the text says beyond the class",
+    "random_vectors": "so it is the text, and not the further loss by itself",
+}
+_NO_CONTROL = "Without a control it is open whether the meaning of the text matters (--arms class_name shuffled)."
+_ONE_SEED = "With one seed the intervals are over images alone: another seed may differ by more."
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,21 @@ class Analysis:
         wanted = (condition, model, arm)
         return next(e for e in self.effects if (e.condition, e.model, e.arm) == wanted)
 
+    def trainings(self, condition: str, model: str, arm: str) -> list[Record]:
+        """Return the trainings of an arm, in the order of their seeds."""
+        wanted = (condition, model, arm)
+        chosen = [r for r in self.records if (r.cell.condition, r.cell.model, r.cell.arm) == wanted]
+        return sorted(chosen, key=lambda record: record.cell.seed)
+
     def mean_top1(self, condition: str, model: str, arm: str) -> float:
         """Return the mean accuracy over seeds."""
-        chosen = [r for r in self.records if (r.cell.condition, r.cell.model, r.cell.arm) == (condition, model, arm)]
-        return float(np.mean([record.metrics["top1"] for record in chosen]))
+        return float(np.mean([record.metrics["top1"] for record in self.trainings(condition, model, arm)]))
+
+    def difference(self, condition: str, model: str, first: str, second: str) -> Interval:
+        """Return the interval of the second arm's accuracy less the first one's."""
+        a, b = (self.trainings(condition, model, arm) for arm in (first, second))
+        assert all(record.keys == a[0].keys for record in a + b), "the same images in every run"
+        return paired_interval(np.stack([r.correct for r in a]), np.stack([r.correct for r in b]))
 
     @property
     def conditions(self) -> list[str]:
@@ -86,11 +95,6 @@ class Analysis:
     def arms(self) -> list[str]:
         """Names of the arms, the baseline first."""
         return sorted(_distinct(record.cell.arm for record in self.records), key=lambda arm: arm != BASELINE)
-
-    @property
-    def num_seeds(self) -> int:
-        """How many seeds there are."""
-        return len({record.cell.seed for record in self.records})
 
     def table(self) -> str:
         """Return accuracies and gains as plain text."""
@@ -109,43 +113,35 @@ class Analysis:
 
 def analyze(records: Sequence[Record]) -> Analysis:
     """Return differences of every arm to the baseline, and to the controls, with what they show."""
-    cells = _Cells(records)
-    bare = Analysis([cells.tested(record) for record in records], [], [])
-    arms = bare.arms[1:]
-    effects: list[Effect] = []
-    conclusions: list[str] = []
-    for condition in bare.conditions:
-        by_arm = {arm: [cells.difference(condition, model, BASELINE, arm) for model in bare.models] for arm in arms}
-        for number, model in enumerate(bare.models):
-            effects += _effects(condition, model, {arm: found[number] for arm, found in by_arm.items()})
-        summaries = _effects(condition, ALL_MODELS, {arm: summarize(found) for arm, found in by_arm.items()})
-        effects += summaries
-        conclusions += [_conclusion(cells, bare, one, summaries) for one in summaries if one.arm not in CONTROLS]
-    if conclusions:
-        conclusions += caveats(len(CONTROLS.keys() & set(arms)), bare.num_seeds)
-    return Analysis(bare.records, effects, conclusions)
+    correct = {record.cell: record.correct for record in records}
+    found = Analysis([_tested(record, correct[replace(record.cell, arm=BASELINE)]) for record in records], [], [])
+    arms, num_seeds = found.arms[1:], len({record.cell.seed for record in records})
+    basis = f"{_count(len(found.models), 'network')}, {_count(num_seeds, 'seed')} and {len(records[0].keys):,} images"
+    for condition in found.conditions:
+        gains = {arm: [found.difference(condition, m, BASELINE, arm) for m in found.models] for arm in arms}
+        for number, model in enumerate(found.models):
+            found.effects.extend(_effects(condition, model, {arm: own[number] for arm, own in gains.items()}))
+        summaries = _effects(condition, ALL_MODELS, {arm: summarize(own) for arm, own in gains.items()})
+        found.effects.extend(summaries)
+        for effect in (one for one in summaries if one.arm not in CONTROLS):
+            controls = [
+                (one, summarize([found.difference(condition, m, one.arm, effect.arm) for m in found.models]))
+                for one in summaries if one.arm in CONTROLS
+            ]  # fmt: skip
+            text = conclusion(effect, controls, basis)
+            found.conclusions.append(text if len(found.conditions) == 1 else f"{condition}: {text}")
+    if found.conclusions and not CONTROLS.keys() & set(arms):
+        found.conclusions.append(_NO_CONTROL)
+    if found.conclusions and num_seeds == 1:
+        found.conclusions.append(_ONE_SEED)
+    return found
 
 
-class _Cells:
-    """The trainings by condition, network and arm."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self._records: dict[tuple[str, str, str], list[Record]] = {}
-        for record in records:
-            self._records.setdefault((record.cell.condition, record.cell.model, record.cell.arm), []).append(record)
-
-    def difference(self, condition: str, model: str, first: str, second: str) -> Interval:
-        """Return the interval of `second` less `first`."""
-        a, b = (right_answers(self._records[condition, model, arm]) for arm in (first, second))
-        return paired_interval(a, b)
-
-    def tested(self, record: Record) -> Record:
-        """Return a training with McNemar's test against the baseline of its seed."""
-        cell = record.cell
-        if cell.arm == BASELINE:
-            return record
-        base = next(r for r in self._records[cell.condition, cell.model, BASELINE] if r.cell.seed == cell.seed)
-        return replace(record, metrics={**record.metrics, "mcnemar_p": mcnemar(base.correct, record.correct)})
+def _tested(record: Record, baseline_N: np.ndarray) -> Record:
+    """Return a training with McNemar's test against the baseline of its seed."""
+    if record.cell.arm == BASELINE:
+        return record
+    return replace(record, metrics={**record.metrics, "mcnemar_p": mcnemar(baseline_N, record.correct)})
 
 
 def _effects(condition: str, model: str, intervals: dict[str, Interval]) -> list[Effect]:
@@ -154,16 +150,39 @@ def _effects(condition: str, model: str, intervals: dict[str, Interval]) -> list
     return [Effect(condition, model, arm, interval, p) for (arm, interval), p in pairs]
 
 
-def _conclusion(cells: _Cells, found: Analysis, effect: Effect, summaries: Sequence[Effect]) -> str:
-    controls = {one.arm: one.interval for one in summaries if one.arm in CONTROLS}
-    against = {
-        control: summarize([cells.difference(effect.condition, m, control, effect.arm) for m in found.models])
-        for control in controls
-    }
-    counts = Counts(len(found.models), found.num_seeds, len(found.records[0].keys))
-    text = conclusion(effect.arm, effect.interval, effect.adjusted_p, controls, against, counts)
-    return text if len(found.conditions) == 1 else f"{effect.condition}: {text}"
+def conclusion(effect: Effect, controls: Sequence[tuple[Effect, Interval]], basis: str) -> str:
+    """Return what an arm's trainings show.
+
+    Args:
+        effect: of the arm, over all networks.
+        controls: each control's own effect, and the arm's difference to the control.
+        basis: networks, seeds and images that it rests on, in words.
+    """
+    arm, gain, is_significant = effect.arm, effect.interval, effect.adjusted_p < SIGNIFICANT
+    adjusted = f"adjusted p {f'= {effect.adjusted_p:.2g}' if effect.adjusted_p >= 0.001 else 'below 0.001'}"
+    if effect.is_gain:
+        first = f"{arm} beats the baseline by {gain.points('')} over {basis} ({adjusted})."
+    elif is_significant and gain.high < 0:
+        first = f"{arm} is below the baseline by {(-gain).points('')} over {basis} ({adjusted})."
+    else:
+        first = f"No difference between {arm} and the baseline is shown: {gain.points()} over {basis}"
+        is_apart = gain.low > 0 or gain.high < 0
+        first += f"; of several arms one may look so by chance ({adjusted})." if is_apart else "."
+    return " ".join([first, *(_control(control, arm, against) for control, against in controls)])
+
+
+def _control(control: Effect, arm: str, against: Interval) -> str:
+    text = f"{CONTROLS[control.arm].capitalize()} give {control.interval.points()};"
+    if against.low > 0:
+        return f"{text} {arm} is better by {against.points('')}, {_MEANING[control.arm]}."
+    if against.high < 0:
+        return f"{text} {arm} is worse than that by {(-against).points('')}."
+    return f"{text} the difference to {arm}, {against.points()}, is within chance."
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"

@@ -12,9 +12,9 @@ import sightwords
 from sightwords.errors import ConfigError
 
 CONTROLS = {
-    "class_name": "the label's name as the only text",
-    "shuffled": "the descriptions, permuted among the images",
-    "shuffled_within_class": "the descriptions, permuted among the images of each class",
+    "class_name": "class names alone",
+    "shuffled": "descriptions shuffled among the images",
+    "shuffled_within_class": "descriptions shuffled within each class",
     "random_vectors": "random vectors instead of text",
 }
 ARMS = {"baseline": "no text", "aligned": "the descriptions", **CONTROLS}
@@ -76,13 +76,7 @@ def with_options(config: sightwords.TrainConfig, options: dict[str, Any], origin
 
 
 def with_arm(config: sightwords.TrainConfig, arm: str, text: list[Path]) -> sightwords.TrainConfig:
-    """Return a training's options for an arm.
-
-    Args:
-        config: options without text.
-        arm: as in the command.
-        text: the embedding sets that the arm is taught by; none for the baseline.
-    """
+    """Return a training's options for an arm that is taught by the embedding sets of `text`, the baseline by none."""
     config = replace(config, embeddings=text)
     if arm.startswith("aligned:"):
         return with_options(config, {"align": {"loss": arm.partition(":")[2]}}, f"--arms {arm}")
@@ -93,8 +87,5 @@ def with_arm(config: sightwords.TrainConfig, arm: str, text: list[Path]) -> sigh
                 f"{arm} sets {', '.join(foreign)}. Arms may differ only in `align`, `embeddings` and "
                 "`label_noise_correction`, so that the comparison shows what the text does."
             )
-        if "embeddings" in options:
-            given = options["embeddings"]
-            options["embeddings"] = [Path(one) for one in ([given] if isinstance(given, str) else given)]
         return with_options(config, options, arm)
     return config

@@ -1,10 +1,9 @@
-"""From the options of a comparison to its trainings."""
+"""From the options of a comparison to its trainings, and to what of them fits into --hours."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from itertools import product
@@ -26,41 +25,21 @@ from sightwords.models import build_backbone
 from sightwords.progress import duration
 from sightwords.text.embedding_set import EmbeddingSet
 
-_SHARED = [f.name for f in fields(sightwords.TrainingOptions)]
+FEWEST_SEEDS = 3  # fewer say next to nothing about the spread over seeds
+SHARES = (1.0, 0.85, 0.7, 0.6, 0.5)  # of the epochs that are tried; with fewer a training is another one
+MARGIN = 1.1  # of the time, for what the trial did not see
 
 
-@dataclass(frozen=True)
-class Condition:
-    """What the training set goes through.
-
-    Attributes:
-        name: fit for a folder.
-        options: of the training.
-    """
-
-    name: str
-    options: dict[str, float]
-
-    @property
-    def share(self) -> float:
-        """Share of the training images that is left, about."""
-        return self.options.get("train_fraction", 1.0)
-
-
-def conditions_of(config: CompareConfig) -> list[Condition]:
-    """Return the conditions, the training set as it is first."""
-    found = [Condition(CLEAN, {})] if config.clean else []
-    for option in SUBSET_OPTIONS:
-        for value in getattr(config, option):
-            found.append(Condition(f"{option.replace('_', '-')}-{value:g}", {option: value}))
-    return found
+def conditions_of(config: CompareConfig) -> dict[str, dict[str, float]]:
+    """Return the options of the training set by the name of the condition, the set as it is first."""
+    given = [(option, value) for option in SUBSET_OPTIONS for value in getattr(config, option)]
+    harder = {f"{option.replace('_', '-')}-{value:g}": {option: value} for option, value in given}
+    return {CLEAN: {}, **harder} if config.clean else harder
 
 
 def model_name(model: str) -> str:
     """Return a network's name, fit for a folder."""
-    if is_file(model):
-        return Path(model).stem
-    return model.removeprefix("timm:").replace("/", "_").replace(":", "-")
+    return Path(model).stem if is_file(model) else model.removeprefix("timm:").replace("/", "_").replace(":", "-")
 
 
 def training(config: CompareConfig, model: str, epochs: int | None = None) -> sightwords.TrainConfig:
@@ -69,8 +48,8 @@ def training(config: CompareConfig, model: str, epochs: int | None = None) -> si
     Raises:
         ConfigError: a file of options has unknown ones.
     """
-    shared: dict[str, Any] = {name: getattr(config, name) for name in _SHARED if name != "embeddings"}
-    base = sightwords.TrainConfig(**shared, out=config.out, resume=True)
+    shared: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(sightwords.TrainingOptions)}
+    base = sightwords.TrainConfig(**{**shared, "embeddings": []}, out=config.out, resume=True)
     base = with_options(base, options_of(model), model) if is_file(model) else replace(base, model=model)
     if epochs is not None:
         base = replace(base, epochs=round(base.epochs * epochs / config.epochs))
@@ -80,7 +59,7 @@ def training(config: CompareConfig, model: str, epochs: int | None = None) -> si
 
 
 def check_models(config: CompareConfig, dataset: Dataset) -> None:
-    """Build every network once, so that a wrong name is told before anything is trained.
+    """Build every network once, so that a wrong name is an error before anything is trained.
 
     Raises:
         ConfigError: a network is unknown, or two have the same name here.
@@ -96,32 +75,33 @@ def check_models(config: CompareConfig, dataset: Dataset) -> None:
 def jobs_of(config: CompareConfig, plan: Plan, dataset: Dataset) -> dict[Cell, Job]:
     """Return every training of the plan, all arms of a seed together: the first figures come early."""
     jobs: dict[Cell, Job] = {}
-    measured: dict[str, Any] = {name: getattr(config, name) for name in ("knn", "probe", "corruptions", "transfer")}
-    for condition in conditions_of(config):
-        images = make_subset(dataset.split("train"), len(dataset.class_ids), **condition.options)
-        controls = config.out / "controls" / condition.name
+    # the further figures need one class an image
+    figures = () if dataset.multi_label else ("knn", "probe", "corruptions", "transfer")
+    measured: dict[str, Any] = {name: getattr(config, name) for name in figures}
+    for condition, options in conditions_of(config).items():
+        images = make_subset(dataset.split("train"), len(dataset.class_ids), **options)
+        controls = config.out / "controls" / condition
         text = {arm: control_text(arm, config.embeddings, images, dataset.class_names, controls) for arm in config.arms}
-        passes = _passes(condition, images)
+        passes = _passes("label_fraction" in options, images)
         for seed, model, arm in product(range(plan.num_seeds), plan.models, config.arms):
-            base = replace(training(config, model, plan.epochs), seed=seed, **condition.options)  # type: ignore[arg-type]
+            base = replace(training(config, model, plan.epochs), seed=seed, **options)  # type: ignore[arg-type]
             train = with_arm(base, arm, text[arm])
             times = passes(tuple(train.embeddings))
-            cell = Cell(condition.name, model_name(model), arm_name(arm), seed)
+            cell = Cell(condition, model_name(model), arm_name(arm), seed)
             train = replace(
                 train, out=cell.folder(config.out), epochs=round(times * train.epochs),
                 eval_every=round(times * train.eval_every), warmup_epochs=times * train.warmup_epochs,
             )  # fmt: skip
-            # the further figures need one class an image
-            jobs[cell] = Job(train.out, train, {} if dataset.multi_label else measured)
+            jobs[cell] = Job(train, measured)
     return jobs
 
 
-def _passes(condition: Condition, images: Split) -> Callable[[tuple[Path, ...]], float]:
+def _passes(with_few_labels: bool, images: Split) -> Callable[[tuple[Path, ...]], float]:
     """Return how often a training by some embedding sets must go over its images to take as many steps as with all."""
 
     @cache
     def passes(embeddings: tuple[Path, ...]) -> float:
-        if "label_fraction" not in condition.options:
+        if not with_few_labels:
             return 1.0
         is_usable = images.first_labels() >= 0  # or with a text that gives it a pseudo-label
         if embeddings:
@@ -131,19 +111,9 @@ def _passes(condition: Condition, images: Split) -> Callable[[tuple[Path, ...]],
     return passes
 
 
-FEWEST_SEEDS = 3  # fewer say next to nothing about the spread over seeds
-SHORTEST = 0.5  # share of the epochs below which a training is another one
-MARGIN = 1.1  # of the time, for what the trial did not see
-
-
 @dataclass(frozen=True)
 class Cost:
-    """What a network takes, measured.
-
-    Attributes:
-        epoch_s: seconds of an epoch.
-        run_s: seconds of a run beside its epochs: start and measuring.
-    """
+    """What a network takes, measured: seconds of an epoch, and of a run beside its epochs (start and measuring)."""
 
     epoch_s: float
     run_s: float
@@ -176,14 +146,7 @@ class Plan:
 
 
 def time_of(plan: Plan, costs: Mapping[str, Cost], num_cells: float, num_processes: int) -> float:
-    """Return the seconds that a plan takes.
-
-    Args:
-        plan: what is trained.
-        costs: of each network.
-        num_cells: arms times conditions, the latter counted by their share of the training images.
-        num_processes: trainings at once.
-    """
+    """Return the seconds that a plan takes; a cell is an arm with a condition, by its share of the training images."""
     each = (costs[model].epoch_s * plan.epochs + costs[model].run_s for model in plan.models)
     return MARGIN * num_cells * plan.num_seeds * sum(each) / num_processes
 
@@ -194,37 +157,28 @@ def fit(wanted: Plan, costs: Mapping[str, Cost], num_cells: float, num_processes
     Raises:
         ConfigError: not even the fastest network fits.
     """
-    by_cost = sorted(wanted.models, key=lambda model: costs[model].epoch_s)
-    fewest = min(FEWEST_SEEDS, wanted.num_seeds)
-    shares = (1.0, 0.85, 0.7, 0.6, SHORTEST)
-    lengths = sorted({max(1, round(wanted.epochs * share)) for share in shares}, reverse=True)
-    for num_models in range(len(by_cost), 0, -1):
-        kept = [model for model in wanted.models if model in by_cost[:num_models]]
-        for epochs in lengths:
-            for num_seeds in range(wanted.num_seeds, fewest - 1, -1):
-                plan = Plan(kept, num_seeds, epochs, [])
-                expected_s = time_of(plan, costs, num_cells, num_processes)
-                if expected_s <= budget_s:
-                    return replace(plan, notes=_notes(wanted, plan, expected_s, budget_s))
-    shortest = Plan(by_cost[:1], fewest, math.ceil(SHORTEST * wanted.epochs), [])
-    needed = time_of(shortest, costs, num_cells, num_processes)
-    raise ConfigError(
-        f"{duration(budget_s)} are too short: {fewest} seeds of {by_cost[0]} with {shortest.epochs} epochs take "
-        f"about {duration(needed)}. Give more --hours, fewer --arms, smaller pictures (--image-size) or --limit."
+    slowest_first = sorted(wanted.models, key=lambda model: -costs[model].epoch_s)
+    lengths = [max(1, round(wanted.epochs * share)) for share in SHARES]
+    numbers = range(wanted.num_seeds, min(FEWEST_SEEDS, wanted.num_seeds) - 1, -1)
+    for num_left_out, epochs, num_seeds in product(range(len(wanted.models)), lengths, numbers):
+        left_out = slowest_first[:num_left_out]
+        plan = Plan([model for model in wanted.models if model not in left_out], num_seeds, epochs, [])
+        time_s = time_of(plan, costs, num_cells, num_processes)
+        if time_s <= budget_s:
+            size = f"{len(plan.models)} networks, {num_seeds} seeds, {epochs} epochs, about {duration(time_s)}"
+            first = f"Planned for {duration(budget_s)}: {size}."
+            return replace(plan, notes=[first, *_what_was_cut(wanted, plan, left_out)])
+    raise ConfigError(  # the last plan is the shortest
+        f"{duration(budget_s)} are too short: {num_seeds} seeds of {plan.models[0]} with {epochs} epochs take "
+        f"about {duration(time_s)}. Give more --hours, fewer --arms, smaller pictures (--image-size) or --limit."
     )
 
 
-def _notes(wanted: Plan, plan: Plan, expected_s: float, budget_s: float) -> list[str]:
-    notes = [
-        f"Planned for {duration(budget_s)}: {len(plan.models)} networks, {plan.num_seeds} seeds, {plan.epochs} epochs, "
-        f"about {duration(expected_s)}."
-    ]
+def _what_was_cut(wanted: Plan, plan: Plan, left_out: list[str]) -> Iterator[str]:
     if plan.num_seeds < wanted.num_seeds:
-        notes.append(f"{wanted.num_seeds} seeds were asked for; {plan.num_seeds} fit.")
+        yield f"{wanted.num_seeds} seeds were asked for; {plan.num_seeds} fit."
     if plan.epochs < wanted.epochs:
-        notes.append(
-            f"{wanted.epochs} epochs were asked for; {plan.epochs} fit, so accuracies are lower than they could be."
-        )
-    if left_out := [model for model in wanted.models if model not in plan.models]:
-        notes.append(f"Left out, being the slowest: {', '.join(left_out)}.")
-    return notes
+        lower = "so accuracies are lower than they could be"
+        yield f"{wanted.epochs} epochs were asked for; {plan.epochs} fit, {lower}."
+    if left_out:
+        yield f"Left out, being the slowest: {', '.join(left_out)}."

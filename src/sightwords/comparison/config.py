@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,7 +13,7 @@ from cyclopts import Parameter
 import sightwords
 from sightwords.comparison.arms import check_arm
 from sightwords.errors import ConfigError
-from sightwords.images.config import SUBSET_OPTIONS
+from sightwords.images.config import SUBSET_OPTIONS, check_range
 
 DEFAULT_ARMS = ("baseline", "aligned", "class_name", "shuffled")
 
@@ -56,15 +57,11 @@ class CompareConfig(sightwords.TrainingOptions):
     """Time that there is: seeds, epochs and networks are planned to fit."""
     parallel: int = 0
     """Trainings at once. [default: one for each GPU, or one]"""
-    write_recipe: Path | None = None
-    """YAML file for the training options that follow from the figures, for `sightwords --config`. [default:
-    OUT/recipe.yaml]"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.out = Path(self.out)
         self.descriptions = Path(self.descriptions) if self.descriptions else None
-        self.write_recipe = Path(self.write_recipe) if self.write_recipe else None
         self.models, self.arms = _split(self.models), _split(self.arms)
         for arm in self.arms:
             check_arm(arm)
@@ -77,18 +74,14 @@ class CompareConfig(sightwords.TrainingOptions):
             raise ConfigError("--models is empty; name at least one network, such as resnet18.")
         if len(self.arms) > 1 and not self.embeddings:
             raise ConfigError(f"The arms {', '.join(self.arms[1:])} need text. Name an embedding set: --embeddings E")
-        if self.seeds < 1:
-            raise ConfigError(f"--seeds is {self.seeds}; it must be at least 1.")
-        if self.hours is not None and not self.hours > 0:
-            raise ConfigError(f"--hours is {self.hours}; it must be above 0.")
-        if self.knn < 0 or self.parallel < 0:
-            raise ConfigError("--knn and --parallel must not be negative.")
-        limits = {name: (1, float("inf")) if name == "long_tail" else (0, 1) for name in SUBSET_OPTIONS}
-        for name, (low, high) in limits.items():
-            if any(not low < value <= high for value in getattr(self, name)):
-                allowed = f"above {low} and at most {high:g}" if high < float("inf") else f"above {low}"
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; each must be {allowed}.")
-        if not (self.clean or any(getattr(self, name) for name in limits)):
+        check_range(self, "seeds", least=1)
+        check_range(self, "hours", above=0)
+        check_range(self, "knn parallel", least=0)
+        for name in SUBSET_OPTIONS:
+            for value in getattr(self, name):
+                one, is_tail = SimpleNamespace(**{name: value}), name == "long_tail"
+                check_range(one, name, above=1 if is_tail else 0, most=None if is_tail else 1)
+        if not (self.clean or any(getattr(self, name) for name in SUBSET_OPTIONS)):
             raise ConfigError(
                 "--no-clean leaves nothing to compare. Add --label-noise, --label-fraction, --train-fraction or "
                 "--long-tail."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,9 +72,8 @@ def read_record(cell: Cell, root: Path) -> Record:
     folder = cell.folder(root)
     table = pq.read_table(folder / "evaluation" / "predictions.parquet").sort_by("key").to_pydict()
     metrics = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
-    metrics.setdefault(
-        "top1", float(np.mean(table["correct"]))
-    )  # of several labels: the strongest output is one of them
+    # of several labels: the strongest output is one of them
+    metrics.setdefault("top1", float(np.mean(table["correct"])))
     done = json.loads((folder / "finished.json").read_text(encoding="utf-8"))
     return Record(
         cell,
@@ -89,10 +87,3 @@ def read_record(cell: Cell, root: Path) -> Record:
         history=RunFolder(folder).metrics(),
         seconds=float(done["seconds"]),
     )
-
-
-def right_answers(records: Sequence[Record]) -> np.ndarray:
-    """Return which images each seed's network got right, bool, shape (S, N), seeds in ascending order."""
-    ordered = sorted(records, key=lambda record: record.cell.seed)
-    assert all(record.keys == ordered[0].keys for record in ordered), "the same images in every run"
-    return np.stack([record.correct for record in ordered])

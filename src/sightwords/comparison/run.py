@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import sightwords
-from sightwords.comparison.advice import Advice, advise, recipe_path, write_recipe
+from sightwords.comparison.advice import RECIPE, Advice, advise, write_recipe
 from sightwords.comparison.analysis import Analysis, analyze
 from sightwords.comparison.cells import Cost, Plan, check_models, conditions_of, fit, jobs_of, model_name, training
 from sightwords.comparison.config import CompareConfig
@@ -28,7 +27,7 @@ from sightwords.text.embedding_set import EmbeddingSet
 TRIAL_STEPS = 12
 
 # what may differ when a comparison goes on: further arms, networks, seeds and conditions are added to what is there
-FREE = {"out", "models", "arms", "seeds", "clean", "hours", "parallel", "write_recipe", *SUBSET_OPTIONS}
+FREE = {"out", "models", "arms", "seeds", "clean", "hours", "parallel", *SUBSET_OPTIONS}
 FREE |= {"descriptions", "workers", "device", "images", "train", "val", "embeddings"}
 
 
@@ -42,7 +41,6 @@ class CompareResult:
         analysis: every figure.
         advice: what follows from them.
         notes: what was planned and left out.
-        recipe: file of the recommended options.
         seconds: duration of this call.
     """
 
@@ -51,13 +49,12 @@ class CompareResult:
     analysis: Analysis
     advice: Advice
     notes: list[str]
-    recipe: Path
     seconds: float
 
     def summary(self) -> str:
         """Return table, conclusions and advice."""
         lines = [self.analysis.table(), "", *self.analysis.conclusions, "", self.advice.text, *self.notes]
-        lines.append(f"Wrote {self.recipe}.")
+        lines.append(f"Wrote {self.out / RECIPE}.")
         return "\n".join([*lines, f"Took {duration(self.seconds)}; wrote {self.out}. Look at {self.report}"])
 
     @property
@@ -89,11 +86,11 @@ def compare(config: CompareConfig) -> CompareResult:
         analysis = analyze(records)
         first = {(cell.model, cell.arm): job.train for cell, job in reversed(jobs.items())}
         advice = advise(analysis, config, first)
-        recipe = write_recipe(recipe_path(config), advice)
-        data = report_data(config, dataset, analysis, advice, plan.notes)
+        write_recipe(config.out / RECIPE, advice)
+        data = report_data(config, dataset, analysis, advice.text, plan.notes)
         report = write_report(config.out, data)
-        write_tables(config.out, data)
-    return CompareResult(config.out, report, analysis, advice, notes=plan.notes, recipe=recipe, seconds=seconds[0])
+        write_tables(config.out, analysis)
+    return CompareResult(config.out, report, analysis, advice, plan.notes, seconds[0])
 
 
 def _claim(config: CompareConfig, dataset: Dataset) -> None:
@@ -102,8 +99,8 @@ def _claim(config: CompareConfig, dataset: Dataset) -> None:
     Images and vectors count by their content, wherever they lie.
     """
     path = config.out / "comparison.json"
-    shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in FREE}
-    values = json.loads(json.dumps(shared, default=_plain))
+    shared = {name: value for name, value in asdict(config).items() if name not in FREE}
+    values = json.loads(json.dumps(shared, default=str))
     for name in ("train", "val"):
         values[f"{name} images"] = hashlib.sha256("\n".join(dataset.split(name).keys()).encode()).hexdigest()
     metas = [EmbeddingSet(folder).meta for folder in config.embeddings]
@@ -120,23 +117,18 @@ def _claim(config: CompareConfig, dataset: Dataset) -> None:
         )
 
 
-def _plain(value: Any) -> Any:
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)
-
-
 def _plan(config: CompareConfig, dataset: Dataset, num_processes: int) -> Plan:
     """Return what is trained: all that was asked for, or what fits into --hours."""
     wanted = Plan(config.models, config.seeds, config.epochs, [])
+    path = config.out / "plan.json"
     if config.hours is None:
         return wanted
-    path = config.out / "plan.json"
     if path.exists():  # the time was planned when the comparison began
         return Plan.load(path)
-    costs = {
-        model: _cost(config, model, len(dataset.split("train")), len(dataset.split("val"))) for model in config.models
-    }
-    num_cells = len(config.arms) * sum(condition.share for condition in conditions_of(config))
-    plan = fit(wanted, costs, num_cells, num_processes, 3600 * config.hours)
+    num_train, num_val = (len(dataset.split(name)) for name in ("train", "val"))
+    costs = {model: _cost(config, model, num_train, num_val) for model in config.models}
+    num_sets = sum(options.get("train_fraction", 1.0) for options in conditions_of(config).values())
+    plan = fit(wanted, costs, len(config.arms) * num_sets, num_processes, 3600 * config.hours)
     plan.save(path)
     print("\n".join(plan.notes))
     return plan
@@ -144,13 +136,10 @@ def _plan(config: CompareConfig, dataset: Dataset, num_processes: int) -> Plan:
 
 def _cost(config: CompareConfig, model: str, num_train: int, num_val: int) -> Cost:
     """Measure what a network takes, by a short training of it."""
-    trial = training(config, model)
+    trial = replace(training(config, model), epochs=1, train_fraction=1.0, eval_every=1, warmup_epochs=0.0)
     limit = min(num_train, TRIAL_STEPS * trial.batch_size)
-    folder = config.out / "trials" / model_name(model)
     with stopwatch() as seconds:
-        result = sightwords.train(
-            replace(trial, epochs=1, limit=limit, out=folder, train_fraction=1.0, eval_every=1, warmup_epochs=0.0)
-        )
+        result = sightwords.train(replace(trial, limit=limit, out=config.out / "trials" / model_name(model)))
     rate = result.metrics["images_per_second"]
     measuring_s = max(0.0, seconds[0] - limit / rate) * num_val / max(1, min(limit, num_val))
     return Cost(num_train / rate, measuring_s)

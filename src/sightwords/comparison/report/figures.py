@@ -6,13 +6,13 @@ import io
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sightwords.comparison.analysis import ALL_MODELS, Effect
 from sightwords.comparison.record import BASELINE, Record
-from sightwords.comparison.report.tables import class_gains, condition_levels, severities
+from sightwords.comparison.report.contents import class_gains, condition_levels, severities
 from sightwords.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -21,36 +21,41 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colors, which color-blind people tell apart; the baseline is gray
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-Line = Literal["-", "--", ":"]
-LINES: tuple[Line, ...] = ("-", "--", ":")  # of the first six arms, the next six, and those after them
+LINES = ("-", "--", ":")  # of the first six arms, the next six, and those after them
 GRAY = "#8a8a8a"
 DPI = 180
 MAX_COLUMNS = 4
+CURVES = {
+    "val_top1": "validation top-1, %",
+    "train_classification_loss": "classification loss",
+    "train_align_loss": "alignment loss",
+}
+CONDITIONS = {
+    "train-fraction": "share of the training images",
+    "label-noise": "share of wrong labels",
+    "long-tail": "first class against the last",
+    "label-fraction": "share of the labels",
+}
 THEMES = {"light": ("#23211e", "#d9d4cb"), "dark": ("#e7e4de", "#45474c")}
+STYLE: Any = {
+    "font.size": 9, "font.family": "sans-serif", "axes.titleweight": "bold", "axes.titlesize": 9,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.linewidth": 0.5,
+    "legend.frameon": False, "figure.constrained_layout.use": True,
+}  # fmt: skip
 Drawing = Callable[[], "Figure"]
 
 
-class Look(NamedTuple):
-    """How an arm is drawn."""
+def looks_of(arms: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return matplotlib's options for each arm's line and markers, the same in every picture.
 
-    color: str
-    line: Line
-
-    @property
-    def filling(self) -> str:
-        """The color inside of its markers: none where its color is another arm's too."""
-        return self.color if self.line == LINES[0] else "none"
-
-    def options(self) -> dict[str, Any]:
-        """Return matplotlib's options for a line with markers."""
-        return {"color": self.color, "linestyle": self.line, "markerfacecolor": self.filling}
-
-
-def looks_of(arms: Iterable[str]) -> dict[str, Look]:
-    """Return the look of each arm, the same in every picture."""
-    looks = [Look(color, line) for line in LINES for color in COLORS]
+    Markers are empty where their color is another arm's too.
+    """
+    looks = [
+        {"color": color, "linestyle": line, "markerfacecolor": color if line == LINES[0] else "none"}
+        for line in LINES for color in COLORS
+    ]  # fmt: skip
     others = [arm for arm in arms if arm != BASELINE]
-    return {BASELINE: Look(GRAY, LINES[0])} | dict(zip(others, itertools.cycle(looks), strict=False))
+    return {BASELINE: {"color": GRAY}} | dict(zip(others, itertools.cycle(looks), strict=False))
 
 
 def check_installed() -> None:
@@ -69,11 +74,8 @@ def render(draw: Drawing) -> dict[str, bytes]:
 
     pictures = {}
     for theme, (ink, line) in THEMES.items():
-        style: Any = {"font.size": 9, "font.family": "sans-serif", "axes.spines.top": False}
-        style |= {"axes.spines.right": False, "axes.edgecolor": line, "grid.color": line, "legend.frameon": False}
-        style |= dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink)
-        style |= {"axes.titleweight": "bold", "axes.titlesize": 9, "figure.constrained_layout.use": True}
-        with matplotlib.rc_context(style):
+        inks: Any = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink)
+        with matplotlib.rc_context({**STYLE, **inks, "axes.edgecolor": line, "grid.color": line}):
             buffer = io.BytesIO()
             draw().savefig(buffer, format="png", dpi=DPI, transparent=True)
         pictures[theme] = buffer.getvalue()
@@ -110,13 +112,13 @@ def interval_plot(effects: Sequence[Effect]) -> Figure:
             first = effect.model == models[0]
             drawn = axis.errorbar(
                 [100 * gain.mean], [place], xerr=sides, marker=marker, markersize=size, linewidth=1.6,
-                label=effect.arm if first else None, **looks[effect.arm].options(),
+                label=effect.arm if first else None, **looks[effect.arm],
             )  # fmt: skip
-            drawn.lines[2][0].set_linestyle(looks[effect.arm].line)
+            drawn.lines[2][0].set_linestyle(looks[effect.arm]["linestyle"])
         axis.set_yticks(range(len(models)), models)
         axis.set_title(condition, loc="left")
         axis.set_xlabel("gain over the baseline, points of top-1, 95% interval")
-        axis.grid(axis="x", linewidth=0.5)
+        axis.grid(False, axis="y")
     axes[0].invert_yaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=min(4, len(arms)))
     return figure
@@ -127,9 +129,7 @@ def curve_plot(records: Sequence[Record]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     models, arms = _distinct(r.cell.model for r in records), _distinct(r.cell.arm for r in records)
-    shown = {"val_top1": "validation top-1, %", "train_classification_loss": "classification loss"}
-    shown["train_align_loss"] = "alignment loss"
-    names = [name for name in shown if any(name in line for r in records for line in r.history)]
+    names = [name for name in CURVES if any(name in line for r in records for line in r.history)]
     figure, axes = _axes(len(names) * len(models), 2.6, 2.0, len(models), sharex="col")
     looks = looks_of(arms)
     for row, name in enumerate(names):
@@ -141,7 +141,7 @@ def curve_plot(records: Sequence[Record]) -> Figure:
             if not row:
                 axis.set_title(model, loc="left")
             if not column:
-                axis.set_ylabel(shown[name])
+                axis.set_ylabel(CURVES[name])
             if row == len(names) - 1:
                 axis.set_xlabel("epoch")
                 axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -149,38 +149,35 @@ def curve_plot(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _curves(axis: Axes, records: Sequence[Record], name: str, look: Look, label: str) -> None:
+def _curves(axis: Axes, records: Sequence[Record], name: str, look: dict[str, Any], label: str) -> None:
     scale = 100 if name == "val_top1" else 1
     lines = [{line["epoch"]: scale * line[name] for line in r.history if name in line} for r in records]
     lines = [line for line in lines if line]
     if not lines:
         return
     for line in lines if len(lines) > 1 else []:
-        axis.plot(list(line), list(line.values()), linewidth=0.5, alpha=0.4, **look.options())
+        axis.plot(list(line), list(line.values()), linewidth=0.5, alpha=0.4, **look)
     epochs = sorted(set.intersection(*(set(line) for line in lines)))
     means = [np.mean([line[epoch] for line in lines]) for epoch in epochs]
     marker = "." if len(epochs) < 3 else None
-    axis.plot(epochs, means, linewidth=1.6, label=label, marker=marker, **look.options())
+    axis.plot(epochs, means, linewidth=1.6, label=label, marker=marker, **look)
 
 
 def condition_plot(records: Sequence[Record]) -> Figure:
     """Draw accuracy against how few the images, how long the tail and how wrong the labels are; means over networks."""
     kinds = condition_levels(records)
-    titles = {"train-fraction": "share of the training images", "label-noise": "share of wrong labels"}
-    titles |= {"long-tail": "first class against the last", "label-fraction": "share of the labels"}
     figure, axes = _axes(len(kinds), 3.4, 2.8, sharey=True)
     for axis, (kind, levels) in zip(axes, kinds.items(), strict=True):
         for arm, look in looks_of(_distinct(r.cell.arm for r in records)).items():
-            own = [[r.metrics["top1"] for r in records if (r.cell.condition, r.cell.arm) == (name, arm)]
-                   for name in levels.values()]  # fmt: skip
-            means = [100 * np.mean(values) for values in own]
-            axis.plot(list(levels), means, marker="o", markersize=4, linewidth=1.4, label=arm, **look.options())
+            own = [r for r in records if r.cell.arm == arm]
+            means = [100 * np.mean([r.metrics["top1"] for r in own if r.cell.condition == name])
+                     for name in levels.values()]  # fmt: skip
+            axis.plot(list(levels), means, marker="o", markersize=4, linewidth=1.4, label=arm, **look)
         if kind != "label-noise":
             axis.set_xscale("log")
             axis.set_xticks(list(levels), [f"{level:g}" for level in levels], minor=False)
             axis.minorticks_off()
-        axis.set_xlabel(titles[kind])
-        axis.grid(linewidth=0.5)
+        axis.set_xlabel(CONDITIONS[kind])
     axes[0].set_ylabel("top-1, %")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure
@@ -193,13 +190,13 @@ def class_gain_plot(records: Sequence[Record], arm: str, names: dict[str, str], 
         gains = gains[: num_shown // 2] + gains[-num_shown // 2 :]
     figure, axes = _axes(1, 7.2, 0.7 + 0.19 * len(gains))
     values = [100 * gain for _, gain in gains]
-    color = looks_of(_distinct(r.cell.arm for r in records))[arm].color
+    color = looks_of(_distinct(r.cell.arm for r in records))[arm]["color"]
     axes[0].barh(range(len(gains)), values, color=[color if value >= 0 else GRAY for value in values], height=0.7)
     axes[0].set_yticks(range(len(gains)), [_short(names.get(label, label)) for label, _ in gains])
     axes[0].invert_yaxis()
     axes[0].axvline(0, color=GRAY, linewidth=1)
     axes[0].set_xlabel(f"gain of {arm}, points of the class's accuracy")
-    axes[0].grid(axis="x", linewidth=0.5)
+    axes[0].grid(False, axis="y")
     return figure
 
 
@@ -216,11 +213,10 @@ def reliability_plot(records: Sequence[Record], num_bins: int = 10) -> Figure:
         points = [(scores[bins == b].mean(), correct[bins == b].mean()) for b in full]
         errors = [r.metrics["ece"] for r in own if "ece" in r.metrics]
         label = f"{arm} (ECE {100 * float(np.mean(errors)):.1f}%)" if errors else arm
-        axes[0].plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.4, label=label, **look.options())
+        axes[0].plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.4, label=label, **look)
     axes[0].set_xlabel("score of the predicted class")
     axes[0].set_ylabel("share that is right")
     axes[0].set_aspect("equal")
-    axes[0].grid(linewidth=0.5)
     axes[0].legend(loc="upper left")
     return figure
 
@@ -235,9 +231,8 @@ def corruption_plot(records: Sequence[Record]) -> Figure:
             own = [r for r in records if r.cell.arm == arm]
             names = ["top1", *(f"corruption_{kind}_{level}" for level in levels)]
             means = [100 * np.mean([r.metrics[name] for r in own]) for name in names]
-            axis.plot([0, *levels], means, linewidth=1.4, label=arm, **look.options())
+            axis.plot([0, *levels], means, linewidth=1.4, label=arm, **look)
         axis.set_title(kind.replace("_", " "), loc="left")
-        axis.grid(linewidth=0.5)
     axes[0].set_ylabel("top-1, %")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from sightwords.comparison.analysis import ALL_MODELS
-from sightwords.comparison.record import BASELINE, Record
+from sightwords.comparison.analysis import ALL_MODELS, Analysis
+from sightwords.comparison.report.contents import ReportData, condition_levels, metric_table, severities
 from sightwords.comparison.report.figures import (
     DPI,
     Drawing,
@@ -24,7 +24,6 @@ from sightwords.comparison.report.figures import (
     reliability_plot,
     render,
 )
-from sightwords.comparison.report.tables import ReportData, condition_levels, metric_table, severities
 from sightwords.files import atomic_path, write_text
 
 CSS_DPI = 110  # a little larger than an inch of CSS, for reading
@@ -32,15 +31,7 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 def write_report(out: Path, data: ReportData) -> Path:
-    """Write `report.html`, which needs no other file, and `figures/*.png`; return the page's path.
-
-    Args:
-        out: folder of the comparison.
-        data: what to show.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
+    """Write `report.html`, which needs no other file, and `figures/*.png`; return the page's path."""
     from jinja2 import Environment
 
     pictures = {name: render(draw) for name, draw in _drawings(data)}
@@ -52,11 +43,10 @@ def write_report(out: Path, data: ReportData) -> Path:
     environment.filters["width"] = css_width
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}".replace("-", "\u2212")
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    headings, metrics = metric_table(data.records)
+    headings, metrics = metric_table(data.analysis.records)
     text = template.render(
-        data=data, pictures=pictures, headings=headings, metrics=metrics, all_models=ALL_MODELS,
-        conditions=list(dict.fromkeys(e.condition for e in data.effects)),
-    )  # fmt: skip
+        data=data, pictures=pictures, headings=headings, metrics=metrics, all_models=ALL_MODELS, analysis=data.analysis
+    )
     # a file name may hold bytes that are no text
     write_text(out / "report.html", text.encode("utf-8", "replace").decode("utf-8"))
     return out / "report.html"
@@ -80,45 +70,33 @@ def on_white(png: bytes) -> bytes:
 
 def _drawings(data: ReportData) -> Iterator[tuple[str, Drawing]]:
     """Yield the pictures that there is data for, by name."""
-    if condition_levels(data.records):
-        yield "conditions", lambda: condition_plot(data.records)
-    first = [r for r in data.records if r.cell.condition == data.records[0].cell.condition]
-    if data.effects:
-        yield "intervals", lambda: interval_plot(data.effects)
+    records, effects = data.analysis.records, data.analysis.effects
+    if condition_levels(records):
+        yield "conditions", lambda: condition_plot(records)
+    first = [r for r in records if r.cell.condition == records[0].cell.condition]
     if any(record.history for record in first):
         yield "curves", lambda: curve_plot(first)
-    arms = dict.fromkeys(r.cell.arm for r in first if r.cell.arm != BASELINE)
-    if arms:
-        yield "classes", lambda: class_gain_plot(first, next(iter(arms)), data.class_names)
+    if effects:
+        yield "intervals", lambda: interval_plot(effects)
+        yield "classes", lambda: class_gain_plot(first, effects[0].arm, data.class_names)
     if any("ece" in record.metrics for record in first):
         yield "reliability", lambda: reliability_plot(first)
     if severities(first):
         yield "corruptions", lambda: corruption_plot(first)
 
 
-def write_tables(out: Path, data: ReportData) -> None:
+def write_tables(out: Path, analysis: Analysis) -> None:
     """Write `results.parquet` (a row a training), `effects.parquet` and `history.parquet` (a row a figure)."""
-    runs = [{**_place(r), "seconds": r.seconds, **r.metrics} for r in data.records]
-    columns = list(dict.fromkeys(name for run in runs for name in run))
-    _write(out / "results.parquet", {name: [run.get(name) for run in runs] for name in columns})
-    effects = [{**vars(e), **vars(e.interval)} for e in data.effects]
-    names = [name for name in (effects[0] if effects else []) if name != "interval"]
-    _write(out / "effects.parquet", {name: [effect[name] for effect in effects] for name in names})
+    runs = [{**vars(r.cell), "seconds": r.seconds, **r.metrics} for r in analysis.records]
+    effects = [{**vars(effect), **vars(effect.interval)} for effect in analysis.effects]
     lines = [
-        {**_place(r), "epoch": line["epoch"], "name": name, "value": float(value)}
-        for r in data.records
+        {**vars(r.cell), "epoch": line["epoch"], "name": name, "value": float(value)}
+        for r in analysis.records
         for line in r.history
         for name, value in line.items()
         if name != "epoch"
     ]
-    _write(out / "history.parquet", {name: [line[name] for line in lines] for name in (lines[0] if lines else [])})
-
-
-def _place(record: Record) -> dict[str, str | int]:
-    cell = record.cell
-    return {"condition": cell.condition, "model": cell.model, "arm": cell.arm, "seed": cell.seed}
-
-
-def _write(path: Path, columns: dict[str, list[object]]) -> None:
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
+    for name, rows in (("results", runs), ("effects", effects), ("history", lines)):
+        columns = [column for column in dict.fromkeys(column for row in rows for column in row) if column != "interval"]
+        with atomic_path(out / f"{name}.parquet") as temporary:
+            pq.write_table(pa.table({column: [row.get(column) for row in rows] for column in columns}), temporary)
