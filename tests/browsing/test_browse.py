@@ -38,7 +38,6 @@ def test_the_result_says_what_was_changed_and_what_is_next():
     [
         ({"port": 70_000}, "--port"),
         ({"port": -1}, "--port"),
-        ({"thumbnail_mb": 0}, "--thumbnail-mb"),
         ({"name": " "}, "--name"),
         ({"images": "photos", "limit": 0}, "--limit"),
     ],

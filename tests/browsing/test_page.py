@@ -150,11 +150,14 @@ def test_the_gallery_shows_images_and_descriptions_and_turns_pages(page):
     assert page.locator(".sw-body").first.inner_text() == first
 
 
-def test_search_edit_reload_the_edit_is_there_and_embed_takes_it(page, folder):
+def test_search_edit_reload_restore_and_reject(page, folder):
     search(page, "mark7")
     assert page.locator(".sw-card").count() == 1
     page.hover(".sw-text")
     page.click(".sw-text [data-act=edit]")
+    page.fill(".sw-editor textarea", "  ")
+    page.click("[data-act=save]")
+    page.wait_for_selector(".q-notification >> text=Reject it instead")
     page.fill(".sw-editor textarea", "a kingfisher, written by hand")
     page.click("[data-act=save]")
     page.wait_for_selector(".sw-text[data-status=edited]")
@@ -168,28 +171,9 @@ def test_search_edit_reload_the_edit_is_there_and_embed_takes_it(page, folder):
     page.click(".sw-text [data-act=restore]")
     page.wait_for_selector(".sw-text[data-status=ok]")
     assert any(text.endswith("mark7") for text in usable(folder).values())
-
-
-def test_reject_and_ask_again_are_stored(page, folder):
-    search(page, "mark8")
-    page.hover(".sw-text")
     page.click(".sw-text [data-act=reject]")
     page.wait_for_selector(".sw-text[data-status=rejected]")
-    assert not any(text.endswith("mark8") for text in usable(folder).values())
-    page.click(".sw-text [data-act=ask]")
-    page.wait_for_function("document.querySelector('.sw-note').innerText.startsWith('asked again')")
-    with DescriptionSet(folder / "D.db") as store:
-        assert "ask" in {review.action for review in store.last_reviews(1, 1).values()}
-
-
-def test_an_empty_edit_is_told_and_changes_nothing(page, folder):
-    before = usable(folder)
-    page.hover(".sw-text")
-    page.locator(".sw-text [data-act=edit]").first.click()
-    page.fill(".sw-editor textarea", "  ")
-    page.click("[data-act=save]")
-    page.wait_for_selector(".q-notification >> text=Reject it instead")
-    assert usable(folder) == before
+    assert not any(text.endswith("mark7") for text in usable(folder).values())
 
 
 def test_filters_are_in_the_address_and_survive_a_reload(page):
@@ -231,49 +215,50 @@ def test_the_keyboard_does_it_all(page, folder):
     def focused():
         return page.evaluate("document.activeElement.closest('.sw-text')?.querySelector('.sw-body').innerText ?? ''")
 
+    def press(*keys):
+        for key in keys:
+            page.keyboard.press(key)
+
     bodies = [body.strip() for body in page.locator(".sw-body").all_inner_texts()]
-    page.keyboard.press("j")
+    press("j")
     assert focused() == bodies[0]
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("j")
+    press("ArrowRight", "j")
     assert focused() == bodies[2]
-    page.keyboard.press("k")
-    page.keyboard.press("ArrowLeft")
+    press("k", "ArrowLeft")
     assert focused() == bodies[0]
-    page.keyboard.press("ArrowDown")
+    press("ArrowDown")
     columns = page.evaluate(
         "getComputedStyle(document.querySelector('.sw-grid')).gridTemplateColumns.split(' ').length"
     )
     assert focused() == bodies[columns]
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("Enter")
+    press("ArrowUp", "Enter")
     page.wait_for_selector(".sw-detail")
-    page.keyboard.press("ArrowRight")
+    press("ArrowRight")
     page.wait_for_function("t => document.querySelector('.sw-detail .sw-body').innerText == t", arg=bodies[1])
-    page.keyboard.press("Escape")
+    press("Escape")
     page.wait_for_selector(".sw-detail", state="hidden")
-    page.keyboard.press("?")
-    page.wait_for_selector(".sw-help")
-    page.keyboard.press("Escape")
+    press("?")
+    page.wait_for_selector(".sw-help dt")
+    press("Escape")
     page.wait_for_selector(".sw-help", state="hidden")
-    page.keyboard.press("/")
+    press("/")
     page.keyboard.type("mark9")
     page.wait_for_function("document.querySelectorAll('.sw-card').length == 1")
-    page.keyboard.press("Escape")
-    page.keyboard.press("j")
-    page.keyboard.press("r")
+    press("Escape", "j", "r")
     page.wait_for_selector(".sw-text[data-status=rejected]")
-    page.keyboard.press("u")
+    press("u")
     page.wait_for_selector(".sw-text[data-status=ok]")
-    page.keyboard.press("e")
+    press("e")
     page.wait_for_selector(".sw-editor textarea")
     page.fill(".sw-editor textarea", "typed by hand")
-    page.keyboard.press("Control+Enter")
+    press("Control+Enter")
     page.wait_for_selector(".sw-text[data-status=edited]")
     page.wait_for_selector(".sw-editor", state="hidden")
-    page.keyboard.press("a")
+    press("a")
     page.wait_for_function("document.querySelector('.sw-note').innerText.startsWith('asked again')")
-    page.keyboard.press("s")
+    with DescriptionSet(folder / "D.db") as store:
+        assert "ask" in {review.action for review in store.last_reviews(1, 1).values()}
+    press("s")
     page.wait_for_url("**/summary")
     page.wait_for_selector(".sw-figure")
 
@@ -308,70 +293,40 @@ def test_it_fits_a_phone(chromium, address):
     page.close()
 
 
-def test_answers_that_a_running_describe_adds_are_found(page, folder):
-    key = "f" * 64
-    with DescriptionSet(folder / "D.db") as store:
-        store.put([Description(key, 1, 1, 0, "a late heron")])
-    for _ in range(60):
-        page.goto(page.url.partition("?")[0] + "?q=heron")
-        page.wait_for_selector(".sw-text, .sw-nothing")
-        if page.locator(".sw-text").count():
-            break
-        page.wait_for_timeout(500)
-    assert page.locator(".sw-body").first.inner_text() == "a late heron"
-    with DescriptionSet(folder / "D.db") as store:
-        store._connection.execute("DELETE FROM descriptions WHERE key = ?", (key,))
-
-
 def test_another_name_of_this_machine_is_refused(address):
     port = int(address.rstrip("/").rpartition(":")[2])
     assert ask(port, "/")[0] == 200
     for path in PATHS:
         assert ask(port, path, Host="evil.example")[0] == 403
-    upgrade = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec_WebSocket_Version": "13",
-        "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-    assert ask(port, f"{SOCKET}websocket", Origin="http://evil.example", **upgrade)[0] == 403
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Origin": "http://evil.example"}
+    upgrade |= {"Sec_WebSocket_Version": "13", "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    assert ask(port, f"{SOCKET}websocket", **upgrade)[0] == 403
 
 
-def test_other_addresses_need_the_token_and_the_log_never_has_it(folder, chromium):
-    with served(folder, "--host", "0.0.0.0", SIGHTWORDS_BROWSE_TOKEN=TOKEN) as (address, log):
-        port = int(re.search(r":(\d+)/", address)[1])
+def test_other_addresses_need_the_token_which_is_printed_once(folder, chromium):
+    with served(folder, "--host", "0.0.0.0", SIGHTWORDS_BROWSE_TOKEN="") as (address, log):
+        port, token = re.search(r":(\d+)/\?token=(\S+)", address).groups()
         for path in PATHS:
-            assert ask(port, path)[0] == 401
-            assert ask(port, f"{path}{'&' if '?' in path else '?'}token=wrong")[0] == 401
+            assert ask(int(port), path)[0] == 401
         page = chromium.new_page()
         page.set_default_timeout(WAIT_MS)
-        page.goto(f"http://127.0.0.1:{port}/?token={TOKEN}&q=mark5")
+        page.goto(f"http://127.0.0.1:{port}/?token={token}&q=mark5")
         page.wait_for_selector(".sw-text")  # the page's websocket was let in
         page.wait_for_function("!location.href.includes('token') && location.search.includes('mark5')")
-        assert TOKEN not in page.content()
+        assert token not in page.content()
         page.close()
-        assert TOKEN not in log.read_text()
-
-
-def test_a_token_that_is_made_is_told_once_and_works(folder):
-    environment = {"SIGHTWORDS_BROWSE_TOKEN": ""}
-    with served(folder, "--host", "0.0.0.0", **environment) as (address, log):
-        port, token = re.search(r":(\d+)/\?token=(\S+)", address).groups()
         assert log.read_text().count(token) == 1
-        status, headers, _ = ask(int(port), f"/?token={token}")
-        assert status == 200
-        cookie = headers["set-cookie"].partition(";")[0]
-        assert ask(int(port), "/assets/keys.js", Cookie=cookie)[0] == 200
+
+
+def test_a_given_token_is_not_printed_and_the_end_says_what_was_changed(folder):
+    with served(folder, "--host", "0.0.0.0", SIGHTWORDS_BROWSE_TOKEN=TOKEN) as (address, log):
+        port = re.search(r":(\d+)/", address)[1]
         assert ask(int(port), "/assets/keys.js")[0] == 401
-
-
-def test_the_end_says_what_was_changed_and_a_taken_port_is_an_error(folder, address):
-    port = address.rstrip("/").rpartition(":")[2]
-    command = [sys.executable, "-m", "sightwords", "browse", "D.db", "--port", port]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert f"Cannot listen on 127.0.0.1, port {port}" in done.stderr
-    assert "Traceback" not in done.stderr
-    with served(folder) as (_, log):
-        pass
+        assert ask(int(port), f"/?token={TOKEN}")[0] == 200
+        command = [sys.executable, "-m", "sightwords", "browse", "D.db", "--port", port]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert f"Cannot listen on 127.0.0.1, port {port}" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert TOKEN not in log.read_text()
     assert "Closed D.db: nothing was changed" in log.read_text()

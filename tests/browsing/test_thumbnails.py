@@ -1,9 +1,8 @@
-"""Thumbnails: the right image by its key, small, and cached within a bound."""
+"""Thumbnails: the right image by its key, small, and kept."""
 
 from __future__ import annotations
 
 import io
-import os
 
 import pytest
 from PIL import Image
@@ -21,8 +20,8 @@ def dataset(images):
 
 
 @pytest.fixture
-def thumbnails(dataset, tmp_path):
-    return Thumbnails(dataset, tmp_path / "cache", 10**6)
+def thumbnails(dataset):
+    return Thumbnails(dataset)
 
 
 def opened(data):
@@ -36,18 +35,18 @@ def test_every_image_is_found_by_its_key_and_looks_as_it_is(images, thumbnails):
         assert list(made.convert("RGB").getdata()) == list(Image.open(path).convert("RGB").getdata())
 
 
-def test_a_large_photograph_becomes_small_and_upright(images, tmp_path):
+def test_a_large_photograph_becomes_small_and_upright(images):
     exif = Image.Exif()
     exif[274] = 6  # turned by a quarter
     Image.new("RGB", (3000, 1500), "red").save(images / "train" / "disc" / "big.jpg", exif=exif)
     dataset = open_dataset(ImagesConfig(str(images)), show=False)
     key = image_key((images / "train" / "disc" / "big.jpg").read_bytes())
-    data = Thumbnails(dataset, tmp_path / "cache", 10**6).read(key, 400)
+    data = Thumbnails(dataset).read(key, 400)
     assert opened(data).size == (200, 400)
     assert len(data) < 20_000
 
 
-def test_a_cached_thumbnail_is_taken_from_the_disk(images, thumbnails):
+def test_a_thumbnail_is_made_once(images, thumbnails):
     path = next(images.rglob("*.png"))
     key = image_key(path.read_bytes())
     first = thumbnails.read(key, 400)
@@ -57,7 +56,7 @@ def test_a_cached_thumbnail_is_taken_from_the_disk(images, thumbnails):
         thumbnails.read(key, 1600)
 
 
-def test_a_missing_or_changed_image_is_an_error(images, tmp_path, thumbnails):
+def test_a_missing_or_changed_image_is_an_error(images, thumbnails):
     with pytest.raises(UnreadableImageError, match="not among the images"):
         thumbnails.read("0" * 64, 400)
     path = next(images.rglob("*.png"))
@@ -66,18 +65,4 @@ def test_a_missing_or_changed_image_is_an_error(images, tmp_path, thumbnails):
     with pytest.raises(UnreadableImageError, match="changed"):
         thumbnails.read(key, 400)
     with pytest.raises(UnreadableImageError, match="not among the images"):
-        Thumbnails(None, tmp_path / "none", 10**6).read("1" * 64, 400)
-
-
-def test_the_cache_stays_within_its_bound_and_the_oldest_go(images, dataset, tmp_path):
-    keys = [image_key(path.read_bytes()) for path in sorted(images.rglob("*.png"))]
-    size = len(Thumbnails(dataset, tmp_path / "probe", 10**6).read(keys[0], 400))
-    thumbnails = Thumbnails(dataset, tmp_path / "cache", 8 * size)
-    for age, key in enumerate(keys):
-        thumbnails.read(key, 400)
-        for path in (tmp_path / "cache").rglob(f"{key}*"):
-            os.utime(path, (1000 + age, 1000 + age))
-    cached = list((tmp_path / "cache").rglob("*.webp"))
-    assert sum(path.stat().st_size for path in cached) <= 8 * size
-    assert len(cached) >= 3
-    assert {path.name.partition("-")[0] for path in cached} <= set(keys[-10:])
+        Thumbnails(None).read("1" * 64, 400)

@@ -6,11 +6,12 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from sightwords.browsing.config import BrowseConfig
 from sightwords.browsing.index import DescriptionIndex
@@ -92,12 +93,10 @@ class Browser:
 
     def __init__(self, config: BrowseConfig) -> None:
         self.config = config
-        folder = cache_folder() / "browse"
-        self.index = DescriptionIndex(config.descriptions, folder / "index")
+        self.index = DescriptionIndex(config.descriptions, cache_folder() / "browse")
         self.store = DescriptionSet(config.descriptions)
         self.search = SemanticSearch(config.embeddings) if config.embeddings else None
-        dataset = open_dataset(config) if config.has_images else None
-        self.thumbnails = Thumbnails(dataset, folder / "thumbnails", config.thumbnail_mb * 2**20)
+        self.thumbnails = Thumbnails(open_dataset(config) if config.has_images else None)
         self.num_reviews: dict[Action, int] = {}
         self.trouble = ""
         self._names = lru_cache(maxsize=None)(self._read_names)
@@ -225,16 +224,13 @@ class SemanticSearch:
                 f"{folder} was made by {self._encoder_id}, which counts words and cannot search by meaning. Name a set "
                 "of another encoder, or leave --embeddings out: words are found without it."
             )
-        self._encoder: Encoder | None = None
         self._lock = threading.Lock()
         self._ranked = lru_cache(maxsize=8)(self._rank)
-        self._keys = lru_cache(maxsize=1)(self._read_keys)
 
     def warm_up(self) -> None:
         """Load what the first search needs, which takes seconds; an error comes back with the search."""
         with self._lock, contextlib.suppress(SightwordsError):
-            self._encoded("warm up")
-            self._keys()
+            self._parts[0].encode(["warm up"])
 
     def ranked(self, sentence: str) -> Iterator[tuple[str, float]]:
         """Yield the key of every image with its similarity to a sentence, a cosine; the most similar first, each once.
@@ -245,29 +241,23 @@ class SemanticSearch:
         """
         with self._lock:
             order, scores = self._ranked(sentence)
-            rows, keys = self._keys()
-        seen: set[bytes] = set()
-        for row in order.tolist():
-            start, end = np.searchsorted(rows, [row, row + 1]).tolist()
-            for key in keys[start:end].tolist():
-                if key not in seen:
-                    seen.add(key)
-                    yield key.decode(), float(scores[row])
+            _, keys, _ = self._parts
+        seen: set[str] = set()
+        for place in order:
+            if (key := keys[place].as_py()) not in seen:
+                seen.add(key)
+                yield key, float(scores[place])
 
     def _rank(self, sentence: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return rows in the order of similarity, int64, (R,), and the similarity of every row, float32, (R,)."""
-        scores = all_products(self._set.vectors, self._encoded(sentence))
+        """Return the descriptions in the order of similarity, int64, (N,), and their similarity, float32, (N,)."""
+        encoder, _, rows = self._parts
+        vector = np.asarray(encoder.encode([sentence])[0], np.float32)
+        scores = all_products(self._set.vectors, vector / max(float(np.linalg.norm(vector)), 1e-12))[rows]
         return np.argsort(-scores, kind="stable"), scores
 
-    def _encoded(self, sentence: str) -> np.ndarray:
-        if self._encoder is None:
-            self._encoder = open_encoder(self._encoder_id, "cpu", "fp32")
-        vector = np.asarray(self._encoder.encode([sentence])[0], np.float32)
-        return vector / max(float(np.linalg.norm(vector)), 1e-12)
-
-    def _read_keys(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows of all descriptions, rising, int64, (N,), and the images' keys in that order."""
-        table = self._set.index().select(["key", "row"])
-        rows = table["row"].to_numpy()
-        order = np.argsort(rows, kind="stable")
-        return rows[order], np.array(table["key"].to_pylist(), "S64")[order]
+    @cached_property
+    def _parts(self) -> tuple[Encoder, pa.Array, np.ndarray]:
+        """The encoder, and the image's key and the row of each description, (N,)."""
+        table = self._set.index()
+        encoder = open_encoder(self._encoder_id, "cpu", "fp32")
+        return encoder, table["key"].combine_chunks(), table["row"].to_numpy()

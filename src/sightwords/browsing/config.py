@@ -10,7 +10,7 @@ from pathlib import Path
 from cyclopts import Parameter
 
 from sightwords.errors import ConfigError
-from sightwords.images.config import ImageOptions
+from sightwords.images.config import ImageOptions, check_range
 
 TOKEN_VARIABLE = "SIGHTWORDS_BROWSE_TOKEN"
 
@@ -39,16 +39,11 @@ class BrowseConfig(ImageOptions, _Set):
     """Port to listen on; 0 takes a free one."""
     name: str | None = None
     """Your name as it is stored with your edits (human:NAME). [default: your user name]"""
-    thumbnail_mb: int = 512
-    """Maximum size of the thumbnail cache, in megabytes."""
 
     def __post_init__(self) -> None:
         self.descriptions = Path(self.descriptions)
         self.embeddings = Path(self.embeddings) if self.embeddings else None
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"--port is {self.port}; it must be from 0 (a free one) to 65535.")
-        if self.thumbnail_mb < 1:
-            raise ConfigError(f"--thumbnail-mb is {self.thumbnail_mb}; it must be at least 1.")
+        check_range(self, "port", least=0, most=65535)
         if self.name is not None and not self.name.strip():
             raise ConfigError("--name is empty. Give your name, or leave it out.")
         if self.has_images:

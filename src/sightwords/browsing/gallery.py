@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from nicegui import run, ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from sightwords.browsing.browser import Browser, Card, Page, Text
-from sightwords.browsing.query import MAX_COUNTED, Query, choices
+from sightwords.browsing.query import MAX_COUNTED, Choice, Query, choices
 from sightwords.descriptions.schema import Action, Description, Review
 from sightwords.errors import SightwordsError
 
@@ -76,7 +77,7 @@ class TextBlock:
                                      for action, (key, label, says) in _ACTIONS.items()}  # fmt: skip
         self._buttons["edit"].on("click.stop", lambda: edit(self))
         for action in ("reject", "ask", "restore"):
-            self._buttons[action].on("click.stop", self._reviewing(action))
+            self._buttons[action].on("click.stop", partial(self.review, action))
         self._show(text)
 
     def _show(self, text: Text) -> None:
@@ -101,13 +102,6 @@ class TextBlock:
         if now is not None:
             self._show(now)
         return now is not None
-
-    def _reviewing(self, action: Action) -> Callable[[], Awaitable[None]]:
-        async def click() -> None:
-            with self._element:
-                await self.review(action)
-
-        return click
 
 
 class Editor:
@@ -205,7 +199,7 @@ class Gallery:
             self._statuses = {name: button(label, "sw-chip", f"status-{name or 'all'}")
                               for name, label in _STATUSES.items()}  # fmt: skip
             for name, chip in self._statuses.items():
-                chip.on("click", self._changing("status", name or None))
+                chip.on("click", partial(self._choose, "status", name or None))
             self._class = self._select("class", {}, "class_name", "Class")
             self._reason = self._select("reason", {}, "reason", "Reason")
             score = query.clip_score_below if query.clip_score_below in _CLIP_SCORES else None
@@ -222,10 +216,7 @@ class Gallery:
 
     async def start(self) -> None:
         """Fill in the choices and the first page."""
-        selects: dict[Literal["class_name", "reason"], ui.select] = {
-            "class_name": self._class,
-            "reason": self._reason,
-        }
+        selects: dict[Choice, ui.select] = {"class_name": self._class, "reason": self._reason}
         for column, select in selects.items():
             chosen = getattr(self._query, column)
             found = await attempt(choices, self._browser.index, column) or []
@@ -311,18 +302,12 @@ class Gallery:
         made = ui.select(options, value=value, with_input=can_type).classes("sw-select")
         made.props("dense borderless options-dense" + (" hide-selected fill-input" if can_type else ""))
         set_props(made, data_act=act, aria_label=label)
-        made.on_value_change(self._changing(field))
+        made.on_value_change(lambda event: self._choose(field, event.value))
         return made
 
-    def _changing(self, field: str, *chosen: Any) -> Callable[[Any], Awaitable[None]]:
-        """Return what sets a field of the query to `chosen`, or to the value of the event."""
-
-        async def change(event: Any) -> None:
-            value = chosen[0] if chosen else event.value
-            if getattr(self._query, field) != value:
-                await self.show(self._query.first_page(**{field: value}))
-
-        return change
+    async def _choose(self, field: str, value: Any) -> None:
+        if getattr(self._query, field) != value:
+            await self.show(self._query.first_page(**{field: value}))
 
 
 def _found_text(page: Page, query: Query) -> str:

@@ -80,7 +80,7 @@ SELECT sum(i.key IS d.key), count(*) FROM texts AS t JOIN main.images AS i ON i.
     LEFT JOIN there.descriptions AS d ON d.rowid = t.row
     WHERE t.row IN (SELECT row FROM texts INDEXED BY by_row WHERE row % ? = 0)
 """
-_WORD = re.compile(r"\w+")
+WORD = re.compile(r"\w+")
 
 
 class DescriptionIndex:
@@ -257,5 +257,5 @@ def _last_row(connection: sqlite3.Connection) -> int:
 
 def _digest(text: str) -> int:
     """Return a number that texts share which differ in case, spaces and punctuation alone; 0 for no text."""
-    words = " ".join(_WORD.findall(text.casefold()))
+    words = " ".join(WORD.findall(text.casefold()))
     return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "big", signed=True) if words else 0

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
-from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request, Response
+from jinja2 import Environment
 from nicegui import app, run, ui
 
 from sightwords.browsing.browser import Browser
 from sightwords.browsing.gallery import Gallery, attempt, button, element, set_props
 from sightwords.browsing.query import Query
-from sightwords.browsing.summary import Bar, Example, Summary, summarize
+from sightwords.browsing.summary import summarize
 from sightwords.browsing.thumbnails import LARGE_PX, MEDIA_TYPE, SMALL_PX
 from sightwords.errors import SightwordsError
 
@@ -22,22 +22,6 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _DARK = "sightwords_dark"
 _PROGRESS_S = 2.0  # between two looks at how much is indexed
 _MAX_CLASSES = 60
-_HELP = {
-    "j  →": "next description",
-    "k  ←": "previous description",
-    "↓ ↑": "row below, row above",
-    "Enter": "view the image",
-    "e": "edit",
-    "r": "reject",
-    "a": "ask again: the next describe does",
-    "u": "undo: use the describer's answer again",
-    "n  p": "next, previous page",
-    "/": "search",
-    "s": "summary",
-    "?": "this help",
-    "Esc": "close, or leave the search",
-}
-_SEARCH_HELP = 'red bird: both words · "red bird": this phrase · -blue: not this word · feath*: words that start so'
 
 
 def build(browser: Browser) -> FastAPI:
@@ -58,15 +42,12 @@ def build(browser: Browser) -> FastAPI:
     @ui.page("/summary", title="sightwords browse: summary")
     def summary(request: Request) -> None:
         _frame(browser, request, "./", "Gallery")
-        with element("main", "sw-summary") as main:
-            element("div", "sw-nothing", "Counting …")
+        main = ui.html('<div class="sw-nothing">Counting …</div>', sanitize=False, tag="main").classes("sw-summary")
         _help()
 
         async def start() -> None:
-            if (found := await attempt(summarize, browser.index)) is not None:
-                main.clear()
-                with main:
-                    _show_summary(found, browser.config.has_images)
+            if (found := await attempt(_summary_html, browser)) is not None:
+                main.set_content(found)  # the template shows every text as text
 
         ui.timer(0, start, once=True)
 
@@ -146,107 +127,14 @@ def _search_field(browser: Browser, page: Gallery, query: Query) -> None:
 
 def _help() -> None:
     with ui.dialog().classes("sw-dialog") as dialog, element("div", "sw-panel sw-help"):
-        element("h2", "sw-title", "Keys")
-        with element("dl"):
-            for keys, meaning in _HELP.items():
-                element("dt", "", keys)
-                element("dd", "", meaning)
-        element("h2", "sw-title", "Search")
-        element("div", "sw-hint", _SEARCH_HELP)
+        ui.html((_HERE / "assets" / "help.html").read_text(encoding="utf-8"), sanitize=False)
         button("Close", "", "close").on("click", dialog.close)
     element("button", "sw-hidden", data_act="help-open", tabindex="-1", aria_hidden="true").on("click", dialog.open)
 
 
-def _show_summary(summary: Summary, has_images: bool) -> None:
-    with _section("The set"), element("div", "sw-figures"):
-        _figure("descriptions", summary.num_descriptions)
-        _figure("images", summary.num_images)
-        for status, count in summary.statuses:
-            _figure({"ok": "usable"}.get(status, status), count, status=status)
-    with _section("Length in words"):
-        _histogram(summary.lengths)
-    if summary.clip_scores:
-        with _section("CLIP score"):
-            _histogram(summary.clip_scores)
-    if summary.reasons:
-        with _section("Reasons"):
-            for reason, count in summary.reasons:
-                with _link("sw-line", reason=reason):
-                    element("div", "sw-label", reason)
-                    with element("div", "sw-track"):
-                        ui.element("div").style(f"width: {100 * count / summary.reasons[0][1]:.2f}%")
-                    element("div", "sw-count", f"{count:,}")
-    sampled = f"From {summary.num_sampled:,} descriptions"
-    if summary.typical:
-        note = f"{sampled}: words that the class has significantly more often than others."
-        with _section("Words typical of each class", note), element("div", "sw-classes"):
-            for name, found in list(summary.typical.items())[:_MAX_CLASSES]:
-                _typical_words(name, found)
-    if summary.repeated:
-        with _section("Texts that several images share"):
-            for digest, count, one in summary.repeated:
-                with _link("sw-same", same=digest):
-                    _example(one, has_images, f"{count:,} times")
-    if summary.pairs:
-        with _section("Nearly identical texts", f"{sampled}."):
-            for first, second, similarity in summary.pairs:
-                with element("div", "sw-pair"):
-                    element("div", "sw-count", f"{similarity:.0%}")
-                    for one in (first, second):
-                        with element("div", "sw-same"):
-                            _example(one, has_images)
-
-
-def _typical_words(class_name: str, found: list[tuple[str, float]]) -> None:
-    with element("div", "sw-kind"):
-        with _link("sw-class", **{"class": class_name}):
-            element("span", "", class_name)
-        with element("div", "sw-words"):
-            for word, z_score in found:
-                with _link("sw-word", **{"class": class_name, "q": f'"{word}"'}) as link:
-                    set_props(link, title=f"z = {z_score:.1f}")
-                    element("span", "", word)
-            if not found:
-                element("div", "sw-hint", "none")
-
-
-def _example(one: Example, has_images: bool, count: str = "") -> None:
-    if has_images:
-        element("img", src=f"thumbnail/{one.key}", loading="lazy", alt="")
-    if count:
-        element("div", "sw-count", count)
-    element("div", "sw-body", one.text)
-
-
-def _section(title: str, note: str = "") -> ui.element:
-    section = element("section")
-    with section:
-        element("h2", "sw-title", title)
-        if note:
-            element("div", "sw-hint", note)
-    return section
-
-
-def _figure(label: str, count: int, **query: str) -> None:
-    with _link("sw-figure", **query) as figure:
-        set_props(figure, data_status=query.get("status", ""))
-        element("div", "sw-number", f"{count:,}")
-        element("div", "sw-hint", label)
-
-
-def _histogram(bars: list[Bar]) -> None:
-    highest = max((count for _, count in bars), default=0)
-    if not highest:
-        element("div", "sw-hint", "Nothing to count yet.")
-        return
-    with element("div", "sw-histogram"):
-        for label, count in bars:
-            with element("div", "sw-bar", title=f"{label}: {count:,}"):
-                ui.element("div").style(f"height: {100 * count / highest:.2f}%")
-    with element("div", "sw-row sw-between sw-hint"):
-        for text in (bars[0][0], f"highest bar: {highest:,}", bars[-1][0]):
-            element("span", "", text)
-
-
-def _link(classes: str, **query: str | int) -> ui.element:
-    return element("a", classes, href=f"./?{urlencode(query)}" if query else "./")
+def _summary_html(browser: Browser) -> str:
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((_HERE / "summary.html.jinja").read_text(encoding="utf-8"))
+    return template.render(
+        summary=summarize(browser.index), has_images=browser.config.has_images, max_classes=_MAX_CLASSES
+    )

@@ -12,14 +12,14 @@ from itertools import groupby
 from typing import Any, Literal, get_args
 from urllib.parse import urlencode
 
-from sightwords.browsing.index import SLOTS, DescriptionIndex
+from sightwords.browsing.index import SLOTS, WORD, DescriptionIndex
 from sightwords.descriptions.schema import Status
 
 MAX_COUNTED = 10_000
 _TERM = re.compile(r'(-?)(?:"([^"]*)"?|(\S+))')
-_WORD = re.compile(r"\w+")
 
 Order = Literal["oldest", "newest"]
+Choice = Literal["class_name", "status", "reason"]
 Cursor = tuple[float, int]
 """Where a page begins or ends: CLIP score and number of a description; in the order of numbers (0, image number)."""
 Slots = set[tuple[int, int, int]]
@@ -134,7 +134,7 @@ def match_expression(words: str) -> str:
     wanted: list[str] = []
     unwanted: list[str] = []
     for minus, phrase, word in _TERM.findall(words):
-        tokens = _WORD.findall(phrase or word)
+        tokens = WORD.findall(phrase or word)
         if tokens:
             star = "*" if word.endswith("*") else ""
             (unwanted if minus else wanted).append(f'"{" ".join(tokens)}"{star}')
@@ -187,7 +187,7 @@ def matching(index: DescriptionIndex, query: Query, keys: Sequence[str]) -> dict
     return found
 
 
-def choices(index: DescriptionIndex, column: Literal["class_name", "status", "reason"]) -> list[tuple[str, int]]:
+def choices(index: DescriptionIndex, column: Choice) -> list[tuple[str, int]]:
     """Return the values that occur and how often, the most frequent first (classes: by name)."""
     order = "class_name" if column == "class_name" else "n DESC"
     text = f"SELECT {column}, count(*) AS n FROM texts GROUP BY {column} ORDER BY {order}"

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sightwords.browsing.index import SLOTS, DescriptionIndex
+from sightwords.browsing.index import SLOTS, WORD, DescriptionIndex
 from sightwords.browsing.query import choices
 
 NUM_SAMPLED = 20_000
 _NUM_BARS, _SCORE_WIDTH = 24, 0.02
 _MAX_REASONS, _MAX_REPEATED, _MAX_PAIRS = 20, 12, 12
-_WORD, _LETTERS = re.compile(r"\w+"), re.compile(r"[^\W\d_]{2,}")
-_BANDS, _ROWS = 12, 4  # pairs with 0.7 of their triples in common share a band in 97 of 100 cases
-_MAX_IN_BUCKET = 50  # all pairs of a bucket are compared
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+_NUM_NEIGHBORS = 4  # in each order, to which a text is compared
 _MIN_COUNT, _MIN_Z = 3, 1.96  # of a word in its class
 _MAX_PRIOR = 1000  # words of the whole set that the prior stands for; never more than the class has itself
 
@@ -84,41 +82,25 @@ def summarize(index: DescriptionIndex) -> Summary:
 def near_duplicates(texts: Sequence[str], least: float = 0.7, limit: int = 30) -> list[tuple[int, int, float]]:
     """Return (position, position, similarity) of pairs of texts that are nearly but not quite the same words.
 
-    Candidates come from MinHash with banding (Broder 1997; Leskovec et al., Mining of Massive Datasets, chapter 3).
+    Candidates are neighbors in the order of the texts, read forward and backward: those that differ in one place have a
+    half in common (sorted neighborhood, Hernandez and Stolfo 1995).
 
     Args:
         texts: the texts.
         least: smallest Jaccard similarity of their word triples, from 0 to 1.
         limit: most pairs to return, the most similar first.
     """
-    triples = [_triples(text) for text in texts]
-    pairs: set[tuple[int, int]] = set()
-    for bucket in _buckets(triples):
-        own = bucket[:_MAX_IN_BUCKET]
-        pairs.update((a, b) for i, a in enumerate(own) for b in own[i + 1 :])
-    found = [(a, b, len(triples[a] & triples[b]) / len(triples[a] | triples[b])) for a, b in pairs]
-    close = [pair for pair in found if least <= pair[2] < 1]
+    words = [WORD.findall(text.casefold()) for text in texts]
+    triples = [frozenset(zip(own, own[1:], own[2:], strict=False)) for own in words]
+    pairs: dict[tuple[int, int], float] = {}
+    for step in (1, -1):
+        order = sorted(range(len(texts)), key=lambda position: words[position][::step])
+        for distance in range(1, _NUM_NEIGHBORS + 1):
+            for a, b in map(sorted, zip(order, order[distance:], strict=False)):
+                if num_all := len(triples[a] | triples[b]):
+                    pairs[a, b] = len(triples[a] & triples[b]) / num_all
+    close = [(a, b, similarity) for (a, b), similarity in pairs.items() if least <= similarity < 1]
     return sorted(close, key=lambda pair: (-pair[2], pair[:2]))[:limit]
-
-
-def _triples(text: str) -> frozenset[int]:
-    words = _WORD.findall(text.casefold())
-    return frozenset(zlib.crc32(" ".join(words[i : i + 3]).encode()) for i in range(len(words) - 2))
-
-
-def _buckets(triples: Sequence[frozenset[int]]) -> list[list[int]]:
-    """Return groups of positions whose signatures agree in a band."""
-    factors = np.random.default_rng(0).integers(1, 2**61, _BANDS * _ROWS, dtype=np.uint64) | np.uint64(1)
-    buckets: dict[tuple[int, bytes], list[int]] = {}
-    for position, own in enumerate(triples):
-        if not own:
-            continue
-        hashed = np.fromiter(own, np.uint64, len(own))[:, None] * factors  # wraps around: that mixes
-        signature = (hashed >> np.uint64(32)).min(axis=0).astype(np.uint32)
-        for band in range(_BANDS):
-            place = (band, signature[band * _ROWS : (band + 1) * _ROWS].tobytes())
-            buckets.setdefault(place, []).append(position)
-    return [bucket for bucket in buckets.values() if len(bucket) > 1]
 
 
 def typical_words(texts: Iterable[tuple[str, str]], num_words: int = 8) -> dict[str, list[tuple[str, float]]]:
@@ -187,17 +169,15 @@ def _length_bars(index: DescriptionIndex) -> list[Bar]:
     if not rows:
         return []
     words, counts = np.array(rows).T
-    high = int(words[np.searchsorted(np.cumsum(counts), 0.99 * counts.sum())])
-    width = max(1, -(-(high - int(words[0]) + 1) // _NUM_BARS))
-    bars = []
-    for first in range(int(words[0]), high + 1, width):
-        is_last = first + width > high
-        inside = (words >= first) & (is_last | (words < first + width))
-        label = f"{first}" if width == 1 else f"{first} to {first + width - 1}"
-        bars.append(
-            (f"{first} or more" if is_last and words[-1] >= first + width else label, int(counts[inside].sum()))
-        )
-    return bars
+    low, high = int(words[0]), int(words[np.searchsorted(np.cumsum(counts), 0.99 * counts.sum())])
+    width = -(-(high - low + 1) // _NUM_BARS)
+    places = (np.minimum(words, high) - low) // width
+    heights = np.bincount(places, counts).astype(int).tolist()
+    firsts = [low + width * place for place in range(len(heights))]
+    labels = [f"{first}" if width == 1 else f"{first} to {first + width - 1}" for first in firsts]
+    if words[-1] >= firsts[-1] + width:
+        labels[-1] = f"{firsts[-1]} or more"
+    return list(zip(labels, heights, strict=True))
 
 
 def _score_bars(index: DescriptionIndex) -> list[Bar]:
