@@ -10,7 +10,7 @@ from pathlib import Path
 from cyclopts import Parameter
 
 from sightwords.errors import ConfigError
-from sightwords.images.config import ImageOptions, check_range
+from sightwords.images.config import ImageOptions, check_range, set_paths
 
 TOKEN_VARIABLE = "SIGHTWORDS_BROWSE_TOKEN"
 
@@ -42,7 +42,7 @@ class BrowseConfig(ImageOptions, _Set):
 
     def __post_init__(self) -> None:
         self.descriptions = Path(self.descriptions)
-        self.embeddings = Path(self.embeddings) if self.embeddings else None
+        set_paths(self, "embeddings")
         check_range(self, "port", least=0, most=65535)
         if self.name is not None and not self.name.strip():
             raise ConfigError("--name is empty. Give your name, or leave it out.")

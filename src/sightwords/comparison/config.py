@@ -13,7 +13,7 @@ from cyclopts import Parameter
 import sightwords
 from sightwords.comparison.arms import check_arm
 from sightwords.errors import ConfigError
-from sightwords.images.config import SUBSET_OPTIONS, check_range
+from sightwords.images.config import SUBSET_OPTIONS, check_range, set_paths
 
 DEFAULT_ARMS = ("baseline", "aligned", "class_name", "shuffled")
 
@@ -61,7 +61,7 @@ class CompareConfig(sightwords.TrainingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.out = Path(self.out)
-        self.descriptions = Path(self.descriptions) if self.descriptions else None
+        set_paths(self, "descriptions")
         self.models, self.arms = _split(self.models), _split(self.arms)
         for arm in self.arms:
             check_arm(arm)
