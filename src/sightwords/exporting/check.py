@@ -33,14 +33,7 @@ _PACKAGES = ("sightwords", "torch", "torchvision", "timm", "safetensors", "onnx"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run's network.
-
-    Attributes:
-        folder: the run.
-        info: what the network is.
-        weights: its parameters and buffers by name.
-        network: the network as it was trained, in eval mode, on the CPU.
-    """
+    """A run with its network as it was trained, in eval mode, on the CPU."""
 
     folder: RunFolder
     info: NetworkInfo
@@ -79,11 +72,7 @@ class Checkpoint:
 
 
 def open_checkpoint(folder: RunFolder) -> Checkpoint:
-    """Return a run's network.
-
-    Raises:
-        ArtifactError: the run is unfinished or damaged.
-    """
+    """Return a run's network; raise ArtifactError where the run is unfinished or damaged."""
     info, weights = folder.network(), folder.load_weights()
     return Checkpoint(folder, info, weights, rebuild(info, weights).network.eval())
 
@@ -119,8 +108,8 @@ class Certificate:
     Attributes:
         file: name of the file that it is about.
         format: its format.
-        network: what it holds: library, name, arguments of the factory.
-        images: what it was verified with: kind, source, number.
+        network: library, name, and arguments of the factory.
+        images: kind, source and number of what it was verified with.
         checks: what was found.
         sha256: of the file's bytes.
     """

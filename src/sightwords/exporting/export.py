@@ -136,12 +136,12 @@ def _comparison(config: ExportConfig) -> dict[str, Any] | None:
     """Return what the card shows of the comparison that the user named, or that the run is part of."""
     # a run lies at runs/CONDITION/NETWORK/ARM/SEED below its comparison
     candidates = [config.comparison] if config.comparison else config.run.resolve().parents[:6]
-    found = (one for one in candidates if all((one / name).is_file() for name in _COMPARISON_FILES))
-    folder = next(found, None)
-    if folder is None:
-        if config.comparison:
-            raise ArtifactError(f"{config.comparison} is no finished comparison. Make one with: sightwords compare")
+    found = [one for one in candidates if all((one / name).is_file() for name in _COMPARISON_FILES)]
+    if config.comparison and not found:
+        raise ArtifactError(f"{config.comparison} is no finished comparison. Make one with: sightwords compare")
+    if not found:
         return None
+    folder = found[0]
     epochs = json.loads((folder / "comparison.json").read_text(encoding="utf-8")).get("epochs")
     effects = pq.read_table(folder / "effects.parquet").to_pylist()
     num_seeds = len(pc.unique(pq.read_table(folder / "results.parquet", columns=["seed"])["seed"]))
@@ -152,9 +152,8 @@ def _comparison(config: ExportConfig) -> dict[str, Any] | None:
 
 
 def _format_of(out: Path | None, checkpoint: Checkpoint) -> str:
-    """Return the format that the ending of --out tells; of several, that of the network's library."""
-    assert out is not None
-    fitting = [name for name, (_, suffix) in FORMATS.items() if suffix == out.suffix]
+    """Return the format of the ending of --out; of several, that of the network's library."""
+    fitting = [name for name, (_, suffix) in FORMATS.items() if out and suffix == out.suffix]
     return checkpoint.library if checkpoint.library in fitting else fitting[0]
 
 

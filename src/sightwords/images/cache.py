@@ -30,13 +30,9 @@ CREATE INDEX IF NOT EXISTS by_start ON images (start);"""
 
 @dataclass(frozen=True)
 class CachePlan:
-    """Which cache file, and what it may hold; small, so that it travels to loader processes.
+    """Which file of pixels, and what it may hold; small, so that it travels to loader processes.
 
-    Attributes:
-        path: the file of pixels; its index lies beside it.
-        limit_bytes: of pixels, at most.
-        shorter: length in pixels to which the shorter side of larger images is shrunk before they are cached.
-        interpolation: how; see `transforms.resize`.
+    The shorter side of larger images is shrunk to `shorter` pixels, by `interpolation`, before they are cached.
     """
 
     path: Path

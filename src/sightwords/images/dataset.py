@@ -238,10 +238,8 @@ def _split_of(listing: Listing, positions: dict[str, int], problems: list[Proble
 def class_names(ids: Sequence[str], table: Path | None = None) -> list[str]:
     """Return a readable name for each class id, in order.
 
-    Args:
-        ids: class ids as the data has them (folder names, numbers).
-        table: CSV or TSV with `id,name`, JSON object {id: name}, or lines "id name"; None uses timm's names for
-            ImageNet synset ids and the ids themselves, with underscores as spaces, for all others.
+    The table is a CSV or TSV with `id,name`, a JSON object {id: name}, or lines "id name". Without one, ImageNet's
+    synset ids have timm's names, and all others are their own names, with underscores as spaces.
 
     Raises:
         DataError: the table cannot be read, or lacks an id.

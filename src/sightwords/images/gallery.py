@@ -17,12 +17,10 @@ class Card:
 
     Attributes:
         image: `data:` address of a small image, empty where there is none.
-        rank: its place in the order, shown in the corner of the image; empty shows nothing.
-        label: the image's label, empty where it has none.
-        suggestion: another label that would fit better; empty where none is suggested.
+        rank: its place in the order, shown in the corner of the image.
+        suggestion: another label that would fit better.
         text: what was written about it.
         facts: (name, value) pairs.
-        name: the image's name as the user knows it.
     """
 
     image: str

@@ -22,14 +22,10 @@ from sightwords.images.transforms import CroppableImage, DecodedImage, EvalTrans
 
 @dataclass(frozen=True)
 class Slot:
-    """One place in a batch: which image comes there.
+    """One place in a batch: which image of the split comes there.
 
-    Attributes:
-        epoch: epoch, from 0; it varies the augmentation.
-        step: optimizer step over the whole training, from 0.
-        position: place in the global batch of that step.
-        index: the image's index in its split.
-        repeat: how many times the image came before in this global batch; it varies the augmentation too.
+    Epoch and `repeat` (how many times the image came before in this global batch) vary its augmentation; `position` is
+    its place in the global batch of that step. All count from 0, steps over the whole training.
     """
 
     epoch: int
@@ -249,12 +245,14 @@ def train_loader(
 ) -> DataLoader[ImageBatch]:
     """Return the micro-batches of steps `first_step` to `last_step` (not included) of this process.
 
+    A resumed run starts in the middle of an epoch without reading what was.
+
     Args:
         images: the training images.
-        num_classes: width of the targets.
+        num_classes: K, the width of the targets.
         transform: from an image to the network's input.
         order: order of the whole training.
-        first_step: first optimizer step; a resumed run starts in the middle of an epoch without reading what was.
+        first_step: first optimizer step, from 0.
         last_step: end of the training.
         workers: loader processes; 0 loads in this one.
         pin_memory: put batches into page-locked memory, for a GPU.

@@ -75,11 +75,7 @@ def _same_preprocessing(network: Any, checkpoint: Checkpoint) -> Check:
 
 
 def check_token() -> None:
-    """Fail before any work where there is no token.
-
-    Raises:
-        ModelError: neither $HF_TOKEN nor a login of the hub's library gives one.
-    """
+    """Raise ModelError, before any work, where neither $HF_TOKEN nor a login of the hub's library gives a token."""
     from huggingface_hub import get_token
 
     if get_token() is None:
@@ -87,11 +83,7 @@ def check_token() -> None:
 
 
 def upload(folder: Path, repository: str, private: bool) -> str:
-    """Upload a folder to a model repository, made where it is new; return the address of the commit.
-
-    Raises:
-        ModelError: the hub refuses, or cannot be reached.
-    """
+    """Upload a folder to a model repository, made where it is new; return the address of the commit."""
     from huggingface_hub import HfApi
 
     api = HfApi(library_name="sightwords")

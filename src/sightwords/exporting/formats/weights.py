@@ -16,11 +16,7 @@ from sightwords.models.run_folder import network_config
 
 @dataclass(frozen=True)
 class WeightsFormat:
-    """Weights for timm or torchvision.
-
-    Attributes:
-        library: which of them.
-    """
+    """Weights for timm or torchvision."""
 
     library: str
     tolerance: float = 0.0

@@ -36,14 +36,7 @@ _BESIDE_IMAGES = (".csv", ".tsv")  # in a folder, such a table says something of
 
 
 class Row(NamedTuple):
-    """One image of a source that is read row by row.
-
-    Attributes:
-        reference: where its bytes lie.
-        labels: class ids as the source writes them; none where it has no label.
-        split: its split as the source writes it, empty where it does not.
-        reason: why its bytes cannot be had, empty where they can.
-    """
+    """An image of a source: where its bytes lie, or the `reason` why not, and class ids and split as it writes them."""
 
     reference: ImageReference
     labels: tuple[str, ...] = ()
@@ -87,11 +80,8 @@ def list_source(
 ) -> dict[str, Listing]:
     """Return the images of a folder, a table, or a pattern of tables or shards, by split ("train", "val").
 
-    Args:
-        source: where they are.
-        split: the split that all of the source belongs to, or None where the source names its own splits.
-        image_column: column of the image in a table; None finds it.
-        label_column: column of the label in a table; None finds it.
+    All of the source belongs to `split`, or it names its own splits where that is None. Columns of a table that are
+    None are found by their usual names.
 
     Raises:
         DataError: the source does not exist or is of no known layout.

@@ -17,13 +17,7 @@ from sightwords.images.references import NO_STAT, ImageReferences, name_column
 
 
 class Folder(NamedTuple):
-    """The n image files of one folder, sorted by name.
-
-    Attributes:
-        path: the folder.
-        names: the files' names.
-        stats: (bytes, mtime_ns) of each file, int64, shape (n, 2); NO_STAT where it cannot be looked at.
-    """
+    """The n image files of one folder, sorted by name, and their (bytes, mtime_ns), int64, shape (n, 2), or NO_STAT."""
 
     path: str
     names: list[str]
