@@ -221,13 +221,9 @@ class TrainOrder:
 @dataclass(frozen=True)
 class _Batches:
     start: Callable[[], Iterator[list[Slot]]]
-    num_batches: int
 
     def __iter__(self) -> Iterator[list[Slot]]:
         return self.start()
-
-    def __len__(self) -> int:
-        return self.num_batches
 
 
 def train_loader(
@@ -262,8 +258,7 @@ def train_loader(
     """
     dataset = _Images(images, num_classes, transform, cache)
     dataset.is_repeated, dataset.join, dataset.targets = order.repeats > 1, join, targets or dataset.targets
-    batches = _Batches(lambda: order.batches(first_step, last_step), (last_step - first_step) * order.accumulate)
-    return _loader(dataset, batches, workers, pin_memory)
+    return _loader(dataset, lambda: order.batches(first_step, last_step), workers, pin_memory)
 
 
 def eval_loader(
@@ -288,16 +283,16 @@ def eval_loader(
         for start in range(0, len(own), batch_size):
             yield [Slot(0, 0, index, index) for index in own[start : start + batch_size]]
 
-    sampler = _Batches(batches, -(-len(own) // batch_size))
-    dataset = _Images(images, num_classes, transform, cache)
-    return _loader(dataset, sampler, workers, pin_memory)
+    return _loader(_Images(images, num_classes, transform, cache), batches, workers, pin_memory)
 
 
-def _loader(dataset: _Images, batches: _Batches, workers: int, pin_memory: bool) -> DataLoader[ImageBatch]:
+def _loader(
+    dataset: _Images, batches: Callable[[], Iterator[list[Slot]]], workers: int, pin_memory: bool
+) -> DataLoader[ImageBatch]:
     return DataLoader(
         dataset,
         batch_size=None,  # the dataset makes batches
-        sampler=batches,
+        sampler=_Batches(batches),
         num_workers=workers,
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,

@@ -182,8 +182,6 @@ def shrunk(image: CroppableImage, shorter: int, interpolation: str, exactly: boo
     """
     width, height = image.size
     whole, factor = reduced((0, 0, width, height), shorter, image.reductions)
-    if factor == 1:
-        whole = (0, 0, width, height)
     pixels = image.crop(whole, factor)
     side = min(width, height)
     if side <= shorter and not exactly:

@@ -77,13 +77,8 @@ def walk(top: str) -> list[Folder]:
 
 
 def _walk(top: str) -> list[Folder]:
-    found: list[Folder] = []
-    waiting = [top]
-    while waiting:
-        own, below = _look(waiting.pop())
-        found += own
-        waiting += reversed(below)
-    return found
+    own, below = _look(top)
+    return own + [folder for path in below for folder in _walk(path)]
 
 
 def _look(path: str) -> tuple[list[Folder], list[str]]:
