@@ -36,6 +36,9 @@ COMMON = set("batch_size device epochs image_size limit lr optimizer precision r
 def test_the_names_are_these_and_no_others():
     assert set(sightwords.__all__) == {*FUNCTIONS, *FUNCTIONS.values(), *OTHERS}
     assert len(sightwords.__all__) == len(set(sightwords.__all__))
+    assert all(getattr(sightwords, name) is not None for name in sightwords.__all__)
+    with pytest.raises(AttributeError, match=r"no attribute 'trian'; it has: "):
+        sightwords.trian  # noqa: B018
 
 
 def test_every_command_is_a_function_with_its_configuration():
@@ -52,8 +55,3 @@ def test_names_lead_to_what_they_say(function):
 
 def test_training_has_the_common_options():
     assert {field.name for field in fields(sightwords.TrainConfig)} >= COMMON | {"embeddings", "model", "out", "align"}
-
-
-def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'trian'"):
-        sightwords.trian  # noqa: B018

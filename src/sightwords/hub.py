@@ -180,7 +180,11 @@ def load_clip(name: str, what: str, other_ways: str) -> Clip:
     import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    if repository := _hub_repository(model, weights):
+    if weights is None:
+        repository = model.partition("hf-hub:")[2]
+    else:
+        repository = str(open_clip.get_pretrained_cfg(model, weights).get("hf_hub") or "").strip("/")
+    if repository:
         require_hub(repository, what, other_ways)
     try:
         tokenizer = open_clip.get_tokenizer(model)
@@ -190,12 +194,3 @@ def load_clip(name: str, what: str, other_ways: str) -> Clip:
         raise cannot_load(what, error, other_ways) from None
     preprocess = image_transform_v2(PreprocessCfg(**network.visual.preprocess_cfg), is_train=False)
     return Clip(network, tokenizer, preprocess)
-
-
-def _hub_repository(model: str, weights: str | None) -> str | None:
-    import open_clip
-
-    if weights is None:
-        return model.removeprefix("hf-hub:") if model.startswith("hf-hub:") else None
-    published = open_clip.get_pretrained_cfg(model, weights)
-    return str(published.get("hf_hub") or "").strip("/") or None

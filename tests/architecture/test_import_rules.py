@@ -112,10 +112,3 @@ def test_importing_is_light(module):
     code = f"import {module}, sys; print([m for m in ('torch', 'numpy', 'PIL', 'pyarrow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_public_names():
-    for name in sightwords.__all__:
-        assert getattr(sightwords, name) is not None
-    with pytest.raises(AttributeError, match="it has: "):
-        sightwords.trian  # noqa: B018

@@ -6,7 +6,6 @@ stronger setting keeps what a weaker one did (of the images that a fraction of 0
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,15 +23,14 @@ def stratified(images: Split, limit: int, proportional: bool = False) -> list[in
     A function of the keys alone: a larger limit adds images and takes none away. A proportional sample takes the same
     fraction of each class instead, so that it stands for the whole.
     """
-    labels = images.first_labels().tolist()
-    sizes = Counter(labels)
-    rounds: list[tuple[float, int, int]] = []
-    seen: Counter[int] = Counter()
-    for index, label in enumerate(labels):
-        place = (seen[label] + 0.5) / sizes[label] if proportional else seen[label]
-        rounds.append((place, label, index))
-        seen[label] += 1
-    return sorted(index for _, _, index in sorted(rounds)[:limit])
+    labels = images.first_labels()
+    by_class = np.argsort(labels, kind="stable")
+    _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
+    place = np.arange(len(labels)) - np.repeat(starts, sizes)  # within the class
+    if proportional:
+        place = (place + 0.5) / np.repeat(sizes, sizes)
+    chosen = np.lexsort((by_class, labels[by_class], place))[:limit]
+    return sorted(by_class[chosen].tolist())
 
 
 def hold_out(images: Split, fraction: float, seed: int, multi_label: bool = False) -> tuple[Split, Split]:
