@@ -26,7 +26,7 @@ def stratified(images: Split, limit: int, proportional: bool = False) -> list[in
     labels = images.first_labels()
     by_class = np.argsort(labels, kind="stable")
     _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
-    place = np.arange(len(labels)) - np.repeat(starts, sizes)  # within the class
+    place: np.ndarray = np.arange(len(labels)) - np.repeat(starts, sizes)  # within the class
     if proportional:
         place = (place + 0.5) / np.repeat(sizes, sizes)
     chosen = np.lexsort((by_class, labels[by_class], place))[:limit]
