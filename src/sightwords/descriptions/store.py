@@ -303,13 +303,8 @@ class DescriptionSet:
             raise self._damaged(str(found))
 
     def _add(self, table: str, names: str, row: tuple[object, ...]) -> int:
-        query = f"SELECT id FROM {table} WHERE ({names}) = ({_marks(names)})"
-        with self._file_errors():
-            found = self._connection.execute(query, row).fetchone()
-            if found is None:
-                self._connection.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({_marks(names)})", row)
-                found = self._connection.execute(query, row).fetchone()
-        return int(found[0])
+        query = f"INSERT INTO {table} ({names}) VALUES ({_marks(names)}) ON CONFLICT DO UPDATE SET id = id RETURNING id"
+        return int(self._all(query, row)[0][0])
 
     def _all(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         with self._file_errors():
