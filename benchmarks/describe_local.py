@@ -150,7 +150,7 @@ class Bench:
         """Yield the questions, decoding each image when it is asked for."""
         for file in self.files:
             image = thumbnail(file.read_bytes(), file.name, self.decoding.max_side)
-            yield Request(file.name, 0, 0, file.name, "", "plain", QUESTION, image)
+            yield Request(file.name, 0, 0, file.name, "", QUESTION, image)
 
     def watch(self, network: Any) -> None:
         """Have a model's `generate` count its time."""

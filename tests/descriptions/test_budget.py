@@ -54,7 +54,7 @@ def test_cost_of_tokens_and_hours():
 
 
 def answer(num_prompt=100, num_text=20, status="ok"):
-    request = Request("k", 0, 0, "a.jpg", "", "plain", "What is it?", None)
+    request = Request("k", 0, 0, "a.jpg", "", "What is it?", None)
     return Answer(request, "text", status, num_prompt_tokens=num_prompt, num_text_tokens=num_text)
 
 

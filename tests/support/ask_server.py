@@ -33,7 +33,7 @@ def questions(describer: ServerDescriber, num: int, sample: int = 0, first: int 
     """Yield requests about `num` different images; image i has the key str(i)."""
     for i in range(first, first + num):
         image = describer.prepare(encoded(draw("disc", i)), f"{i}.png")
-        yield Request(str(i), sample, 0, f"{i}.png", "disc", "plain", "Describe this.", image)
+        yield Request(str(i), sample, 0, f"{i}.png", "disc", "Describe this.", image)
 
 
 def never() -> bool:

@@ -119,7 +119,6 @@ class Session:
                     attempt=attempt,
                     name=target.name,
                     class_name=target.class_name,
-                    prompt_name=self.prompt.name,
                     text=self.prompt.text(target.class_name),
                     image=None,
                 )

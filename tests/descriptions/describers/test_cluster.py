@@ -49,7 +49,7 @@ def config_of(images: Path, out: Path, describer: str, **options) -> DescribeCon
 def requests_of(describer, num: int, size: int = 32):
     for n in range(num):
         data = drawing(n, size)
-        yield Request(f"{n:064d}", 0, 0, f"{n}.png", "disc", "plain", "What?", describer.prepare(data, f"{n}.png"))
+        yield Request(f"{n:064d}", 0, 0, f"{n}.png", "disc", "What?", describer.prepare(data, f"{n}.png"))
 
 
 def drawing(n: int, size: int) -> bytes:

@@ -111,7 +111,7 @@ def test_a_folder_that_is_not_there_is_named():
 
 
 def request(key: str = "a" * 64, sample: int = 0, attempt: int = 0) -> Request:
-    return Request(key, sample, attempt, "x.png", "bird", "plain", "What?", None)
+    return Request(key, sample, attempt, "x.png", "bird", "What?", None)
 
 
 def test_the_first_answer_is_greedy_and_seeds_are_functions_of_seed_key_sample_and_attempt():

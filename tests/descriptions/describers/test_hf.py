@@ -33,7 +33,7 @@ def requests(describer: HFDescriber, samples: tuple[int, ...] = (0,)) -> list[Re
         draw(class_name, i, size).save(buffer, kind)
         image = describer.prepare(buffer.getvalue(), f"{i}")
         text = "Describe this image in detail." + " What can be seen?" * i
-        asked += [Request(f"{i}" * 64, sample, 0, f"{i}", "", "plain", text, image) for sample in samples]
+        asked += [Request(f"{i}" * 64, sample, 0, f"{i}", "", text, image) for sample in samples]
     return asked
 
 
@@ -85,7 +85,7 @@ def test_batches_answer_as_plain_generate_does_one_by_one(model, request):
 
 def class_questions() -> list[Request]:
     texts = ["What can be seen?", "What can be seen on a small red bird?", "Describe a pond.", "Describe two boats."]
-    return [Request(f"class {i}", 0, 0, f"{i}", f"{i}", "class_features", text, None) for i, text in enumerate(texts)]
+    return [Request(f"class {i}", 0, 0, f"{i}", f"{i}", text, None) for i, text in enumerate(texts)]
 
 
 @pytest.mark.parametrize("model", ["llava", "smolvlm", "qwen2_vl", "llama"])

@@ -47,7 +47,7 @@ class FakeModel:
 
 def ask(number: int, side: int | None = 8, text: str = "What is this?") -> Request:
     image = Image.new("RGB", (side, side)) if side else None
-    return Request(str(number), 0, 0, str(number), "", "plain", text, image)
+    return Request(str(number), 0, 0, str(number), "", text, image)
 
 
 def never() -> bool:

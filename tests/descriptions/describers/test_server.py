@@ -84,7 +84,7 @@ def test_any_text_arrives_as_it_is(text, is_shown):
     with chat_server(lambda call: chat("Round.")) as served:
         describer = describer_of(served.url)
         image = describer.prepare(BAD, "n") if is_shown else None
-        (answer,) = describer.describe([Request("k", 0, 0, "n", "", "plain", text, image)], never)
+        (answer,) = describer.describe([Request("k", 0, 0, "n", "", text, image)], never)
     content = served.calls[0].body["messages"][0]["content"]
     assert answer.text == "Round."
     assert (content[1]["text"] if is_shown else content) == text

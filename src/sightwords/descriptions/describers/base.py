@@ -23,7 +23,6 @@ class Request:
         attempt: 0 at first; 1 and above where earlier answers were rejected, which draws other random numbers.
         name: the image's name as the user knows it.
         class_name: the readable name of its class, empty where it has none.
-        prompt_name: name of the prompt.
         text: what is asked, the class name filled in.
         image: what the describer's own `prepare` made of the image's bytes; None where no image is shown.
     """
@@ -33,7 +32,6 @@ class Request:
     attempt: int
     name: str
     class_name: str
-    prompt_name: str
     text: str
     image: Any
 
