@@ -88,10 +88,13 @@ def test_what_is_no_image_is_refused(data):
         decode_image(data, "x")
 
 
-def test_limits():
-    data = encoded(Image.new("L", (100, 100)))
-    with pytest.raises(UnreadableImageError, match=r"100 x 100 pixels; at most 9,999"):
-        decode_image(data, max_pixels=9_999)
+@pytest.mark.parametrize(
+    ("limit", "message"), [("MAX_PIXELS", "100 x 100 pixels; at most 9 "), ("MAX_BYTES", "bytes; at most 9 ")]
+)
+def test_limits(monkeypatch, limit, message):
+    monkeypatch.setattr(decode, limit, 9)
+    with pytest.raises(UnreadableImageError, match=message):
+        decode_image(encoded(Image.new("L", (100, 100))))
 
 
 def test_any_damage_is_our_own_error():

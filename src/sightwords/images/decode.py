@@ -32,17 +32,16 @@ class EncodedImage:
     Args:
         data: the file's bytes.
         name: the image's name for the error message.
-        max_pixels: upper bound of width x height.
 
     Attributes:
         size: width and height of the upright image in pixels.
         reductions: the factors by which the image can be shrunk while it is decoded, largest first.
 
     Raises:
-        UnreadableImageError: the bytes are no image, are cut short, or exceed the limits.
+        UnreadableImageError: the bytes are no image, are cut short, or exceed `MAX_BYTES` or `MAX_PIXELS`.
     """
 
-    def __init__(self, data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, data: bytes, name: str = "image") -> None:
         if len(data) > MAX_BYTES:
             raise UnreadableImageError(name, f"{len(data):,} bytes; at most {MAX_BYTES:,} are allowed")
         self._data, self._name = data, name
@@ -53,8 +52,8 @@ class EncodedImage:
         with _explained(name):
             image = Image.open(io.BytesIO(data))
             self.size = width, height = image.size
-            if width * height > max_pixels:
-                raise UnreadableImageError(name, f"{width} x {height} pixels; at most {max_pixels:,} are allowed")
+            if width * height > MAX_PIXELS:
+                raise UnreadableImageError(name, f"{width} x {height} pixels; at most {MAX_PIXELS:,} are allowed")
             if image.format != "JPEG":  # where the orientation stands cannot be known before all is read
                 self._decoded = _upright_rgb(image)
                 self.size = self._decoded.size
@@ -114,13 +113,13 @@ def open_image(reference: ImageReference) -> EncodedImage:
     return EncodedImage(data, reference.name)
 
 
-def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_image(data: bytes, name: str = "image") -> Image.Image:
     """Return an image file's pixels, upright, RGB, 8 bits a channel; arguments and errors are those of `EncodedImage`.
 
     EXIF orientation is applied; transparency is composited on white; palette, gray, CMYK and 16-bit images become
-    RGB; of an animation the first frame is taken. `max_pixels` is width x height.
+    RGB; of an animation the first frame is taken.
     """
-    return EncodedImage(data, name, max_pixels).decode()
+    return EncodedImage(data, name).decode()
 
 
 @contextmanager
