@@ -31,7 +31,7 @@ def test_predictions_and_the_nearest_descriptions(aligned, tmp_path):
 
 def test_what_is_missing_is_named(aligned, tmp_path):
     image = aligned.images / "val" / "disc" / "001.png"
-    with pytest.raises(DataError, match="no image file"):
+    with pytest.raises(DataError, match="cannot be read.*nothing.png: No such file"):
         explain(ExplainConfig(aligned.run, [tmp_path / "nothing.png"], device="cpu"))
     with pytest.raises(ConfigError, match="No images"):
         ExplainConfig(aligned.run, [])

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sightwords.descriptions.store import DescriptionSet
-from sightwords.errors import ArtifactError, DataError
+from sightwords.errors import ArtifactError
 from sightwords.evaluation.config import ExplainConfig
 from sightwords.files import row_writer
 from sightwords.images.dataset import Split
@@ -86,7 +86,8 @@ def explain(config: ExplainConfig) -> ExplainResult:
     projection = open_projection(folder, config.space)
     embeddings = _embeddings(config, projection)
     network = TrainedNetwork(folder, config.device, projection.info.features)
-    images = _images(config.images)
+    references = [ImageReference(name, name) for name in config.images]
+    images = Split.of(references, image_keys(config.images), [[] for _ in references])
     workers = min(config.workers, len(images) // config.batch_size)  # a few images are loaded faster without
     found: dict[str, Explanation] = {}
     unreadable: list[str] = []
@@ -106,13 +107,6 @@ def explain(config: ExplainConfig) -> ExplainResult:
     return ExplainResult(explanations, unreadable, config.out)
 
 
-def _images(names: list[str]) -> Split:
-    for name in names:
-        if not Path(name).is_file():
-            raise DataError(f"There is no image file {name}. Name files, not folders.")
-    return Split.of([ImageReference(name, name) for name in names], image_keys(names), [[] for _ in names])
-
-
 def _embeddings(config: ExplainConfig, projection: Projection) -> EmbeddingSet:
     folder = config.embeddings or Path(projection.space.embeddings)
     if not folder.exists():
@@ -127,11 +121,7 @@ def _embeddings(config: ExplainConfig, projection: Projection) -> EmbeddingSet:
 def _neighbors(
     embeddings: EmbeddingSet, descriptions: Path | None, scores_QN: np.ndarray, rows_QN: np.ndarray
 ) -> list[list[Neighbor]]:
-    """Return the descriptions behind rows of an embedding set, for each of Q images its N nearest.
-
-    Raises:
-        ArtifactError: there is no description set, or it lacks the text of a row.
-    """
+    """Return the descriptions behind rows of an embedding set, for each of Q images its N nearest."""
     path = descriptions or Path(embeddings.meta.get("descriptions") or "an unknown place")
     if not path.is_file():
         raise ArtifactError(f"There is no description set at {path}. Name it with --descriptions.")
