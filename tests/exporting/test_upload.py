@@ -8,15 +8,11 @@ from unittest.mock import MagicMock, create_autospec
 
 import huggingface_hub
 import pytest
-import timm
-import torch
 from huggingface_hub import ModelCard
 
 from sightwords.errors import ModelError
-from sightwords.exporting.check import open_checkpoint
 from sightwords.exporting.config import ExportConfig
 from sightwords.exporting.export import export as run
-from sightwords.models.run_folder import RunFolder
 
 TOKEN = "hf_of_the_test"
 
@@ -38,19 +34,15 @@ def hub(monkeypatch) -> MagicMock:
     return api
 
 
-def test_what_is_uploaded_is_the_folder_that_timm_reads(exported, hub, tmp_path):
+def test_what_is_uploaded_is_the_folder_that_timm_reads(exported, hub):
     folder = exported[0]
     result = run(ExportConfig(folder / "run", push_to_hub="me/birds", license="apache-2.0", pairs=1))
     assert set(hub.files) == {"config.json", "model.safetensors", "README.md", "certificate.json"}
     assert result.uploaded.endswith("/commit/1")
     assert "hf-hub:me/birds" in result.summary()
-    for name, data in hub.files.items():
-        (tmp_path / name).write_bytes(data)
-    network = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
-    images = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        assert torch.equal(network(images), open_checkpoint(RunFolder(folder / "run")).network(images))
-    card = ModelCard.load(tmp_path / "README.md")
+    for name in ("config.json", "model.safetensors"):  # of which a test of the formats shows that timm reads it
+        assert hub.files[name] == (folder / "hub" / name).read_bytes()
+    card = ModelCard(hub.files["README.md"].decode())
     assert (card.data.license, card.data.library_name, card.data.model_name) == ("apache-2.0", "timm", "birds")
     assert TOKEN not in "".join(data.decode("latin1") for data in hub.files.values())
 
