@@ -226,10 +226,16 @@ def test_options_of_the_alignment_that_do_not_fit_are_refused(config, tmp_path):
     assert not config.out.exists()
 
 
-def test_lower_precision_trains(config):
-    run(replace(config, precision="bf16", epochs=1))
-    assert all(torch.isfinite(tensor).all() for tensor in weights(config).values())
-    assert {tensor.dtype for tensor in weights(config).values()} == {torch.float32}
+@pytest.mark.parametrize("align", [{}, {"grad_cache": True}, {"weighting": "gradient_balanced", "weight": 0.5}])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_trains(config, tmp_path, precision, align):
+    config = replace(config, epochs=1, accumulate=2, model_kwargs=VIT, align=AlignConfig(**align))
+    run(config)
+    lower = replace(config, precision=precision, out=tmp_path / "lower")
+    run(lower)
+    assert {tensor.dtype for tensor in weights(lower).values()} == {torch.float32}
+    for name in ("train_align_loss", "train_classification_loss"):
+        assert metrics(lower)[0][name] == pytest.approx(metrics(config)[0][name], rel=0.02)
 
 
 def test_channels_last_changes_no_more_than_rounding(config, tmp_path):
