@@ -16,14 +16,7 @@ from sightwords.errors import ConfigError, ModelError, UnknownNameError
 from sightwords.models.backbone import Backbone, InputSpec, call_factory, find_classifier
 from sightwords.models.weights import OFFLINE, fit_weights, load_weights
 
-# auxiliary classifiers would add logits in training, and an initialization that is not chosen is warned about
-_NO_AUXILIARY = {"aux_logits": False, "init_weights": True}
-_DEFAULT_KWARGS: dict[str, dict[str, Any]] = {"googlenet": _NO_AUXILIARY, "inception_v3": _NO_AUXILIARY}
-# their weights were ported from networks with other pixel statistics
-_PRETRAINED_KWARGS: dict[str, dict[str, Any]] = {
-    "googlenet": {"transform_input": True},
-    "inception_v3": {"transform_input": True},
-}
+_WITH_AUXILIARY = ("googlenet", "inception_v3")
 # read by the builder and not by the class
 _BUILDER_KWARGS = {"MobileNetV3": ("width_mult", "reduced_tail", "dilated")}
 
@@ -43,10 +36,12 @@ def build_torchvision_backbone(
     """
     if name not in torchvision_names():
         raise UnknownNameError("torchvision model", name, torchvision_names())
-    defaults = _DEFAULT_KWARGS.get(name, {})
-    if weights == "pretrained":
-        defaults = {**defaults, **_PRETRAINED_KWARGS.get(name, {})}
-    kwargs = {**defaults, **kwargs, **_size_kwargs(name, image_size), "num_classes": num_classes}
+    kwargs = {**kwargs, **_size_kwargs(name, image_size), "num_classes": num_classes}
+    if name in _WITH_AUXILIARY:
+        # auxiliary classifiers would add logits in training, an initialization that is not chosen is warned about, and
+        # the weights were ported from networks with other pixel statistics
+        is_ported = weights == "pretrained"
+        kwargs = {"aux_logits": False, "init_weights": True, "transform_input": is_ported, **kwargs}
     network = call_factory(functools.partial(torchvision.models.get_model, name), f"torchvision:{name}", kwargs)
     _check_kwargs(network, name, kwargs)
     classifier = find_classifier(network, num_classes)
@@ -61,7 +56,7 @@ def build_torchvision_backbone(
 
 
 def _size_kwargs(name: str, image_size: int | None) -> dict[str, Any]:
-    """How the builder takes the image size; not by trial, since some builders ignore what they do not know."""
+    """Return how the builder takes the image size; not by trial, since some builders ignore what they do not know."""
     if image_size is not None and name.startswith("vit_"):
         return {"image_size": image_size}
     if image_size is not None and name.startswith("maxvit_"):
@@ -70,7 +65,7 @@ def _size_kwargs(name: str, image_size: int | None) -> dict[str, Any]:
 
 
 def _check_kwargs(network: nn.Module, name: str, kwargs: Mapping[str, Any]) -> None:
-    """Refuses options that a network's class swallows and ignores (MobileNetV3, ConvNeXt)."""
+    """Refuse options that a network's class swallows and ignores (MobileNetV3, ConvNeXt)."""
     parameters = inspect.signature(type(network).__init__).parameters
     if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
