@@ -96,10 +96,10 @@ class AuditResult:
 
     def summary(self) -> str:
         """Return what was found, in a few lines."""
-        lines = []
-        for row in self.worst:
-            suggested = f", rather {row.suggested_name}" if row.suggested else ""
-            lines.append(f"{row.image}: {row.label_name}{suggested}")
+        lines = [
+            f"{row.image}: {row.label_name}" + (f", rather {row.suggested_name}" if row.suggested else "")
+            for row in self.worst
+        ]
         lines.append(
             f"{self.num_suspects} of {self.num_images} labels are probably wrong (look before you change them); took "
             f"{duration(self.seconds)}."
@@ -139,11 +139,11 @@ class AuditData:
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Scores of each image by what was learned from the other folds.
+    """Scores of each image by what was learned from the other folds, float32, (N,).
 
     Attributes:
-        own: score of the image's label, float32, (N,).
-        best: score of the best other class, float32, (N,).
+        own: of the image's label.
+        best: of the best other class.
         other: that class, int64, (N,).
     """
 
@@ -200,18 +200,15 @@ def audit(config: AuditConfig) -> AuditResult:
         notes = [*prompt_warnings(embeddings), *data.left_out]
         if unreadable:
             notes.append(f"{len(unreadable)} images could not be read, such as {unreadable[0]}")
+        num_suspects = int(scores.is_suspect.sum())
         order = np.argsort(-scores.suspicion, kind="stable").tolist()
         rows = (_row(rank, i, data, scores, texts) for rank, i in enumerate(order, 1))
         first = list(islice(rows, max(config.top, _NUM_SHOWN)))
         _write_csv(config.out / "audit.csv", chain(first, rows))
-        facts = {
-            "Images": f"{len(order):,}",
-            "Probably wrong labels": f"{scores.is_suspect.sum():,}",
-            "Classes": f"{len(data.class_ids):,}",
-        }
+        figures = {"Images": len(order), "Probably wrong labels": num_suspects, "Classes": len(data.class_ids)}
         references = [images.reference(i) for _, images, i in (locate(data.splits, i) for i in order[: config.top])]
-        _write_page(config, facts, list(zip(first, references, strict=False)), notes)
-    return AuditResult(config.out, len(order), int(scores.is_suspect.sum()), first[:_NUM_SHOWN], notes, seconds[0])
+        _write_page(config, figures, list(zip(first, references, strict=False)), notes)
+    return AuditResult(config.out, len(order), num_suspects, first[:_NUM_SHOWN], notes, seconds[0])
 
 
 def audit_data(dataset: Dataset, embeddings: EmbeddingSet) -> AuditData:
@@ -274,14 +271,9 @@ def image_features(config: AuditConfig, splits: dict[str, Split]) -> tuple[np.nd
 def score_labels(
     data: AuditData, num_folds: int = 10, seed: int = 0, device: torch.device | None = None, show: bool = True
 ) -> LabelScores:
-    """Score each label by the texts, and by the image features where there are any.
+    """Score each label by the texts, and by the image features where there are any; no device is the CPU.
 
-    Args:
-        data: the images.
-        num_folds: folds; each is scored by what is learned from the others.
-        seed: of the folds.
-        device: where to compute; None is the CPU.
-        show: whether to show progress.
+    Each of `num_folds` folds, drawn by `seed`, is scored by what is learned from the others.
     """
     folds, num_classes = folds_of(data.groups, data.labels, num_folds, seed), len(data.class_ids)
 
@@ -380,11 +372,12 @@ def _write_csv(path: Path, rows: Iterable[AuditRow]) -> None:
 
 
 def _write_page(
-    config: AuditConfig, facts: dict[str, str], shown: Sequence[tuple[AuditRow, ImageReference]], notes: Sequence[str]
+    config: AuditConfig, figures: dict[str, int], shown: Sequence[tuple[AuditRow, ImageReference]], notes: Sequence[str]
 ) -> None:
     """Write `audit.html` with some of the rows and their images."""
     sources = {"Descriptions": config.descriptions, "Embedding set": config.embeddings, "Image features": config.run}
-    facts = facts | {name: str(path) for name, path in sources.items() if path}
+    facts = {name: f"{count:,}" for name, count in figures.items()}
+    facts |= {name: str(path) for name, path in sources.items() if path}
     title, cards = f"Audit of {config.images or config.train}", [_card(row, reference) for row, reference in shown]
     write_gallery(config.out / "audit.html", title, list(facts.items()), cards, (*_NOTES, *notes))
 

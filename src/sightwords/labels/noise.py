@@ -37,12 +37,8 @@ _MIN_RATE = 1e-6  # stands for none
 def groups_of(owners: np.ndarray, rows: np.ndarray, num_images: int) -> np.ndarray:
     """Return a number for each image, the same for images that share a text, int64, (N,).
 
-    Such images belong into one fold: else a classifier would have seen the text that it is to score.
-
-    Args:
-        owners: image of each description, (R,).
-        rows: text of each description, (R,).
-        num_images: N.
+    Such images belong into one fold: else a classifier would have seen the text that it is to score. `owners` and
+    `rows`, (R,), are the image and the text of each description.
     """
     texts = rows.astype(np.int64) + num_images
     size = int(texts.max(initial=num_images)) + 1
@@ -53,11 +49,7 @@ def groups_of(owners: np.ndarray, rows: np.ndarray, num_images: int) -> np.ndarr
 def folds_of(groups: np.ndarray, labels: np.ndarray, num_folds: int, seed: int) -> np.ndarray:
     """Return the fold of each image, int64, (N,): groups stay together, and each class is spread evenly.
 
-    Args:
-        groups: see `groups_of`, (N,).
-        labels: classes, (N,); a group counts as the class of its first image.
-        num_folds: folds; at most as many as there are groups.
-        seed: of the order within a class.
+    A group counts as the class of its first image; there are at most as many folds as groups.
     """
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     order = np.lexsort((np.random.default_rng(seed).permutation(len(first)), labels[first]))

@@ -112,7 +112,7 @@ def make_card(
         licenses: a further table, see `read_licenses`.
         title: heading; by default the network's name and its number of classes.
         library: library that reads it, as the hub names it; by default that of the network.
-        license: license that the user gives the network.
+        license: that the user gives the network.
         datasets: names of the images on the hub.
         tags: further tags.
         snippet: Python that loads it.

@@ -88,14 +88,7 @@ class Output:
 class TrainedNetwork:
     """The plain network of a run, in eval mode.
 
-    Args:
-        folder: the run.
-        device: `auto`, `cpu`, `cuda` or as torch names it.
-        features: module whose pooled output is the feature; None takes what the classifier reads.
-
-    Attributes:
-        info: what the network is and how it is fed.
-        device: where it is.
+    The feature is the pooled output of the module `features`, or what the classifier reads.
 
     Raises:
         ArtifactError: this is no run, or an unfinished one.
@@ -141,10 +134,7 @@ class TrainedNetwork:
 class Projection:
     """The projector of a run into the space of one of its embedding sets.
 
-    Args:
-        info: what the run's projectors are.
-        space: the chosen one.
-        tensors: its weights: `projector.*`, and `mean` and `matrix` where there are any.
+    Its tensors are `projector.*`, and `mean` and `matrix` where there are any.
 
     Raises:
         ArtifactError: the weights do not fit.
