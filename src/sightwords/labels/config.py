@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
-from sightwords.images.config import ImageOptions, check_range, default_workers
+from sightwords.images.config import ImageOptions, check_range, default_workers, set_paths
 
 
 @dataclass
@@ -47,8 +47,7 @@ class AuditConfig(ImageOptions, _ImagesAndDescriptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.descriptions, self.embeddings, self.out = map(Path, (self.descriptions, self.embeddings, self.out))
-        self.run = Path(self.run) if self.run else None
+        set_paths(self, "descriptions embeddings out run")
         check_range(self, "top workers", least=0)
         check_range(self, "batch_size", least=1)
         check_range(self, "folds", least=2)

@@ -22,6 +22,7 @@ from sightwords.images.config import (
     ImagesConfig,
     check_range,
     default_workers,
+    set_paths,
 )
 from sightwords.licenses import Use, check_use
 
@@ -232,8 +233,7 @@ class TrainConfig(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.out = Path(self.out)
-        self.licenses = Path(self.licenses) if self.licenses else None
+        set_paths(self, "out licenses")
         check_use(self.use)
         check_range(self, "train_fraction label_fraction", above=0, most=1)
         check_range(self, "long_tail", least=1)
