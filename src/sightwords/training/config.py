@@ -20,6 +20,7 @@ from sightwords.images.config import (
     TEXT,
     AugmentConfig,
     ImagesConfig,
+    check_choices,
     check_range,
     default_workers,
     set_paths,
@@ -180,6 +181,7 @@ class TrainingOptions(ImagesConfig):
         super().__post_init__()
         self.embeddings = _paths(self.embeddings)
         self.model_kwargs = _arguments(self.model_kwargs)
+        check_choices(self)
         check_range(self, "epochs batch_size accumulate eval_every checkpoint_every", least=1)
         check_range(self, "lr min_lr warmup_epochs weight_decay workers head_warmup_epochs early_stopping", least=0)
         check_range(self, "cache_gb", least=0)
@@ -255,11 +257,6 @@ def _value(text: str) -> str | int | float | bool:
         return value
 
 
-def _paths(given: object) -> list[Path]:
+def _paths(given: str | Path | Iterable[str | Path] | None) -> list[Path]:
     """Return paths, also from a single one, as Python users and YAML files may give it."""
-    if given is None:
-        return []
-    if isinstance(given, str | Path):
-        return [Path(given)]
-    assert isinstance(given, Iterable)
-    return [Path(one) for one in given]
+    return [Path(one) for one in ([given] if isinstance(given, str | Path) else given or [])]
