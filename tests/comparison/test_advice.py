@@ -24,18 +24,15 @@ class Figures(Analysis):
         return 0.5
 
 
-def advice(tmp_path, **arms):
-    """Return the advice for arms of (mean, low, adjusted p)."""
+def advice(tmp_path, options=None, **arms):
+    """Return the advice for arms of (mean, low, adjusted p), trained with some options."""
     effects = [
         Effect("clean", "all models", name, Interval(mean, low, 2 * mean - low, 0.9, p), p)
         for name, (mean, low, p) in arms.items()
     ]
     config = CompareConfig("photos", embeddings=["E"], out=tmp_path / "c", models=["net"])
-    train = {
-        ("net", name): sightwords.TrainConfig("photos", out=tmp_path / name, model="net")
-        for name in ("baseline", *arms)
-    }
-    return advise(Figures([], effects, []), config, train)
+    train = sightwords.TrainConfig("photos", out=tmp_path / "run", model="net", **(options or {}))
+    return advise(Figures([], effects, []), config, {("net", name): train for name in ("baseline", *arms)})
 
 
 def test_a_shown_gain_is_recommended_and_the_largest_of_several(tmp_path):
@@ -57,15 +54,7 @@ def test_controls_are_no_recommendation_but_class_names_are(tmp_path, control):
 
 
 def test_the_next_command_trains_what_is_recommended_on_images_as_they_are(tmp_path):
-    train = {
-        ("net", name): sightwords.TrainConfig(
-            "photos", out=tmp_path / name, model="net", label_noise=0.5, label_noise_correction="auto"
-        )
-        for name in ("baseline", "checked")
-    }
-    effects = [Effect("clean", "all models", "checked", Interval(0.09, 0.08, 0.1, 0.9, 0.01), 0.01)]
-    config = CompareConfig("photos", embeddings=["E"], out=tmp_path / "c", models=["net"])
-    found = advise(Figures([], effects, []), config, train)
+    found = advice(tmp_path, {"label_noise": 0.5, "label_noise_correction": "auto"}, checked=(0.09, 0.08, 0.01))
     assert found.command == f"sightwords --config {tmp_path / 'c' / 'recipe.yaml'} train photos --out RUN"
     assert found.options["label_noise_correction"] == "auto"
     assert not {"label_noise", "train_fraction", "long_tail", "seed", "out"} & found.options.keys()

@@ -36,14 +36,11 @@ def test_a_file_of_options_as_an_arm(base, tmp_path):
     assert arm_name(str(path)) == "paper"
 
 
-def test_an_arm_may_differ_in_the_text_alone(base, tmp_path):
+def test_what_an_arm_or_a_network_may_not_set_is_named(base, tmp_path):
     path = tmp_path / "longer.yaml"
     path.write_text("epochs: 300\n")
     with pytest.raises(ConfigError, match="longer.yaml sets epochs"):
         with_arm(base, str(path), [Path("E")])
-
-
-def test_unknown_options_are_named_with_the_file(base):
     with pytest.raises(ConfigError, match=r"vit.yaml: .*'depht'.* Options are accumulate, align"):
         with_options(base, {"depht": 3}, "vit.yaml")
     with pytest.raises(ConfigError, match="--lr is -1"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -95,14 +97,11 @@ def _write_moved(source: EmbeddingSet, images: Split, groups: np.ndarray, out: P
     """
     table = source.index()
     described = set(table["key"].to_pylist())
-    keys = images.keys()
-    members: dict[int, list[str]] = {}
-    for index in images.distinct_indices().tolist():
-        if keys[index] in described:
-            members.setdefault(int(groups[index]), []).append(keys[index])
+    keyed = [(int(groups[index]), images.key(index)) for index in images.distinct_indices().tolist()]
+    order = sorted((group, derive_seed("shuffled", group, key), key) for group, key in keyed if key in described)
     receiver: dict[str, str] = {}
-    for group, own in members.items():
-        circle = sorted(own, key=lambda key: derive_seed("shuffled", group, key))
+    for _, members in groupby(order, key=itemgetter(0)):
+        circle = [key for _, _, key in members]
         receiver.update(zip(circle, circle[1:] + circle[:1], strict=True))
     moved = pa.array([receiver.get(key, key) for key in table["key"].to_pylist()], pa.string())
     table = table.set_column(table.schema.get_field_index("key"), table.schema.field("key"), moved)
