@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import csv
 import tarfile
-import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from PIL import Image, ImageDraw, ImageFont
 from scipy import stats
 
 import sightwords
 from sightwords.demonstration.config import DemoConfig
-from sightwords.files import atomic_path
+from sightwords.images.decode import thumbnail_uri
+from sightwords.images.gallery import Card, write_gallery
+from sightwords.images.references import ImageReference
 from sightwords.progress import duration, stopwatch
 
 GARMENTS = Path(__file__).with_name("garments.tar")
 IMAGE_SIZE = 64  # pixels that the network sees; the photographs have 128
-THUMBNAIL, TEXT_WIDTH, MARGIN, COLUMNS = 144, 300, 16, 3  # pixels, and columns of the contact sheet
-INK, FAINT, PAPER = (32, 32, 36), (110, 110, 118), (250, 248, 244)
 
 
 @dataclass(frozen=True)
@@ -73,14 +71,14 @@ class DemoResult:
 
     Attributes:
         out: folder of everything.
-        sheet: contact sheet of photographs with their descriptions.
+        page: HTML file with a photograph of each class and its description.
         comparisons: one for each condition.
         num_val: validation images.
         seconds: duration of the whole.
     """
 
     out: Path
-    sheet: Path
+    page: Path
     comparisons: list[Comparison]
     num_val: int
     seconds: float
@@ -101,7 +99,7 @@ class DemoResult:
             "Descriptions": self.out / "descriptions.db",
             "Text vectors": self.out / "embeddings",
             "Runs": self.out / "runs",
-            "Contact sheet": self.sheet,
+            "Page": self.page,
         }
         listed = [f"{name:<14}{path}" for name, path in places.items()]
         return "\n".join(["", *rows, "", *notes, "", *listed, f"Took {duration(self.seconds)}."])
@@ -126,11 +124,11 @@ def demo(config: DemoConfig) -> DemoResult:
         print(imported.summary())
         embedded = sightwords.embed(sightwords.EmbedConfig(database, encoder="builtin:minilm", out=out / "embeddings"))
         print(embedded.summary())
-        sheet = out / "contact_sheet.png"
-        write_sheet(sheet, _one_of_each_class(images), "Photographs, and what a model wrote about them")
+        page = out / "photographs.html"
+        write_gallery(page, "Photographs, and what a model wrote about them", [], _one_of_each_class(images))
         comparisons = [_compare(config, name, condition) for name, condition in CONDITIONS.items()]
     num_val = sum(1 for _ in (images / "val").rglob("*.jpg"))
-    return DemoResult(out, sheet, comparisons, num_val, seconds[0])
+    return DemoResult(out, page, comparisons, num_val, seconds[0])
 
 
 def _unpack(folder: Path) -> None:
@@ -143,12 +141,15 @@ def _unpack(folder: Path) -> None:
         archive.extract("README.md", folder, filter="data")
 
 
-def _one_of_each_class(images: Path) -> list[tuple[Path, str, str]]:
-    """Return (file, class, description) of the first described photograph of each class."""
+def _one_of_each_class(images: Path) -> list[Card]:
+    """Return the first described photograph of each class."""
     with (images / "descriptions.csv").open(newline="", encoding="utf-8") as file:
         rows = sorted((row["image"], row["text"]) for row in csv.DictReader(file))
-    first = {Path(name).parent.name: (images / name, text) for name, text in reversed(rows)}
-    return [(path, label, text) for label, (path, text) in sorted(first.items())]
+    first = {Path(name).parent.name: (ImageReference(str(images / name), name), text) for name, text in reversed(rows)}
+    return [
+        Card(thumbnail_uri(image), "", label, "", text, name=image.name)
+        for label, (image, text) in sorted(first.items())
+    ]
 
 
 def _compare(config: DemoConfig, name: str, condition: Condition) -> Comparison:
@@ -184,31 +185,3 @@ def _train_config(config: DemoConfig, run: Path, options: dict[str, Any]) -> sig
         resume=True,
         **options,
     )
-
-
-def write_sheet(path: Path, entries: list[tuple[Path, str, str]], title: str) -> None:
-    """Write a PNG that shows each image beside its heading and its text.
-
-    Args:
-        path: where.
-        entries: (image file, heading, text) of each.
-        title: line at the top.
-    """
-    cell_width, cell_height = THUMBNAIL + TEXT_WIDTH + 2 * MARGIN, THUMBNAIL + MARGIN
-    num_rows = -(-len(entries) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * cell_width + MARGIN, num_rows * cell_height + 4 * MARGIN), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN), title, INK, ImageFont.load_default(20))
-    for i, (file, heading, text) in enumerate(entries):
-        row, column = divmod(i, COLUMNS)
-        left, top = MARGIN + column * cell_width, int(3.5 * MARGIN) + row * cell_height
-        with Image.open(file) as image:
-            thumbnail = image.convert("RGB")
-            thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-            sheet.paste(thumbnail, (left, top))
-        left += THUMBNAIL + MARGIN
-        draw.text((left, top), heading, INK, ImageFont.load_default(15))
-        lines = textwrap.wrap(text, 46)[:8]
-        draw.multiline_text((left, top + 22), "\n".join(lines), FAINT, ImageFont.load_default(12), spacing=3)
-    with atomic_path(path) as temporary:
-        sheet.save(temporary, "PNG")
