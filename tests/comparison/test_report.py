@@ -1,8 +1,7 @@
 from __future__ import annotations
 
+import io
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -23,11 +22,9 @@ from sightwords.comparison.report.contents import (
 from sightwords.comparison.report.figures import check_installed, condition_plot
 from sightwords.comparison.report.page import write_report, write_tables
 from sightwords.comparison.statistics import Interval
+from support.chromium import needs_chromium, open_chromium
 
 HOSTILE = '<script>document.title = "taken"</script><img src=x onerror=alert(1)>'
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 
 
 def record(condition: str, model: str, arm: str, seed: int) -> Record:
@@ -48,7 +45,7 @@ def record(condition: str, model: str, arm: str, seed: int) -> Record:
     return Record(cell, None, metrics, keys, labels, predicted, scores, correct, history, 12.5)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data() -> ReportData:
     conditions, models = ("clean", "label-noise-0.5"), ("resnet18", "vit_small")
     arms = ("baseline", "aligned", "shuffled")
@@ -69,8 +66,14 @@ def data() -> ReportData:
     )  # fmt: skip
 
 
-def test_the_page_is_one_file_that_loads_and_runs_nothing(data, tmp_path):
-    page = write_report(tmp_path, data).read_text()
+@pytest.fixture(scope="module")
+def written(data, tmp_path_factory):
+    """The page that shows all of it."""
+    return write_report(tmp_path_factory.mktemp("report"), data)
+
+
+def test_the_page_is_one_file_that_loads_and_runs_nothing(written):
+    page = written.read_text()
     assert not re.search(r"""(?:src|srcset|href)\s*=\s*["'](?!data:)""", page)
     assert not any(word in page for word in ("<script", "url(", HOSTILE))
     assert "&lt;script&gt;" in page  # shown, as text
@@ -79,7 +82,7 @@ def test_the_page_is_one_file_that_loads_and_runs_nothing(data, tmp_path):
     order += ["sightwords compare photos", "Left out", "Licenses"]
     places = [page.index(text) for text in order]
     assert places == sorted(places)
-    files = sorted((tmp_path / "figures").iterdir())
+    files = sorted((written.parent / "figures").iterdir())
     assert [path.stem for path in files] == [
         "classes", "conditions", "corruptions", "curves", "intervals", "reliability",
     ]  # fmt: skip
@@ -141,22 +144,17 @@ def test_a_missing_library_is_named(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
-def test_page_as_people_see_it(data, tmp_path):
-    page = write_report(tmp_path, data)
-    light, dark = (_shot(page, tmp_path / f"{name}.png", 1200, 1600, name == "dark") for name in ("light", "dark"))
-    assert light.std() > 10
-    assert light.mean() > 200 > 80 > dark.mean()
-    phone = _shot(page, tmp_path / "phone.png", 500, 3000, False)
-    # nothing reaches beyond the page's margin: its last pixels are the plain ground from top to bottom
-    assert phone[:, -4:].std() < 1
-
-
-def _shot(page, path, width, height, dark):
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
-    command += ["--disable-background-networking", "--disable-sync", f"--user-data-dir={path.parent / path.stem}"]
-    command += [f"--window-size={width},{height}", f"--screenshot={path}"]
-    command += ["--blink-settings=preferredColorScheme=0"] if dark else []
-    subprocess.run([*command, page.as_uri()], check=True, capture_output=True, timeout=120)
-    with Image.open(path) as image:
-        return np.asarray(image.convert("L"), np.float64)
+@needs_chromium
+def test_page_as_people_see_it(written):
+    address = written.as_uri()
+    with open_chromium() as browser:
+        for scheme, darkest, lightest in (("light", 200, 255), ("dark", 1, 80)):
+            page = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 1600})
+            page.goto(address)
+            with Image.open(io.BytesIO(page.screenshot())) as shot:
+                shades = np.asarray(shot.convert("L"), np.float64)
+            assert shades.std() > 10
+            assert darkest < shades.mean() < lightest
+        phone = browser.new_page(viewport={"width": 375, "height": 700})
+        phone.goto(address)
+        assert phone.evaluate("document.documentElement.scrollWidth") <= 375
