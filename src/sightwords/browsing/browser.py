@@ -99,7 +99,6 @@ class Browser:
         self.thumbnails = Thumbnails(open_dataset(config) if config.has_images else None)
         self.num_reviews: dict[Action, int] = {}
         self.trouble = ""
-        self._names = lru_cache(maxsize=None)(self._read_names)
         self._reviewing = threading.Lock()
         self._stopped = threading.Event()
         self._follower = threading.Thread(target=self._follow, name="index", daemon=True)
@@ -180,10 +179,8 @@ class Browser:
     def _text(self, row: Description, reviews: list[Review]) -> Text:
         last = next((review for review in reversed(reviews) if _slot(review) == _slot(row)), None)
         review = last if last is not None and last.holds(row.attempt) else None
-        return Text(row, *self._names(row.describer, row.prompt), review)
-
-    def _read_names(self, describer: int, prompt: int) -> tuple[str, str]:
-        return self.store.describers()[describer].identifier, self.store.prompts()[prompt].name
+        describer, prompt = self.store.describers()[row.describer], self.store.prompts()[row.prompt]
+        return Text(row, describer.identifier, prompt.name, review)
 
     def _current(self, key: str, slot: tuple[int, int, int]) -> Description:
         for found in self.store.current(key):

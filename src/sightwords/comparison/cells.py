@@ -170,7 +170,7 @@ def fit(wanted: Plan, costs: Mapping[str, Cost], num_cells: float, num_processes
             return replace(plan, notes=[first, *_what_was_cut(wanted, plan, left_out)])
     raise ConfigError(  # the last plan is the shortest
         f"{duration(budget_s)} are too short: {num_seeds} seeds of {plan.models[0]} with {epochs} epochs take "
-        f"about {duration(time_s)}. Give more --hours, fewer --arms, smaller pictures (--image-size) or --limit."
+        f"about {duration(time_s)}. Give more --hours, fewer --arms, smaller images (--image-size) or --limit."
     )
 
 

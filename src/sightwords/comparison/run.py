@@ -69,7 +69,7 @@ def compare(config: CompareConfig) -> CompareResult:
     Raises:
         ConfigError: an option does not fit, or --out holds a comparison with other options.
         DataError: the images cannot be used.
-        MissingExtraError: the report's pictures cannot be drawn.
+        MissingExtraError: the report's plots cannot be drawn.
         SightwordsError: trainings failed; the others are kept.
     """
     check_installed()

@@ -1,4 +1,4 @@
-"""The pictures of the report, each drawn for light and for dark paper. The one file that needs matplotlib."""
+"""The plots of the report, each drawn for light and for dark paper. The one file that needs matplotlib."""
 
 from __future__ import annotations
 
@@ -36,17 +36,18 @@ CONDITIONS = {
     "long-tail": "first class against the last",
     "label-fraction": "share of the labels",
 }
-THEMES = {"light": ("#23211e", "#d9d4cb"), "dark": ("#e7e4de", "#45474c")}
+# colors of ink, lines and ground
+THEMES = {"light": ("#23211e", "#d9d4cb", "white"), "dark": ("#e7e4de", "#45474c", "none")}
 STYLE: Any = {
     "font.size": 9, "font.family": "sans-serif", "axes.titleweight": "bold", "axes.titlesize": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.linewidth": 0.5,
-    "legend.frameon": False, "figure.constrained_layout.use": True,
+    "axes.facecolor": "none", "legend.frameon": False, "figure.constrained_layout.use": True,
 }  # fmt: skip
 Drawing = Callable[[], "Figure"]
 
 
 def looks_of(arms: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return matplotlib's options for each arm's line and markers, the same in every picture.
+    """Return matplotlib's options for each arm's line and markers, the same in every plot.
 
     Markers are empty where their color is another arm's too.
     """
@@ -59,7 +60,7 @@ def looks_of(arms: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def check_installed() -> None:
-    """Ask for what pictures need: before hours of training, not after them.
+    """Ask for what plots need: before hours of training, not after them.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -69,17 +70,17 @@ def check_installed() -> None:
 
 
 def render(draw: Drawing) -> dict[str, bytes]:
-    """Return a picture as PNG for each theme; the ground is transparent."""
+    """Return a plot as PNG for each theme; the dark one's ground is transparent."""
     import matplotlib
 
-    pictures = {}
-    for theme, (ink, line) in THEMES.items():
+    plots = {}
+    for theme, (ink, line, ground) in THEMES.items():
         inks: Any = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink)
         with matplotlib.rc_context({**STYLE, **inks, "axes.edgecolor": line, "grid.color": line}):
             buffer = io.BytesIO()
-            draw().savefig(buffer, format="png", dpi=DPI, transparent=True)
-        pictures[theme] = buffer.getvalue()
-    return pictures
+            draw().savefig(buffer, format="png", dpi=DPI, facecolor=ground)
+        plots[theme] = buffer.getvalue()
+    return plots
 
 
 def _axes(
@@ -222,7 +223,7 @@ def reliability_plot(records: Sequence[Record], num_bins: int = 10) -> Figure:
 
 
 def corruption_plot(records: Sequence[Record]) -> Figure:
-    """Draw accuracy against severity, a panel for each corruption; severity 0 is the picture as it is."""
+    """Draw accuracy against severity, a panel for each corruption; severity 0 is the image as it is."""
     arms = _distinct(r.cell.arm for r in records)
     kinds = severities(records)
     figure, axes = _axes(len(kinds), 2.4, 2.0, sharey=True)

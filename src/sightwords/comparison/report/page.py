@@ -1,4 +1,4 @@
-"""The report of a comparison: one HTML file that needs no other, its pictures, and every number as Parquet."""
+"""The report of a comparison: one HTML file that needs no other, its plots, and every number as Parquet."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def write_report(out: Path, data: ReportData) -> Path:
     """Write `report.html`, which needs no other file, and `figures/*.png`; return the page's path."""
     from jinja2 import Environment
 
-    pictures = {name: render(draw) for name, draw in _drawings(data)}
-    for name, themes in pictures.items():
+    plots = {name: render(draw) for name, draw in _drawings(data)}
+    for name, themes in plots.items():
         with atomic_path(out / "figures" / f"{name}.png") as temporary:
-            temporary.write_bytes(on_white(themes["light"]))
+            temporary.write_bytes(themes["light"])
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["uri"] = lambda picture: base64.b64encode(picture).decode("ascii")
+    environment.filters["uri"] = lambda plot: base64.b64encode(plot).decode("ascii")
     environment.filters["width"] = css_width
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}".replace("-", "\u2212")
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     headings, metrics = metric_table(data.analysis.records)
     text = template.render(
-        data=data, pictures=pictures, headings=headings, metrics=metrics, all_models=ALL_MODELS, analysis=data.analysis
+        data=data, plots=plots, headings=headings, metrics=metrics, all_models=ALL_MODELS, analysis=data.analysis
     )
     # a file name may hold bytes that are no text
     write_text(out / "report.html", text.encode("utf-8", "replace").decode("utf-8"))
@@ -53,23 +53,13 @@ def write_report(out: Path, data: ReportData) -> Path:
 
 
 def css_width(png: bytes) -> int:
-    """Return the width at which a picture's letters are as large as the page's, in CSS pixels."""
+    """Return the width at which a plot's letters are as large as the page's, in CSS pixels."""
     with Image.open(io.BytesIO(png)) as image:
         return round(image.width * CSS_DPI / DPI)
 
 
-def on_white(png: bytes) -> bytes:
-    """Return a picture with a white ground instead of a transparent one."""
-    with Image.open(io.BytesIO(png)) as image:
-        cut = image.convert("RGBA")
-    paper = Image.new("RGBA", cut.size, "white")
-    buffer = io.BytesIO()
-    Image.alpha_composite(paper, cut).convert("RGB").save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
 def _drawings(data: ReportData) -> Iterator[tuple[str, Drawing]]:
-    """Yield the pictures that there is data for, by name."""
+    """Yield the plots that there is data for, by name."""
     records, effects = data.analysis.records, data.analysis.effects
     if condition_levels(records):
         yield "conditions", lambda: condition_plot(records)
