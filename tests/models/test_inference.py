@@ -18,14 +18,10 @@ from sightwords.images.dataset import open_dataset
 from sightwords.models.inference import open_projection, top_predictions
 from sightwords.models.run_folder import NetworkInfo, RunFolder, load_projectors
 from sightwords.text.embedding_set import EmbeddingSet
-from sightwords.training.config import AlignConfig, TrainConfig
+from sightwords.training.config import AlignConfig
 from sightwords.training.run import train
 from support.texts import write_vectors
-
-
-def options(images, out, **others):
-    return TrainConfig(str(images), out=out, model="test_resnet", image_size=32, epochs=2, batch_size=8, lr=3e-3,
-                       warmup_epochs=0, workers=0, device="cpu", **others)  # fmt: skip
+from support.trainings import small_training
 
 
 @pytest.fixture
@@ -70,10 +66,10 @@ def test_other_weights_of_the_encoder_are_refused(aligned, tmp_path):
 
 
 def test_runs_that_cannot_be_searched_say_why(images, vectors, tmp_path, aligned):
-    train(options(images, tmp_path / "baseline"))
+    train(small_training(images, tmp_path / "baseline", epochs=1))
     with pytest.raises(ArtifactError, match="trained on labels alone"):
         open_projection(RunFolder(tmp_path / "baseline"))
-    train(options(images, tmp_path / "relational", embeddings=[vectors], align=AlignConfig(loss="relational")))
+    train(small_training(images, tmp_path / "relational", embeddings=[vectors], align=AlignConfig(loss="relational")))
     with pytest.raises(ArtifactError, match="objective relational, which does not bring"):
         open_projection(RunFolder(tmp_path / "relational"))
     assert not (tmp_path / "relational" / "projector.safetensors").exists()
@@ -86,7 +82,7 @@ def test_runs_that_cannot_be_searched_say_why(images, vectors, tmp_path, aligned
 
 
 def test_early_stopping_keeps_the_projector_of_the_chosen_epoch_and_averages_are_kept(images, vectors, tmp_path):
-    config = options(images, tmp_path / "run", embeddings=[vectors], ema=0.5, early_stopping=5)
+    config = small_training(images, tmp_path / "run", embeddings=[vectors], ema=0.5, early_stopping=5, lr=3e-3)
     result = train(config)
     _, tensors = load_projectors(RunFolder(config.out))
     newest = sorted((config.out / "checkpoints").glob("*.pt"))

@@ -40,6 +40,12 @@ def killed_at(step: int) -> Iterator[None]:
         yield
 
 
+def small_training(images: Path | str, out: Path, **options: Any) -> TrainConfig:
+    """Return a training of a second or two on the CPU."""
+    small = {"model": "test_resnet", "image_size": 32, "epochs": 2, "batch_size": 8, "warmup_epochs": 0}
+    return TrainConfig(str(images), out=out, **{**small, "workers": 0, "device": "cpu", **options})
+
+
 def metrics(config: TrainConfig) -> list[dict[str, Any]]:
     """Return the metrics of a run without times."""
     return [{k: v for k, v in r.items() if k != "images_per_second"} for r in RunFolder(config.out).metrics()]

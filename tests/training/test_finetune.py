@@ -23,7 +23,7 @@ from sightwords.training.optim import BODY, build_optimizer, build_schedule, fre
 from sightwords.training.run import train as run
 from sightwords.training.task import Task, class_weights
 from support.texts import write_vectors
-from support.trainings import killed_at, metrics
+from support.trainings import killed_at, metrics, small_training
 
 VIT = {"depth": 2, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
 
@@ -35,10 +35,7 @@ def train_set(images):
 
 @pytest.fixture
 def config(images, train_set, tmp_path):
-    return TrainConfig(
-        str(images), out=tmp_path / "run", embeddings=[write_vectors(tmp_path / "E", train_set)],
-        model="test_resnet", image_size=32, epochs=3, batch_size=8, warmup_epochs=0, workers=0, device="cpu",
-    )  # fmt: skip
+    return small_training(images, tmp_path / "run", embeddings=[write_vectors(tmp_path / "E", train_set)], epochs=3)
 
 
 def network_of(config):

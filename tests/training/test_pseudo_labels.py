@@ -17,11 +17,12 @@ from sightwords.images.references import ImageReference
 from sightwords.images.subset import make_subset
 from sightwords.text.embedding_set import EmbeddingSet
 from sightwords.training.alignment import TextJoin
-from sightwords.training.config import AlignConfig, TrainConfig
+from sightwords.training.config import AlignConfig
 from sightwords.training.pseudo_labels import FILE, LabelTargets, label_targets
 from sightwords.training.run import train as run
 from support.images import write_class_folders
 from support.texts import write_vectors
+from support.trainings import small_training
 
 CPU = torch.device("cpu")
 NUM_CLASSES = 5
@@ -134,19 +135,10 @@ def config(tmp_path):
     """A short training on images of three classes, 40 each, whose texts know them; a part of the labels is wrong."""
     images = str(write_class_folders(tmp_path / "images", num_train=40, num_val=2))
     train_set = open_dataset(ImagesConfig(images), show=False).split("train")
-    return TrainConfig(
-        images,
-        out=tmp_path / "run",
-        embeddings=[write_vectors(tmp_path / "E", train_set)],
-        model="test_resnet",
-        image_size=32,
-        epochs=2,
-        batch_size=24,
-        label_noise=0.4,
-        workers=0,
-        device="cpu",
-        label_noise_correction=0.4,
-    )
+    return small_training(
+        images, tmp_path / "run", embeddings=[write_vectors(tmp_path / "E", train_set)], batch_size=24,
+        label_noise=0.4, label_noise_correction=0.4,
+    )  # fmt: skip
 
 
 def test_a_training_says_what_was_found_learns_from_it_and_reads_it_when_resumed(config, monkeypatch):

@@ -26,7 +26,7 @@ from sightwords.training.run import train as run
 from sightwords.training.task import Task
 from support.images import write_class_folders
 from support.texts import write_vectors
-from support.trainings import Trainings, killed_at, metrics
+from support.trainings import Trainings, killed_at, metrics, small_training
 
 VIT = {"depth": 1, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
 
@@ -34,23 +34,11 @@ VIT = {"depth": 1, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
 def config_of(images, folder):
     """An aligned training of a few seconds with everything that draws random numbers."""
     train_set = open_dataset(ImagesConfig(str(images)), show=False).split("train")
-    return TrainConfig(
-        str(images),
-        out=folder / "run",
-        embeddings=write_vectors(folder / "E", train_set, leave_out=2, per_image=2),
-        model="vit_tiny_patch16_224",
-        model_kwargs={**VIT, "proj_drop_rate": 0.2},
-        image_size=32,
-        epochs=3,
-        batch_size=8,
-        warmup_epochs=1,
-        ema=0.9,
-        clip_grad=1.0,
-        augment=AugmentConfig(randaugment=1, mixup=0.4, cutmix=1.0, erase=0.3),
-        checkpoint_every=2,
-        workers=0,
-        device="cpu",
-    )
+    return small_training(
+        images, folder / "run", embeddings=write_vectors(folder / "E", train_set, leave_out=2, per_image=2),
+        model="vit_tiny_patch16_224", model_kwargs={**VIT, "proj_drop_rate": 0.2}, epochs=3, warmup_epochs=1, ema=0.9,
+        clip_grad=1.0, augment=AugmentConfig(randaugment=1, mixup=0.4, cutmix=1.0, erase=0.3), checkpoint_every=2,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -266,8 +254,7 @@ def test_multi_label_training(images, tmp_path):
     rows = [f"{p.relative_to(images)},{p.parent.name}|{'even' if i % 2 else 'odd'},{p.parent.parent.name}"
             for i, p in enumerate(sorted(images.rglob("*.png")))]  # fmt: skip
     (images / "table.csv").write_text("image,label,split\n" + "\n".join(rows))
-    config = TrainConfig(str(images / "table.csv"), out=tmp_path / "run", model="test_resnet", image_size=32, epochs=1,
-                         batch_size=8, workers=0, device="cpu")  # fmt: skip
+    config = small_training(images / "table.csv", tmp_path / "run", epochs=1)
     run(config)
     assert RunFolder(config.out).network().multi_label
     assert RunFolder(config.out).network().class_ids == ["bar", "disc", "even", "odd", "square"]
