@@ -53,18 +53,13 @@ def test_the_last_decision_counts_and_restore_takes_it_back(store):
         ("edit", ANNA), ("edit", BOB), ("reject", BOB), ("restore", ANNA)]  # fmt: skip
 
 
-def test_a_rejected_answer_is_out_until_another_one_comes(store):
+def test_a_rejected_answer_is_out_until_another_one_comes_and_an_edit_stands_over_that(store):
     decide(store, A, "reject")
+    decide(store, B, "edit", text="mine")
     assert store.current(A)[0].reason == "rejected by human:anna"
-    store.put([Description(A, 1, 1, 0, "another cat", attempt=1)])
-    assert usable(store)[A] == "another cat"
-
-
-def test_an_edit_stands_over_later_answers(store):
-    decide(store, A, "edit", text="mine")
-    store.put([Description(A, 1, 1, 0, "another cat", attempt=1)])
-    assert usable(store)[A] == "mine"
-    assert len(store.attempts_at(A)) == 2
+    store.put([Description(key, 1, 1, 0, "another", attempt=1) for key in (A, B)])
+    assert usable(store) == {A: "another", B: "mine"}
+    assert len(store.attempts_at(B)) == 2
 
 
 def test_an_edit_to_nothing_is_refused_and_halves_of_surrogate_pairs_are_replaced(store):

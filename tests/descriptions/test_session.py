@@ -84,14 +84,6 @@ def run(photos, tmp_path, monkeypatch):
     return Runs(photos, tmp_path / "D.db", monkeypatch)
 
 
-def test_every_answer_is_stored_and_a_second_run_asks_nothing(run, capsys):
-    result = run()
-    assert len(run.asked) == result.num_ok == 5
-    assert run.counts() == {"ok": 5}
-    assert "Describing: 5/5" in capsys.readouterr().err
-    assert run(lambda _: pytest.fail("asked")).num_skipped == 5
-
-
 def test_a_rejected_answer_is_kept_and_asked_again_with_another_seed(run, capsys):
     result = run(lambda r: "I'm sorry, but I can't help with that." if r.attempt < 2 else good(r))
     assert Counter(request.attempt for request in run.asked) == {0: 5, 1: 5, 2: 5}
