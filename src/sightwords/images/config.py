@@ -61,8 +61,8 @@ def check_choices(config: object) -> None:
     """Raise ConfigError unless each option whose type is a `Literal` has one of its values."""
     for name, kind in get_type_hints(type(config)).items():
         if get_origin(kind) is Literal and (value := getattr(config, name)) not in get_args(kind):
-            allowed = ", ".join(get_args(kind))
-            raise ConfigError(f"--{name.replace('_', '-')} is {value!r}; it must be one of {allowed}.")
+            *others, last = get_args(kind)
+            raise ConfigError(f"--{name.replace('_', '-')} is {value!r}; it must be {', '.join(others)} or {last}.")
 
 
 @dataclass

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, cast, get_args
+from typing import Annotated, Literal, cast
 
 from cyclopts import Parameter
 
-from sightwords.errors import ConfigError
+from sightwords.images.config import check_choices, check_range, set_paths
 from sightwords.licenses import Use, check_use
-
-PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
-EngineChoice = Literal["local", "ray"]
 
 
 @Parameter(name="*")
@@ -35,7 +32,7 @@ class EmbedConfig:
     """Most texts in a batch. [default: 1024 tokens together on the CPU, 32768 on a GPU]"""
     device: str = "auto"
     """Device: auto, cpu, cuda, cuda:1, mps."""
-    precision: PrecisionChoice = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the encoder; auto takes bf16 where a trial on some of the texts finds it faster and exact enough
     (cosine to fp32 at least 0.999), else fp32. Vectors are stored as fp16."""
     use: Use | None = None
@@ -43,7 +40,7 @@ class EmbedConfig:
     it."""
     licenses: Path | None = None
     """Table of licenses of your own, YAML, beside the one of the package."""
-    engine: EngineChoice = "local"
+    engine: Literal["local", "ray"] = "local"
     """Where texts are encoded: in this process, or on a Ray cluster."""
     ray_address: str = "auto"
     """Address of the Ray cluster; auto takes the running one, and starts one on this machine where there is none."""
@@ -52,16 +49,9 @@ class EmbedConfig:
 
     def __post_init__(self) -> None:
         self.descriptions, self.out = Path(self.descriptions), Path(self.out)
-        self.licenses = Path(self.licenses) if self.licenses else None
+        set_paths(self, "licenses")
         check_use(self.use)
         given = cast("object", self.prompt)
         self.prompt = [given] if isinstance(given, str) else list(self.prompt)  # a lone name, from Python
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ConfigError(f"--batch-size is {self.batch_size}; it must be at least 1 text.")
-        allowed = get_args(PrecisionChoice)
-        if self.precision not in allowed:
-            raise ConfigError(f"--precision is {self.precision!r}; it must be one of {', '.join(allowed)}.")
-        if self.engine not in get_args(EngineChoice):
-            raise ConfigError(f"--engine is {self.engine!r}; it must be {' or '.join(get_args(EngineChoice))}.")
-        if self.ray_workers is not None and self.ray_workers < 1:
-            raise ConfigError(f"--ray-workers is {self.ray_workers}; it must be at least 1.")
+        check_choices(self)
+        check_range(self, "batch_size ray_workers", least=1)
