@@ -244,7 +244,7 @@ def test_a_lone_prompt_is_one_name():
     ("wrong", "message"),
     [
         ({"batch_size": 0}, "--batch-size is 0"),
-        ({"precision": "int8"}, "--precision is 'int8'.*auto, fp32, bf16, fp16"),
+        ({"precision": "int8"}, "--precision is 'int8'.*auto, fp32, bf16 or fp16"),
         ({"engine": "spark"}, "--engine is 'spark'.*local or ray"),
         ({"ray_workers": 0}, "--ray-workers is 0"),
     ],
