@@ -86,32 +86,6 @@ def test_position_embeddings_of_torchvision_are_resized(tmp_path):
     assert large.network.encoder.pos_embedding.shape == (1, 17, 768)
 
 
-def test_names_of_the_authors_are_understood(tmp_path):
-    # DeiT's own files hold the network under `model`; ConvNeXt's have names of their own
-    stock = timm.create_model("convnext_atto", num_classes=4, depths=(1, 1, 1, 1)).state_dict()
-    renamed = {_facebook_name(name): value for name, value in stock.items()}
-    backbone = build_backbone(
-        "convnext_atto", 4, 32, save({"model": renamed}, tmp_path / "weights.pth"), depths=(1, 1, 1, 1)
-    )
-    assert all(torch.equal(value, stock[key]) for key, value in backbone.network.state_dict().items())
-
-
-def _facebook_name(name: str) -> str:
-    for ours, theirs in (
-        ("stem.", "downsample_layers.0."),
-        ("head.norm.", "norm."),
-        ("head.fc.", "head."),
-        ("conv_dw", "dwconv"),
-        ("mlp.fc1", "pwconv1"),
-        ("mlp.fc2", "pwconv2"),
-    ):
-        name = name.replace(ours, theirs)
-    for stage in range(4):
-        name = name.replace(f"stages.{stage}.downsample", f"downsample_layers.{stage}")
-        name = name.replace(f"stages.{stage}.blocks", f"stages.{stage}")
-    return name
-
-
 def test_what_does_not_fit_is_named(state, tmp_path):
     fewer = {name: value for name, value in state.items() if not name.startswith("layer1.")}
     headless = {name: value for name, value in state.items() if not name.startswith("fc.")}
