@@ -10,10 +10,7 @@ as it is found everywhere: both matrices of similarities whole. Seconds are of o
 from __future__ import annotations
 
 import argparse
-import json
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -22,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from pairs import processes
 from sightwords.align import OBJECTIVES, AlignmentLoss
 
 NUM_CLASSES = 1000
@@ -73,20 +71,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16384)
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--losses", nargs="+", default=["clip"], choices=[PLAIN, *OBJECTIVES])
-    parser.add_argument("--alone", choices=[PLAIN, *OBJECTIVES], help="measure this one in this process, print JSON")
     arguments = parser.parse_args()
-    if arguments.alone:
-        print(json.dumps(measure(arguments.alone, arguments.rows, arguments.dimension)))
-        return
     matrix_mib = arguments.rows**2 * 4 / 2**20
     print(f"{arguments.rows} rows of {arguments.dimension}, float32; one matrix of pairs: {matrix_mib:.0f} MiB")
     print(f"{'objective':16}{'peak MiB':>10}{'matrices':>10}{'seconds':>9}{'loss':>12}")
-    for name in arguments.losses:
-        command = [sys.executable, __file__, "--alone", name]
-        command += ["--rows", str(arguments.rows), "--dimension", str(arguments.dimension)]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        matrices = found["mib"] / matrix_mib
-        print(f"{name:16}{found['mib']:10.0f}{matrices:10.2f}{found['seconds']:9.1f}{found['loss']:12.6f}", flush=True)
+    with processes() as own_process:
+        for name in arguments.losses:
+            found = own_process(measure, name, arguments.rows, arguments.dimension)
+            figures = (
+                f"{found['mib']:10.0f}{found['mib'] / matrix_mib:10.2f}{found['seconds']:9.1f}{found['loss']:12.6f}"
+            )
+            print(f"{name:16}{figures}", flush=True)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pairs import processes
+
 TOLERANCE = 0.15
 SIDE = 16
 FILLER = "a small bird with red wings stands on the long branch beside an old stone wall in front of water " * 5
@@ -230,33 +232,25 @@ def resident_mb(name: str) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def alone(folder: Path, size: int, operation: Operation) -> Found:
-    """Run an operation in this process."""
+def alone(folder: Path, size: int, operation: Operation) -> tuple[float, float]:
+    """Run an operation in this process and return what `Found` holds."""
+    os.environ["SIGHTWORDS_CACHE"] = str(folder / "cache")
     work = operation(folder, size)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before, start = resident_mb("VmRSS"), time.process_time()
     work()
-    return Found(time.process_time() - start, max(0.1, resident_mb("VmHWM") - before))
-
-
-def measure(folder: Path, name: str, size: int, is_peer: bool = False) -> Found:
-    """Run an operation in a process of its own."""
-    command = [sys.executable, __file__, "--alone", name, "--size", str(size), "--folder", str(folder)]
-    environment = {**os.environ, "SIGHTWORDS_CACHE": str(folder / "cache")}
-    done = subprocess.run(
-        [*command, *(["--peer"] if is_peer else [])], env=environment, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return Found(*json.loads(done.stdout.splitlines()[-1]))
+    return time.process_time() - start, max(0.1, resident_mb("VmHWM") - before)
 
 
 def grow(folder: Path, name: str, sizes: Sequence[int], repeats: int) -> dict[int, Found]:
     """Measure an operation at all sizes, print its line, and return medians."""
-    found, ratio = {}, math.nan
+    found, ratio, operation = {}, math.nan, {**OF_IMAGES, **OF_ROWS}[name]
     for size in sizes:
         ours, peer = [], []
-        for _ in range(repeats):
-            ours.append(measure(folder, name, size))
-            peer += [measure(folder, name, size, is_peer=True)] if name in PEERS else []
+        with processes() as own_process:
+            for _ in range(repeats):
+                ours.append(Found(*own_process(alone, folder, size, operation)))
+                peer += [Found(*own_process(alone, folder, size, PEERS[name]))] if name in PEERS else []
         found[size] = Found(median(one.seconds for one in ours), median(one.mb for one in ours))
         ratio = median(a.seconds / b.seconds for a, b in zip(ours, peer, strict=True)) if peer else math.nan
     figures = "  ".join(f"{size:>9,}: {one.seconds:8.3f} s {one.mb:7.1f} MB" for size, one in found.items())
@@ -286,7 +280,7 @@ def train(images: Path, out: Path, num_processes: int) -> float:
     return float(json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["images_per_second"])
 
 
-def processes(folder: Path, images: int, repeats: int) -> None:
+def one_and_two(folder: Path, images: int, repeats: int) -> None:
     """Print the throughput of one and two processes, which take turns."""
     draw_images(folder / f"images{images}", images)
     found = [
@@ -333,15 +327,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--train-images", type=int, default=1000, help="of the training; 0 leaves it out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--plot", type=Path, help="PNG file to draw")
-    parser.add_argument("--alone", choices=[*OF_IMAGES, *OF_ROWS], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help="folder for images and sets, which stay [default: one that goes]")
-    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.alone:
-        known: dict[str, Any] = PEERS if options.peer else {**OF_IMAGES, **OF_ROWS}
-        print(json.dumps(alone(options.folder, options.size, known[options.alone])))
-        return
     with tempfile.TemporaryDirectory() as scratch:
         folder, found = options.folder or Path(scratch), {}
         (folder / "cache").mkdir(parents=True, exist_ok=True)
@@ -351,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name in operations if sizes else ():
                 found[name] = grow(folder, name, sizes, options.repeats)
         if options.train_images:
-            processes(folder, options.train_images, options.repeats)
+            one_and_two(folder, options.train_images, options.repeats)
     if options.plot:
         draw(options.plot, found)
 

@@ -3,7 +3,8 @@
     python benchmarks/index.py [--files 1300000] [--classes 1000] [--repeats 3] [--folder KEPT]
 
 Files of 20 bytes, train/CLASS/*.jpg, all different; nothing decodes them. Each measurement is a process of its own,
-imports left out, and the ways take turns, so that a busy machine is as busy for all of them; medians.
+forked from one that has imported everything, and the ways take turns, so that a busy machine is as busy for all of
+them; medians.
 
 - `hash`: open and read every file and take its SHA-256, in one loop: what the first time cannot do without
 - `first`: `open_dataset` with an empty cache
@@ -23,12 +24,12 @@ import json
 import os
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from pairs import processes
 
 PEERS = ("walk", "ImageFolder")
 
@@ -87,12 +88,9 @@ WAYS: dict[str, Callable[[Path], int]] = {
 }  # fmt: skip
 
 
-def measure(way: str, folder: Path) -> dict[str, float]:
+def measure(way: str, folder: Path, cache: Path) -> dict[str, float]:
     """Return seconds, processor seconds (helpers included), the growth of memory in MiB, and the number of files."""
-    import torchvision.datasets  # noqa: F401 (imports are left out of the time)
-
-    import sightwords.images.dataset  # noqa: F401
-
+    os.environ["SIGHTWORDS_CACHE"] = str(cache)
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start_s, start_cpu_s = time.perf_counter(), cpu_s()
     num_files = WAYS[way](folder)
@@ -107,22 +105,14 @@ def cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in every)
 
 
-def alone(way: str, folder: Path, cache: Path) -> dict[str, float]:
-    """Measure one way in a process of its own."""
-    command = [sys.executable, __file__, "--alone", way, "--folder", str(folder)]
-    environment = {**os.environ, "SIGHTWORDS_CACHE": str(cache)}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
 def compare(folder: Path, cache: Path, repeats: int) -> dict[str, list[dict[str, float]]]:
     """Return every measurement of every way."""
     bare_hash(folder)
     order = ["hash", "first", *[way for _ in range(repeats) for way in ("second", *PEERS)]]
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    for way in order:
-        found[way].append(alone(way, folder, cache))
+    with processes() as alone:
+        for way in order:
+            found[way].append(alone(measure, way, folder, cache))
     return found
 
 
@@ -147,11 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="keep the files here, and find them here the next time")
-    parser.add_argument("--alone", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.alone:
-        print(json.dumps(measure(options.alone, options.folder)))
-        return
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch) / "images"
         folder.mkdir(parents=True, exist_ok=True)

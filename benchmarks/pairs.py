@@ -1,15 +1,26 @@
-"""Times several ways of the same work in turn, so that what else the machine does meets them alike."""
+"""Times several ways of the same work in turn, so that what else the machine does meets them alike; or each alone."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+LIBRARIES = (
+    "torchvision.datasets",
+    "sightwords.images.loader",
+    "sightwords.text.embed",
+    "sightwords.training.alignment",
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,25 @@ def in_turn(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str,
             found[name].wall_s.append(time.perf_counter() - wall)
             found[name].cpu_s.append(time.process_time() - cpu)
     return found
+
+
+@contextmanager
+def processes() -> Iterator[Callable[..., Any]]:
+    """Yield a function that calls a function with arguments in a process of its own and returns what it returns.
+
+    Each process is forked from one that has imported the libraries, so that imports are not measured. What is returned
+    must be of types that this process knows, not of those of the script that runs.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(LIBRARIES))
+    usual = multiprocessing.get_start_method()
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
+        yield lambda function, *arguments: pool.submit(_call, usual, function, arguments).result()
+
+
+def _call(start_method: str, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    multiprocessing.set_start_method(start_method, force=True)  # of processes that it starts in its turn
+    return function(*arguments)
 
 
 def ratio(peer: Sequence[float], own: Sequence[float]) -> str:

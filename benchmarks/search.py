@@ -17,22 +17,19 @@ file's pages, which the system may drop at any time, are left out. All exact way
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
 
-from pairs import machine
+from pairs import machine, processes
 from sightwords.text.embedding_set import nearest_rows
 
 BLOCK_ROWS = 50_000
@@ -112,13 +109,13 @@ class Peak:
             self.mb = max(self.mb, anonymous_mb())
 
 
-def alone(way: str, path: Path, options: argparse.Namespace) -> dict[str, object]:
+def alone(way: str, path: Path, dimension: int, top: int) -> dict[str, Any]:
     """Measure a way in this process: one search to warm up, one that counts."""
-    query = query_of(options.dimension)
+    query = query_of(dimension)
     torch.ones(256, 256) @ torch.ones(256, 256)  # what libraries set up at their first product
     before = anonymous_mb()
     with Peak() as peak:
-        search = WAYS[way](path, query, options.top)
+        search = WAYS[way](path, query, top)
         search()
         start_s, cpu_s = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
         rows = search()
@@ -146,22 +143,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--top", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--scratch", type=Path, help="where the index is made; 1 million rows of 384 take 768 MB")
-    parser.add_argument("--alone", choices=WAYS, help=argparse.SUPPRESS)
-    parser.add_argument("--index", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.alone:
-        print(json.dumps(alone(options.alone, options.index, options)))
-        return
-    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch, processes() as own_process:
         path = Path(scratch) / "vectors.npy"
         write_index(path, options.rows, options.dimension)
         found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-        sizes = ["--dimension", str(options.dimension), "--top", str(options.top)]
         for _ in range(options.repeats):
             for way in WAYS:
-                command = [sys.executable, __file__, "--alone", way, "--index", str(path), *sizes]
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ.copy())
-                found[way].append(json.loads(done.stdout))
+                found[way].append(own_process(alone, way, path, options.dimension, options.top))
     assert len({str(one["rows"]) for way in EXACT for one in found[way]}) == 1, "the exact ways differ"
     print(f"{machine()}, {torch.get_num_threads()} threads")
     print(f"{options.rows} vectors of {options.dimension}, the best {options.top}; {options.repeats} rounds")

@@ -23,16 +23,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+
+from pairs import processes
 
 MB = 1e6
 ARMS = ("without", "ours", "peer")
@@ -115,8 +114,8 @@ def text_of(arm: str, folder: Path, images: Any) -> Any:
     return lambda indices, epoch: [matrix[torch.from_numpy(indices) % len(matrix)]]
 
 
-def watch(arm: str, folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Train in this process, without a network, and yield what it holds after each epoch's steps."""
+def watch(arm: str, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Train in this process, without a network, and return what it holds after each epoch's steps."""
     import pyarrow as pa
 
     from sightwords.images.config import AugmentConfig
@@ -128,6 +127,7 @@ def watch(arm: str, folder: Path, options: argparse.Namespace) -> Iterator[dict[
     join = text_of(arm, folder, images)
     order = TrainOrder(len(images), min(BATCH_SIZE, len(images)), 0)
     transform = TrainTransform(AugmentConfig(), InputSize(16), 0)
+    found = []
     for workers in options.workers:
         for epoch in range(options.epochs):
             first = epoch * order.steps_per_epoch
@@ -136,22 +136,17 @@ def watch(arm: str, folder: Path, options: argparse.Namespace) -> Iterator[dict[
             for _ in range(first, last - 1):
                 next(batches)
             children = [worker.pid for worker in getattr(batches, "_workers", [])]
-            yield {
-                "workers": workers,
-                "epoch": epoch + 1,
-                "process": memory("self", "Anonymous"),
-                "loader": max((memory(child, "Private_Dirty") for child in children), default=0.0),
-                "all": sum(memory(process, "Pss_Anon") for process in ["self", *children]),
-            }
+            found.append(
+                {
+                    "workers": workers,
+                    "epoch": epoch + 1,
+                    "process": memory("self", "Anonymous"),
+                    "loader": max((memory(child, "Private_Dirty") for child in children), default=0.0),
+                    "all": sum(memory(process, "Pss_Anon") for process in ["self", *children]),
+                }
+            )
             del batches
-
-
-def alone(arm: str, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run an arm in a process of its own."""
-    command = [sys.executable, __file__, "--alone", arm, "--folder", str(folder), "--rows", str(options.rows)]
-    command += ["--epochs", str(options.epochs), "--steps", str(options.steps), "--workers", *map(str, options.workers)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return found
 
 
 def show(found: dict[str, list[list[dict[str, Any]]]], scale: float) -> None:
@@ -188,14 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peer-share", type=float, default=0.25, help="share of the rows that the peer loads")
     parser.add_argument("--scratch", type=Path, help="where the set is made; it takes 2.2 KB a row")
-    parser.add_argument("--alone", choices=ARMS, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.alone:
-        for record in watch(options.alone, options.folder, options):
-            print(json.dumps(record), flush=True)
-        return
-    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch, processes() as own_process:
         folder, peer_rows = Path(scratch), int(options.rows * options.peer_share)
         write_set(folder / "set", options.rows, options.dimension)
         write_peer(folder / "peer.pt", peer_rows, options.dimension)
@@ -203,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found: dict[str, list[list[dict[str, Any]]]] = {arm: [] for arm in ARMS}
         for _ in range(options.repeats):
             for arm in ARMS:
-                found[arm].append(alone(arm, folder, options))
+                found[arm].append(own_process(watch, arm, folder, options))
         show(found, options.rows / peer_rows)
 
 

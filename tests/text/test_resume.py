@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import signal
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,15 +93,24 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bits(interrupted, monkeyp
     assert sorted(p.name for p in config.out.parent.iterdir() if "E" in p.name) == ["E"]
 
 
-def test_unfinished_work_that_is_damaged_or_of_other_texts_is_not_used(interrupted, capsys):
+def test_unfinished_work_that_is_damaged_is_made_again(interrupted, capsys):
     config, expected = interrupted
     file = config.out.parent / ".E.embedding"
     kept = file.read_bytes()
-    file.write_bytes(kept[:-100])
-    run(config)
-    assert "damaged" in capsys.readouterr().err
-    assert _parts(config.out) == expected
-    file.write_bytes(kept)
+    for damage in ("cut", "noise", "UPDATE plan SET json = '[1'", "DROP TABLE plan"):
+        shutil.rmtree(config.out, ignore_errors=True)
+        file.write_bytes(kept[:-100] if damage == "cut" else kept[:4096] + b"\x17" * (len(kept) - 4096))
+        if damage not in ("cut", "noise"):
+            file.write_bytes(kept)
+            with sqlite3.connect(file) as connection:
+                connection.execute(damage)
+        run(config)
+        assert "damaged" in capsys.readouterr().err, damage
+        assert _parts(config.out) == expected
+
+
+def test_unfinished_work_of_other_texts_is_not_used(interrupted, capsys):
+    config, expected = interrupted
     with DescriptionSet(config.descriptions) as store:
         store.put([Description(_key(0), 1, 1, 0, "bird number 0 changed")])
     run(config)
@@ -150,9 +160,9 @@ def test_two_processes_do_not_make_the_same_set(config):
         run(config)
 
 
-@pytest.fixture
-def forks(tmp_path):
-    with Forks("support.embeddings:embed", tmp_path / "errors") as started:
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory):
+    with Forks("support.embeddings:embed", tmp_path_factory.mktemp("forks") / "errors") as started:
         yield started
 
 
@@ -176,15 +186,15 @@ def test_a_full_disk_changes_nothing_and_a_second_run_completes(config, forks, t
 
 @pytest.mark.slow
 def test_kills_at_any_instant_lose_nothing(config, forks, tmp_path):
-    """Twenty kill -9 at random instants, from the start of a run to the last rename."""
-    _many(config.descriptions, 250)
+    """Fifteen kill -9 at random instants, from the start of a run to the last rename."""
+    _many(config.descriptions, 200)
     call = [str(config.descriptions), config.encoder]
     draw = random.Random(0)
-    statuses, seen = list[int](), set[str]()
+    statuses, seen, explained = list[int](), set[str](), forks.errors()
     first, whole_s = forks.run([*call, str(tmp_path / "whole")])
     assert first == {0}
     expected = _parts(tmp_path / "whole")
-    while statuses.count(-signal.SIGKILL) < 20:
+    while statuses.count(-signal.SIGKILL) < 15:
         status, seconds = forks.run([*call, str(config.out)], kill_after_s=draw.uniform(0, whole_s))
         statuses += status
         seen |= {path.name for path in tmp_path.iterdir()}
@@ -194,7 +204,7 @@ def test_kills_at_any_instant_lose_nothing(config, forks, tmp_path):
             assert _parts(config.out) == expected
             shutil.rmtree(config.out)
     assert set(statuses) <= {0, -signal.SIGKILL}
-    assert forks.errors().count("Going on with") > 2
+    assert forks.errors().removeprefix(explained).count("Going on with") > 2
     assert ".E.embedding" in seen
     assert forks.run([*call, str(config.out)])[0] == {0}
     assert _parts(config.out) == expected

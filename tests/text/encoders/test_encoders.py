@@ -48,17 +48,7 @@ def test_an_encoder_is_one_file_and_one_line(descriptions, tmp_path, monkeypatch
 
 @pytest.mark.parametrize(
     "identifier",
-    [
-        "minilm",
-        "builtin:minlm",
-        "builtin:minilm2",
-        "st:",
-        "openclip:",
-        "",
-        "clip:ViT-B-32",
-        "builtin:words-0",
-        "builtin:words-x",
-    ],
+    ["", "minilm", "builtin:minilm2", "st:", "openclip:", "clip:ViT-B-32", "builtin:words-0", "builtin:words-x"],
 )
 def test_an_unknown_id_is_answered_with_the_known_ones(identifier):
     with pytest.raises(UnknownNameError, match=r"builtin:minilm.*st:NAME_OR_FOLDER, openclip:MODEL/TAG_OR_CHECKPOINT"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,40 +17,33 @@ TEXTS = ["A red bird.", "two blue leaves near the water", "Ünusual &amp; words"
 LONG = "A red bird with a long tail sits in a tall tree. It sings, loudly and clearly, from dawn to dusk every day."
 
 
-def _identifiers(folder: Path) -> dict[str, str]:
-    return {
-        "absolute": f"openclip:sightwords-tiny/{folder / 'model.pt'}",
-        "relative": "openclip:sightwords-tiny/model.pt",
-        "dotted": f"openclip:sightwords-tiny/../{folder.name}/model.pt",
-        "folder": f"openclip:local-dir:{folder / 'local'}",
-    }
+@pytest.fixture
+def encoder(tiny_clip):
+    return open_encoder(f"openclip:sightwords-tiny/{tiny_clip / 'model.pt'}", "cpu")
 
 
-@pytest.mark.parametrize("spelling", ["absolute", "relative", "dotted", "folder"])
-def test_vectors_are_those_of_the_library(tiny_clip, monkeypatch, spelling):
+def test_vectors_are_those_of_the_library_however_the_model_is_named(tiny_clip, encoder, monkeypatch):
     import open_clip
 
     monkeypatch.chdir(tiny_clip)
     model = open_clip.create_model("sightwords-tiny", pretrained=str(tiny_clip / "model.pt")).eval()
     with torch.no_grad():
         expected = model.encode_text(open_clip.get_tokenizer("sightwords-tiny")(TEXTS), normalize=True).numpy()
-    encoder = open_encoder(_identifiers(tiny_clip)[spelling], "cpu")
-    found = encode_texts(encoder, TEXTS, 2).astype(np.float32)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
     assert np.abs(expected[0] - expected[1]).max() > 0.05
+    names = (
+        "sightwords-tiny/model.pt",
+        f"sightwords-tiny/../{tiny_clip.name}/model.pt",
+        f"local-dir:{tiny_clip / 'local'}",
+    )
+    for one in (encoder, *(open_encoder(f"openclip:{name}", "cpu") for name in names)):
+        np.testing.assert_allclose(encode_texts(one, TEXTS, 2).astype(np.float32), expected, atol=1e-3)
+        assert (one.info.dimension, one.info.max_tokens, one.info.revision) == (24, 16, encoder.info.revision)
+        assert not any(
+            name.startswith("visual") for name, _ in one._model.named_parameters()
+        )  # the image tower is freed
 
 
-def test_it_tells_what_it_is_and_frees_the_image_tower(tiny_clip):
-    identifiers = _identifiers(tiny_clip)
-    encoder = open_encoder(identifiers["absolute"], "cpu")
-    info = encoder.info
-    assert (info.identifier, info.dimension, info.max_tokens) == (identifiers["absolute"], 24, 16)
-    assert info.revision == open_encoder(identifiers["folder"], "cpu").info.revision
-    assert not any(name.startswith("visual") for name, _ in encoder._model.named_parameters())
-
-
-def test_every_word_of_a_long_text_reaches_the_network(tiny_clip):
-    encoder = open_encoder(_identifiers(tiny_clip)["absolute"], "cpu")
+def test_every_word_of_a_long_text_reaches_the_network(encoder):
     tokenizer, seen = encoder._tokenizer, []
     encode_text = encoder._model.encode_text
     encoder._model.encode_text = lambda tokens: (seen.extend(tokens.tolist()), encode_text(tokens))[1]
@@ -72,13 +64,13 @@ def test_tokens_are_counted_as_the_tokenizer_makes_them(tiny_clip, tiny_st):
         assert _num_tokens(tokenizer, texts) == made
 
 
-def test_low_precision(tiny_clip):
-    low, high = (open_encoder(_identifiers(tiny_clip)["absolute"], "cpu", name) for name in ("bf16", "fp32"))
-    a, b = low.encode(TEXTS), high.encode(TEXTS)
+def test_low_precision(encoder):
+    low, b = open_encoder(encoder.info.identifier, "cpu", "bf16"), encoder.encode(TEXTS)
+    a, cast = low.encode(TEXTS), encoder.cast("bf16")
     assert a.dtype == np.float32
-    np.testing.assert_array_equal(high.cast("bf16").encode(TEXTS), a)
-    np.testing.assert_array_equal(high.encode(TEXTS), b)  # the one that was cast stays as it is
-    assert (low.info.precision, high.cast("bf16").info.precision, high.info.precision) == ("bf16", "bf16", "fp32")
+    np.testing.assert_array_equal(cast.encode(TEXTS), a)
+    np.testing.assert_array_equal(encoder.encode(TEXTS), b)  # the one that was cast stays as it is
+    assert (low.info.precision, cast.info.precision, encoder.info.precision) == ("bf16", "bf16", "fp32")
     assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min() > 0.99
 
 
@@ -99,13 +91,10 @@ def test_what_cannot_be_had_is_said(tiny_clip, name, error, message):
         open_encoder(f"openclip:{name}", "cpu")
 
 
-def test_a_folder_without_weights_is_no_random_encoder(tiny_clip, tmp_path):
+def test_a_folder_without_weights_and_a_checkpoint_of_another_model_are_refused(tiny_clip, tmp_path):
     (tmp_path / "open_clip_config.json").write_text((tiny_clip / "local" / "open_clip_config.json").read_text())
     with pytest.raises(ModelError, match="could not be loaded"):
         open_encoder(f"openclip:local-dir:{tmp_path}", "cpu")
-
-
-def test_a_checkpoint_of_another_model_is_refused(tiny_clip, tmp_path):
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pt")
     with pytest.raises(ModelError, match="Cannot load"):
         open_encoder(f"openclip:sightwords-tiny/{tmp_path / 'other.pt'}", "cpu")
