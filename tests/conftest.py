@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import os
 import signal
@@ -24,12 +26,18 @@ from support.exported import exported  # noqa: F401 fixture
 from support.images import write_class_folders
 
 torch.set_num_threads(1)
+_numbers = itertools.count()
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # what was imported stays: collections of a test's garbage need not look through it each time
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     """Keep the key cache of tests away from the user's."""
-    monkeypatch.setenv("SIGHTWORDS_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("SIGHTWORDS_CACHE", str(tmp_path_factory.getbasetemp() / "caches" / str(next(_numbers))))
 
 
 @pytest.fixture
