@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import timm
 import torch
 import yaml
 
+from sightwords.cli import app
 from sightwords.images.config import AugmentConfig, ImagesConfig
 from sightwords.images.dataset import open_dataset
 from sightwords.models.run_folder import RunFolder
@@ -96,13 +95,10 @@ def test_the_settings_of_the_gpt4image_authors():
     assert (224 / resnet["crop_pct"], 224 / deit["crop_pct"]) == (256, 224)
 
 
-@pytest.mark.slow
-def test_the_command_line_reads_them(images, tmp_path):
-    recipe = FOLDER / "small_data.yaml"
-    command = [sys.executable, "-m", "sightwords", "--config", str(recipe), "train", str(images), "--out", "run"]
-    small = {"epochs": 1, "batch-size": 8, "image-size": 32, "model": "resnet10t", "workers": 0, "device": "cpu"}
-    options = [word for name, value in small.items() for word in (f"--{name}", str(value))]
-    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_the_command_line_reads_them(images, tmp_path, monkeypatch):
+    small = "--epochs 1 --batch-size 8 --image-size 32 --model resnet10t --workers 0 --device cpu"
+    words = ["--config", str(FOLDER / "small_data.yaml"), "train", str(images), "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(app, "config", app.config)  # which the file replaces
+    app.meta([*words, *small.split()])
     config = RunFolder(tmp_path / "run").config()
     assert (config["lr"], config["augment"]["randaugment"], config["epochs"]) == (0.002, 1, 1)
