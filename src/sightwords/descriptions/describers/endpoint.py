@@ -84,12 +84,7 @@ class Endpoint:
     async def ask(self, session: aiohttp.ClientSession, path: str, body: bytes | None, timeout_s: float) -> Reply:
         """Return the answer to a POST of JSON, or to a GET where there is no body; raises ServerError without one."""
         url = f"{self.url}{path}?{urlencode(self.query)}" if self.query else self.url + path
-        # no compression: answers are short, and their length must be bounded
-        headers = {
-            "Authorization": self.authorization,
-            "Accept-Encoding": "identity",
-            "Content-Type": "application/json",
-        }
+        headers = {"Authorization": self.authorization}
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s))
         options: Any = {"headers": headers, "timeout": timeout, "proxy": self.proxy, "allow_redirects": False}
         try:
@@ -114,10 +109,9 @@ class Endpoint:
             return ServerError("unreachable", words)
         if isinstance(error, aiohttp.ClientResponseError):
             return ServerError("unreadable", f"the server's answer cannot be understood ({words})")
-        is_late = isinstance(error, TimeoutError) and number == 0
-        return ServerError(
-            "no answer", f"no answer within {timeout_s:g} s" if is_late else f"connection lost ({words})"
-        )
+        if isinstance(error, TimeoutError) and number == 0:
+            return ServerError("no answer", f"no answer within {timeout_s:g} s")
+        return ServerError("no answer", f"connection lost ({words})")
 
     def error(self, reply: Reply, status: int) -> ServerError:
         """Return what an answer with this status means, which may stand in its body."""
@@ -185,7 +179,9 @@ def read_endpoint(url: str, environ: Mapping[str, str] = os.environ) -> Endpoint
 def open_session() -> aiohttp.ClientSession:
     """Return connections to servers, for the running event loop."""
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    # no compression: answers are short, and their length must be bounded
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=headers)
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
