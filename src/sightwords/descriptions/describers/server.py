@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 MAX_REFUSALS = 16  # without a single answer: these are about the server or its model and not about the images
 MAX_TRIES = 5  # of one request, those alone counted that failed with the server alive
 POLL_S = 0.05  # how often both threads look at what time brings
-LOOK_TIMEOUT_S = 30.0  # some answer no GET while they work
+LOOK_S = 30.0  # some answer no GET while they work
 JOIN_S = 5.0  # a name server that hangs must not hold up the end; nothing else takes this long
 MAX_SENT_BYTES = 8 * 2**20  # a file of few pixels and more bytes than this is mostly metadata: encoded anew
 
@@ -205,8 +205,7 @@ class _Traffic:
         """Find out whether anybody listens at a server, and whether a gateway has a server behind it."""
         server.is_looked_at = True
         try:
-            timeout_s = min(LOOK_TIMEOUT_S, self.describer.timeout_s)
-            reply = await server.endpoint.ask(self._session, "/models", None, timeout_s)
+            reply = await server.endpoint.ask(self._session, "/models", None, min(LOOK_S, self.describer.timeout_s))
             if reply.status in (502, 503, 504):
                 raise server.endpoint.error(reply, reply.status)
             with suppress(KeyError, TypeError, ValueError):  # not every server lists its models
