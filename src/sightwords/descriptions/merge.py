@@ -205,7 +205,7 @@ def rescue(damaged: Path, rescued: Path) -> int:
             for table in _TABLES:
                 _copy(source, target, table, most)
             num_rows = int(target.execute("SELECT count(*) FROM descriptions").fetchone()[0])
-            for table in ("descriptions", "reviews"):  # what lost its prompt or describer cannot be told from others
+            for table in ("descriptions", "reviews"):  # what lost its prompt or describer is of no use
                 target.execute(f"DELETE FROM {table} WHERE prompt NOT IN (SELECT id FROM prompts)")
                 target.execute(f"DELETE FROM {table} WHERE describer NOT IN (SELECT id FROM describers)")
             target.commit()

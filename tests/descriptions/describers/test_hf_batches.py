@@ -1,4 +1,4 @@
-"""The batches of the local describer, with a stand-in for the model that fails where it is told to."""
+"""The batches of the local describer, with a stand-in for the model that fails where it is to."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_other_errors_are_not_about_memory(error):
     assert is_out_of_memory(caught.value)  # what the CPU's allocator says
 
 
-def test_larger_batches_are_tried_again_and_the_user_told(make):
+def test_larger_batches_are_tried_again_and_the_user_hears_of_it(make):
     describer = make(FakeModel(lambda names: MemoryError() if "0" in names and len(names) > 2 else None), 8)
     run(describer, 300)
     sizes = [("8", "goes on with 4"), ("4", "goes on with 2"), ("2", "4 are tried"), ("4", "8 are tried")]

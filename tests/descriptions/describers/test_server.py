@@ -543,16 +543,16 @@ def test_answers_that_had_arrived_are_given_before_the_run_stops():
 
 
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("reply", "words"),
     [
         (refusal(401, "no key"), "refuses access.*SIGHTWORDS_API_KEY"),
         (refusal(404, "no such model"), "knows no model 'tiny'.*It offers: llava-7b, qwen"),
         (Reply(b"", 307, {"Location": "https://elsewhere.org/v1"}), r"cannot be used.*https://elsewhere\.org"),
     ],
 )
-def test_a_server_that_will_not_serve_us_says_why_and_others_go_on(reply, told):
+def test_a_server_that_will_not_serve_us_says_why_and_others_go_on(reply, words):
     with chat_server(lambda call: reply, models=("llava-7b", "qwen")) as one, chat_server(slowly(0.0)) as two:
-        with pytest.raises(UnavailableError, match=f"{one.url} {told}"):
+        with pytest.raises(UnavailableError, match=f"{one.url} {words}"):
             ask(one.url, num=100)
         assert len(one.calls) <= 5
         describer = describer_of(one.url, two.url)
