@@ -142,6 +142,10 @@ def test_the_gallery_shows_images_and_descriptions_and_turns_pages(page):
     page.click("[data-act=page-previous]")
     page.wait_for_function("document.querySelectorAll('.sw-card').length == 24")
     assert page.locator(".sw-body").first.inner_text() == first
+    page.keyboard.press("k")  # from nowhere: the last one
+    page.keyboard.press("j")
+    page.wait_for_function("document.querySelectorAll('.sw-card').length == 16")
+    page.wait_for_function("document.activeElement.classList.contains('sw-text')")
 
 
 def test_search_edit_reload_restore_and_reject(page, folder):
@@ -255,15 +259,6 @@ def test_the_keyboard_does_it_all(page, folder):
     press("s")
     page.wait_for_url("**/summary")
     page.wait_for_selector(".sw-figure")
-
-
-def test_the_last_description_leads_to_the_next_page(page):
-    page.keyboard.press("k")  # from nowhere: the last one
-    page.keyboard.press("j")
-    page.wait_for_function("document.querySelectorAll('.sw-card').length == 16")
-    page.wait_for_function("document.activeElement.classList.contains('sw-text')")
-    page.keyboard.press("k")
-    page.wait_for_function("document.querySelectorAll('.sw-card').length == 24")
 
 
 def test_dark_and_light(page):

@@ -52,7 +52,13 @@ def compared(config, shared):
 
 
 @pytest.fixture
-def part(compared, config):
+def no_plots(monkeypatch):
+    """Leave out the page and its plots, which take seconds and are looked at in one test."""
+    monkeypatch.setattr("sightwords.comparison.run.write_report", lambda out, data: out / "report.html")
+
+
+@pytest.fixture
+def part(compared, config, no_plots):
     """The configuration of one network and one condition of it."""
     return config
 
@@ -136,7 +142,7 @@ def test_a_training_that_fails_is_named_and_the_others_are_kept(part):
     assert len(sightwords.compare(part).analysis.records) == 2
 
 
-def test_images_of_several_labels_are_compared_by_their_strongest_output(config, images, tmp_path):
+def test_images_of_several_labels_are_compared_by_their_strongest_output(config, images, tmp_path, no_plots):
     rows = [(str(path), path.parent.name, path.parent.parent.name) for path in sorted(images.rglob("*.png"))]
     rows = [(path, f"{label}|bar" if number % 2 else label, split) for number, (path, label, split) in enumerate(rows)]
     table = tmp_path / "labels.csv"
@@ -191,8 +197,8 @@ def _wait_for(path, process):
 
 
 @pytest.mark.slow
-def test_a_killed_comparison_goes_on_and_ends_as_if_nothing_had_happened(config, compared, embeddings, tmp_path):
-    config = replace(config, out=tmp_path / "killed")
+def test_a_killed_comparison_goes_on_and_ends_as_if_nothing_had_happened(part, compared, embeddings, tmp_path):
+    config = replace(part, out=tmp_path / "killed")
     process = _started(config, "--embeddings", embeddings, "--arms", "baseline,aligned", "--epochs", 2)
     _wait_for(CELLS[0].folder(config.out) / "finished.json", process)
     os.kill(process.pid, signal.SIGKILL)
@@ -239,7 +245,7 @@ def test_jobs_of_several_conditions_differ_in_the_training_set_alone(config):
     assert options == {"train-fraction-0.25": (0.25, 1.0), "long-tail-10": (1.0, 10.0)}
 
 
-def test_with_few_labels_all_take_as_many_steps(config):
+def test_with_few_labels_all_take_as_many_steps(config, no_plots):
     """24 images, 6 of them with a label: the baseline and class names see these four times as often."""
     config = replace(
         config, label_fraction=[0.25], clean=False, arms=["baseline", "aligned", "class_name"], epochs=2, batch_size=6,
