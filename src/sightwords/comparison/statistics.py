@@ -77,7 +77,7 @@ def student_interval(mean: float, error: float, freedom: float) -> Interval:
     low, high = (float(end) for end in student.interval(LEVEL, freedom, mean, error))
     ratio = mean / error
     probability, p_value = float(student.cdf(ratio, freedom)), float(2 * student.sf(abs(ratio), freedom))
-    return Interval(mean, low, high, probability, p_value, error, freedom)
+    return Interval(mean, low, high, probability, p_value, error=error, freedom=freedom)
 
 
 def mcnemar(a_N: np.ndarray, b_N: np.ndarray) -> float:

@@ -188,7 +188,8 @@ def search(config: SearchConfig) -> SearchResult:
     for rank, (score, (split, images, i)) in enumerate(zip(scores[0].tolist(), found, strict=True), 1):
         labels = images.labels(i)
         label, class_name = ("|".join(names[j] for j in labels) for names in (dataset.class_ids, dataset.class_names))
-        hits.append(Hit(rank, score, images.reference(i).name, label, class_name, split, images.key(i)))
+        name, key = images.reference(i).name, images.key(i)
+        hits.append(Hit(rank, score, name, label, class_name, split=split, key=key))
     return SearchResult(
         hits=hits,
         num_images=int(wanted.sum()),
