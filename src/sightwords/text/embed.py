@@ -9,7 +9,7 @@ import shlex
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -97,11 +97,6 @@ class Texts:
     index: pa.Table
     provenance: dict[str, Any]
 
-    @property
-    def rows(self) -> np.ndarray:
-        """Position of each description's text among the distinct ones, int64, shape (N,)."""
-        return np.asarray(self.index["row"].to_numpy())
-
 
 def embed(config: EmbedConfig) -> EmbedResult:
     """Encode every distinct text once and write the embedding set in one step.
@@ -129,7 +124,9 @@ def embed(config: EmbedConfig) -> EmbedResult:
         encoder = open_encoder(config.encoder, device, precision, None if on_ray else texts.distinct)
         wanted = _provenance(texts, encoder)
         warn_of_use(text_parts(wanted), config.use, config.licenses)
-        existing = _existing_meta(config.out)
+        existing: dict[str, Any] = {}
+        with suppress(ArtifactError):  # there is none, or it is damaged
+            existing = EmbeddingSet(config.out).meta
         if _is_same(existing, wanted, config.precision):
             Journal(config.out).remove()  # of a run that was killed just before its end
             return EmbedResult(config.out, existing, skipped=True)
@@ -175,7 +172,7 @@ def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEn
         meta["sightwords_version"] = version("sightwords")
         meta["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")
         vectors = journal.write_vectors((len(texts.distinct), encoder.info.dimension), rule.block)
-        mean = mean_vector(np.load(vectors, mmap_mode="r"), texts.rows)
+        mean = mean_vector(np.load(vectors, mmap_mode="r"), texts.index["row"].to_numpy())
         with disk_errors_explained(config.out):
             written = EmbeddingSet.write(config.out, vectors, mean, texts.index, meta)
     journal.remove()
@@ -236,14 +233,6 @@ def _is_same(meta: Mapping[str, Any], wanted: Mapping[str, Any], precision: str)
     """Return whether vectors that are there are those that are wanted, in the precision that is asked for."""
     found = meta.get("precision_asked" if precision == "auto" else "precision")
     return found == precision and json.loads(json.dumps(wanted)).items() <= meta.items()
-
-
-def _existing_meta(out: Path) -> dict[str, Any]:
-    """Return what the embedding set at `out` says of itself; empty where it is damaged or there is none."""
-    try:
-        return EmbeddingSet(out).meta
-    except ArtifactError:
-        return {}
 
 
 def read_texts(config: EmbedConfig) -> Texts:
