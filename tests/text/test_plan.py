@@ -33,12 +33,7 @@ def _solid(text: str) -> str:
     ("text", "limit", "count", "pieces"),
     [
         ("  One. Two.\n", 8, _words, "  One. Two.\n"),  # fits
-        (
-            'One two. "Four five!" Six? Seven eight nine. Ten.',
-            11,
-            _words,
-            'One two. "Four five!"|Six? Seven eight nine. Ten.',
-        ),
+        ('One. "Two three!" Six? Eight nine. Ten.', 10, _words, 'One. "Two three!"|Six? Eight nine. Ten.'),
         ("It is 3.5 cm. It is e.g.red now.", 11, _words, "It is 3.5 cm.|It is e.g.red now."),
         ("red head\nblue tail wing\ngreen", 6, _words, "red head|blue tail wing\ngreen"),
         ("red head, blue tail, green; round eyes. Short.", 8, _words, "red head, blue tail,|green; round eyes.|Short."),
