@@ -29,7 +29,7 @@ ROWS = {
         "resnet18 | 32 | 4 | baseline", "resnet18 | 32 | 4 | aligned", "resnet18 | 32 | 4 | aligned, balanced",
     ),
     "embed --texts 12 --repeats 1 --threads 1": ("ours", "fixed", "library"),
-    "describe_server --images 20 --requests 200 --repeats 1 --memory 2000 --concurrency 16 --wait-s 0.02": (
+    "describe_server --images 20 --requests 60 --repeats 1 --memory 300 --concurrency 16 --wait-s 0.02": (
         "describe / bare:", "describe / sdk:", "growth from",
     ),
     "describe_local --small --images 5 --batch-size 2 --max-new-tokens 3 --repeats 1 --device cpu": (
