@@ -97,6 +97,11 @@ class Texts:
     index: pa.Table
     provenance: dict[str, Any]
 
+    @property
+    def rows(self) -> np.ndarray:
+        """Position of each description's text among the distinct ones, int64, shape (N,)."""
+        return np.asarray(self.index["row"].to_numpy())
+
 
 def embed(config: EmbedConfig) -> EmbedResult:
     """Encode every distinct text once and write the embedding set in one step.
@@ -172,7 +177,7 @@ def make_set(config: EmbedConfig, texts: Texts, encoder: Encoder, cluster: RayEn
         meta["sightwords_version"] = version("sightwords")
         meta["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")
         vectors = journal.write_vectors((len(texts.distinct), encoder.info.dimension), rule.block)
-        mean = mean_vector(np.load(vectors, mmap_mode="r"), texts.index["row"].to_numpy())
+        mean = mean_vector(np.load(vectors, mmap_mode="r"), texts.rows)
         with disk_errors_explained(config.out):
             written = EmbeddingSet.write(config.out, vectors, mean, texts.index, meta)
     journal.remove()
