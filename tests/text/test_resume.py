@@ -194,17 +194,17 @@ def test_kills_at_any_instant_lose_nothing(config, forks, tmp_path):
     first, whole_s = forks.run([*call, str(tmp_path / "whole")])
     assert first == {0}
     expected = _parts(tmp_path / "whole")
-    while statuses.count(-signal.SIGKILL) < 15:
+    while statuses.count(-signal.SIGKILL) < 15 or forks.errors().removeprefix(explained).count("Going on with") < 3:
         status, seconds = forks.run([*call, str(config.out)], kill_after_s=draw.uniform(0, whole_s))
         statuses += status
         seen |= {path.name for path in tmp_path.iterdir()}
-        if status == {0}:
-            whole_s = min(whole_s, seconds)  # a machine that was busy before would never kill in time
+        # a machine that was busy before would never kill in time, and one that is busy now always before any work
+        whole_s = min(whole_s, seconds) if status == {0} else 1.05 * whole_s
+        assert len(statuses) < 100
         if config.out.exists():
             assert _parts(config.out) == expected
             shutil.rmtree(config.out)
     assert set(statuses) <= {0, -signal.SIGKILL}
-    assert forks.errors().removeprefix(explained).count("Going on with") > 2
     assert ".E.embedding" in seen
     assert forks.run([*call, str(config.out)])[0] == {0}
     assert _parts(config.out) == expected
