@@ -8,12 +8,15 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sightwords.errors import BusyError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 @contextmanager
@@ -61,6 +64,21 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path` in one step."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def html_template(path: Path, **filters: Callable[..., Any]) -> Template:
+    """Return a Jinja template of HTML with filters of its own; it shows every text as text."""
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(filters)
+    return environment.from_string(path.read_text(encoding="utf-8"))
+
+
+def write_page(path: Path, pieces: Iterable[str]) -> None:
+    """Write an HTML page in one step; a byte of a file name that is no text becomes a question mark."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+        file.writelines(pieces)
 
 
 @contextmanager

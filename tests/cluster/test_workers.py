@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -51,14 +52,6 @@ def start(nodes):
 
 def numbers(results):
     return Counter(item.number for item, _ in results)
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def eventually(holds, within_s=20.0):
@@ -138,7 +131,7 @@ def test_our_errors_end_the_run_and_the_workers_and_name_the_node(start):
     assert numbers(results) <= Counter(range(60))
     assert {0, 1, 2, 3, 28, 29} <= set(numbers(results))  # those before it in its chunk, too
     pids = {result.pid for _, result in results}
-    assert eventually(lambda: not any(map(is_running, pids)))
+    assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
     assert numbers(squares.run((Item(n) for n in range(5)), 4)) == Counter(range(5))
 
 

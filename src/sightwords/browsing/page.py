@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from jinja2 import Environment
 from nicegui import app, run, ui
 
 from sightwords.browsing.browser import Browser
@@ -16,6 +15,7 @@ from sightwords.browsing.query import Query
 from sightwords.browsing.summary import summarize
 from sightwords.browsing.thumbnails import LARGE_PX, MEDIA_TYPE, SMALL_PX
 from sightwords.errors import SightwordsError
+from sightwords.files import html_template
 
 _HERE = Path(__file__).parent
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -133,8 +133,6 @@ def _help() -> None:
 
 
 def _summary_html(browser: Browser) -> str:
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((_HERE / "summary.html.jinja").read_text(encoding="utf-8"))
-    return template.render(
+    return html_template(_HERE / "summary.html.jinja").render(
         summary=summarize(browser.index), has_images=browser.config.has_images, max_classes=_MAX_CLASSES
     )

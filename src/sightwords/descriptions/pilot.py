@@ -20,7 +20,7 @@ from sightwords.descriptions.questions import Target, Targets
 from sightwords.descriptions.schema import Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ModelError
-from sightwords.files import atomic_path
+from sightwords.files import html_template, write_page
 from sightwords.images.decode import thumbnail_uri
 from sightwords.progress import duration
 
@@ -186,13 +186,9 @@ def write_pilot_page(
         prompt: what was asked; shown once, and with a description only where its question was another text.
         describer: who was asked.
     """
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(Path(__file__).with_name("pilot.html.jinja").read_text(encoding="utf-8"))
     last = [(target, attempts[-1]) for target, attempts in answers]
     counts = Counter[str](row.status for _, row in last)
-    page = template.generate(
+    page = html_template(Path(__file__).with_name("pilot.html.jinja")).generate(
         title=title,
         facts=[("Describer", describer), ("Prompt", prompt.name), *forecast.facts],
         table=forecast.table,
@@ -205,9 +201,7 @@ def write_pilot_page(
         # made while the page is written, so that the memory holds one at a time
         thumbnail=lambda target: thumbnail_uri(target.reference, _THUMBNAIL_PX) if target.reference else "",
     )
-    # names of files need not be UTF-8: what cannot be written becomes a question mark
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-        file.writelines(page)
+    write_page(path, page)
 
 
 def histogram(lengths: Iterable[int]) -> list[tuple[int, int, int]]:

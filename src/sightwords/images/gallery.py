@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sightwords.files import write_text
+from sightwords.files import html_template, write_page
 
 TEMPLATE = Path(__file__).with_name("gallery.html.jinja")
 
@@ -36,10 +36,4 @@ def write_gallery(
     path: Path, title: str, facts: Sequence[tuple[str, str]], cards: Sequence[Card], notes: Sequence[str] = ()
 ) -> None:
     """Write the page in one step: a title, (name, value) pairs, notes on how to read it, and the cards in order."""
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    text = template.render(title=title, facts=facts, cards=cards, notes=notes)
-    # names of files need not be UTF-8: what cannot be written becomes a question mark
-    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
+    write_page(path, html_template(TEMPLATE).generate(title=title, facts=facts, cards=cards, notes=notes))

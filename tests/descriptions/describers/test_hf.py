@@ -13,6 +13,7 @@ from sightwords.descriptions.describers.base import Request
 from sightwords.descriptions.describers.hf import HFDescriber, bound_tiles
 from sightwords.descriptions.describers.hf_generation import LoadedModel
 from sightwords.errors import ModelError
+from support.ask_server import never
 from support.images import draw
 from support.tiny_vlm import TILE, build_llama, build_llava, build_smolvlm
 
@@ -35,10 +36,6 @@ def requests(describer: HFDescriber, samples: tuple[int, ...] = (0,)) -> list[Re
         text = "Describe this image in detail." + " What can be seen?" * i
         asked += [Request(f"{i}" * 64, sample, 0, f"{i}", "", text, image) for sample in samples]
     return asked
-
-
-def never() -> bool:
-    return False
 
 
 def describer_of(folder, batch_size: int = 2, sees_images: bool = True, **options) -> HFDescriber:

@@ -17,6 +17,7 @@ from sightwords.descriptions.config import DescribeConfig
 from sightwords.descriptions.describers.base import Answer, Request
 from sightwords.descriptions.describers.hf import HFDescriber, is_out_of_memory, like_batches
 from sightwords.errors import ModelError
+from support.ask_server import never
 
 Trouble = Callable[[list[str]], Exception | None]
 
@@ -48,10 +49,6 @@ class FakeModel:
 def ask(number: int, side: int | None = 8, text: str = "What is this?") -> Request:
     image = Image.new("RGB", (side, side)) if side else None
     return Request(str(number), 0, 0, str(number), "", text, image)
-
-
-def never() -> bool:
-    return False
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from sightwords.comparison.report.figures import (
     reliability_plot,
     render,
 )
-from sightwords.files import atomic_path, write_text
+from sightwords.files import atomic_path, html_template, write_page
 
 CSS_DPI = 110  # a little larger than an inch of CSS, for reading
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -32,23 +32,21 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 def write_report(out: Path, data: ReportData) -> Path:
     """Write `report.html`, which needs no other file, and `figures/*.png`; return the page's path."""
-    from jinja2 import Environment
-
     plots = {name: render(draw) for name, draw in _drawings(data)}
     for name, themes in plots.items():
         with atomic_path(out / "figures" / f"{name}.png") as temporary:
             temporary.write_bytes(themes["light"])
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["uri"] = lambda plot: base64.b64encode(plot).decode("ascii")
-    environment.filters["width"] = css_width
-    environment.filters["points"] = lambda value: f"{100 * value:+.1f}".replace("-", "\u2212")
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    template = html_template(
+        TEMPLATE,
+        uri=lambda plot: base64.b64encode(plot).decode("ascii"),
+        width=css_width,
+        points=lambda value: f"{100 * value:+.1f}".replace("-", "\u2212"),
+    )
     headings, metrics = metric_table(data.analysis.records)
-    text = template.render(
+    page = template.generate(
         data=data, plots=plots, headings=headings, metrics=metrics, all_models=ALL_MODELS, analysis=data.analysis
     )
-    # a file name may hold bytes that are no text
-    write_text(out / "report.html", text.encode("utf-8", "replace").decode("utf-8"))
+    write_page(out / "report.html", page)
     return out / "report.html"
 
 
