@@ -99,7 +99,10 @@ def test_every_item_once_over_all_nodes_until_the_run_is_to_stop(start, nodes, t
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
 
 
-def test_a_killed_worker_and_a_lost_node_lose_nothing_and_repeat_only_what_they_held(start, nodes, tmp_path):
+def test_a_killed_worker_and_a_lost_node_lose_nothing_and_repeat_only_what_they_held(
+    start, nodes, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(workers, "_SILENT_S", 8.0)
     log, results = tmp_path / "begun", []
     for item, result in start(log=log).run((Item(n, 0.1) for n in range(100)), 4):
         results.append((item, result))

@@ -2,7 +2,8 @@
 
 Items travel in chunks. A row of the dataset is the number of a chunk; what it holds lies with the feed, an actor beside
 this process, until this process has the results: it is the only one that writes. Ray Data starts the workers, gives
-them rows and starts dead ones anew with the row that they had; the feed gives what a lost machine had to the others.
+them rows and starts dead ones anew with the row that they had, where there is room; a worker that is not heard of any
+more loses its chunk to the others.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import pickle
 import socket
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -34,6 +36,7 @@ MAX_TRIES = 3  # of a chunk that workers die of
 _CHUNKS = 2  # for each worker: one is worked on, one is ready
 _MAX_STARTS = 20  # of workers in a row without a result in between
 _POLL_S = 0.2
+_BEAT_S, _SILENT_S = 2.0, 20.0  # a worker is heard of so often; and thought dead after so long
 
 
 class Workers:
@@ -125,7 +128,7 @@ class Workers:
                     self._feed.put.remote(number, pickle.dumps(chunk))
             for number, results in self._receive(0.0 if has_room else _POLL_S):
                 self._feed.finish.remote(number)
-                chunk = waiting.pop(number, [])  # a machine that was thought lost may send them again
+                chunk = waiting.pop(number, [])  # a worker that was thought dead may send them again
                 yield from ((chunk[position], result) for position, result in results.items() if chunk)
             self._look_after()
 
@@ -143,13 +146,12 @@ class Workers:
             raise first_error
 
     def _look_after(self) -> None:
-        """Have what lost machines held done by others; raise where nobody is at work."""
+        """Have what dead workers held done by others; raise where nobody is at work."""
         now_s, placement = time.monotonic(), self.placement
         if now_s < self._next_look_s:
             return
         self._next_look_s = now_s + 1
-        alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
-        has_workers, num_starts = self._ray.get(self._feed.look_after.remote(alive))
+        has_workers, num_starts = self._ray.get(self._feed.look_after.remote())
         self._seen_s = now_s if has_workers else self._seen_s
         if now_s - self._seen_s > self._patience_s:
             raise UnavailableError(
@@ -165,7 +167,7 @@ class Workers:
 
     def _start(self) -> None:
         here = {"ray.io/node-id": self._ray.get_runtime_context().get_node_id()}
-        self._feed = self._ray.remote(_Feed).options(num_cpus=0, label_selector=here).remote()
+        self._feed = self._ray.remote(_Feed).options(num_cpus=0, label_selector=here).remote(_SILENT_S)
         secrets = {name: os.environ[name] for name in self._secrets if name in os.environ}
         set_up = partial(_set_up, partial(self._make_job, self.placement), secrets, Path.cwd(), version("sightwords"))
         self._ray.get(self._feed.set_maker.remote(set_up))
@@ -202,18 +204,19 @@ class Workers:
 
 
 class _Feed:
-    """Holds the chunks, and knows which machine works on which.
+    """Holds the chunks, and knows which worker works on which.
 
     The job's maker may hold secrets, so it travels as argument and result of calls, from process to process: arguments
     of constructors and rows of a dataset would be kept by Ray.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, silent_s: float) -> None:
+        self._silent_s = silent_s
         self._rows: asyncio.Queue[tuple[int, int]] = asyncio.Queue()  # number and turn of chunks to do
         self._chunks: dict[int, bytes] = {}
         self._turns, self._num_tries = Counter[int](), Counter[int]()
         self._held_by: dict[int, str] = {}
-        self._nodes: set[str] = set()
+        self._heard_s: dict[str, float] = {}  # of workers, and when
         self._workers: list[Any] = []
         self._num_starts, self._is_stopped = 0, False
 
@@ -227,23 +230,25 @@ class _Feed:
     async def take(self) -> tuple[int, int]:
         return await self._rows.get()
 
-    async def start(self, worker: Any, node_id: str) -> Callable[[], Job]:
+    async def start(self, worker: Any) -> Callable[[], Job]:
         """Count a worker that starts."""
         self._num_starts += 1
         self._workers.append(worker)
-        self._nodes.add(node_id)
         return self._make_job
+
+    async def beat(self, worker_id: str) -> None:
+        self._heard_s[worker_id] = time.monotonic()
 
     async def workers(self) -> list[Any]:
         return self._workers
 
-    async def begin(self, number: int, turn: int, node_id: str) -> tuple[bytes, int] | None:
+    async def begin(self, number: int, turn: int, worker_id: str) -> tuple[bytes, int] | None:
         """Return a chunk, empty where the run stops, and how often it was begun; none where others have it."""
         if number not in self._chunks or turn != self._turns[number]:
             return None
         if self._is_stopped:
             return pickle.dumps([]), 0
-        self._held_by[number] = node_id
+        self._held_by[number] = worker_id
         self._num_tries[number] += 1
         return self._chunks[number], self._num_tries[number]
 
@@ -253,13 +258,19 @@ class _Feed:
         self._held_by.pop(number, None)
         self._num_starts = 0
 
-    async def look_after(self, alive: set[str]) -> tuple[bool, int]:
-        """Give away again what lost machines held; return whether any has workers, and starts since the last result."""
-        for number in [number for number, node_id in self._held_by.items() if node_id not in alive]:
-            del self._held_by[number]
-            self._turns[number] += 1
-            self._rows.put_nowait((number, self._turns[number]))
-        return bool(self._nodes & alive), self._num_starts
+    async def look_after(self) -> tuple[bool, int]:
+        """Give away again what dead workers have; return whether any lives, and how many started since the last result.
+
+        They have what they held, and what nobody begins though nobody is at work: it was on its way to them.
+        """
+        alive = {worker for worker, heard_s in self._heard_s.items() if time.monotonic() - heard_s < self._silent_s}
+        held = {number for number, worker in self._held_by.items() if worker in alive}
+        for number in self._chunks.keys() - held:
+            if number in self._held_by or (alive and not held):
+                self._held_by.pop(number, None)
+                self._turns[number] += 1
+                self._rows.put_nowait((number, self._turns[number]))
+        return bool(alive), self._num_starts
 
     async def stop(self) -> None:
         """Have nothing else begun."""
@@ -271,19 +282,24 @@ class _Worker:
 
     def __init__(self, feed: Any) -> None:
         ray = ray_library()
-        here = ray.get_runtime_context()
-        self._feed, self._ray, self._node_id = feed, ray, here.get_node_id()
+        self._feed, self._ray, self._id = feed, ray, uuid.uuid4().hex
         self._error: SightwordsError | None = None
+        Thread(target=self._beat, daemon=True).start()
         try:
-            self._job = ray.get(feed.start.remote(here.current_actor, self._node_id))()
+            self._job = ray.get(feed.start.remote(ray.get_runtime_context().current_actor))()
         except Exception as error:
             self._error = _on_this_node(error)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[bytes]]:
         """Return a row with the pickled number, results by position and error of a chunk; empty where others do it."""
         number, turn = int(rows["number"][0]), int(rows["turn"][0])
-        given = self._ray.get(self._feed.begin.remote(number, turn, self._node_id))
+        given = self._ray.get(self._feed.begin.remote(number, turn, self._id))
         return {"results": [pickle.dumps((number, *self._results(*given))) if given else b""]}
+
+    def _beat(self) -> None:
+        while True:
+            self._feed.beat.remote(self._id)
+            time.sleep(_BEAT_S)
 
     def _results(self, chunk: bytes, num_tries: int) -> tuple[dict[int, Any], SightwordsError | None]:
         results: dict[int, Any] = {}
