@@ -55,6 +55,7 @@ class Nodes:
         """Set what the nodes' processes inherit: where Ray writes, and where the tests' own jobs are found."""
         paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         ours = {"RAY_TMPDIR": str(self.folder), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        ours["RAY_worker_niceness"] = "0"  # else other tests would take the processor from workers that start
         with unittest.mock.patch.dict(os.environ, ours):
             yield
 
