@@ -171,10 +171,10 @@ def embedding_index(folder: Path, num_rows: int) -> None:
     print(f"embedding set of {num_rows} rows: {num_bytes / num_rows:.0f} bytes of index a row")
 
 
-def make_answering(placement: Any) -> Callable[[Sequence[bytes]], Iterator[tuple[int, str]]]:
+def make_answering(placement: Any) -> Callable[..., Iterator[tuple[int, str]]]:
     """Return what answers with a text of its own, whatever comes."""
 
-    def answer(items: Sequence[bytes]) -> Iterator[tuple[int, str]]:
+    def answer(items: Sequence[bytes], stopping: Callable[[], bool]) -> Iterator[tuple[int, str]]:
         for position, item in enumerate(items):
             yield position, f"{position} {len(item)} " + "word " * 100
 

@@ -6,11 +6,13 @@ runs. `--help` leaves out the group "Advanced", `--help-all` shows every option.
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Annotated, Any, Protocol
@@ -93,15 +95,15 @@ def __getattr__(name: str) -> Callable[..., Result]:
 
     def run(config: Any = None) -> Result:
         function: Callable[..., Result] = getattr(sightwords, FUNCTIONS.get(name, name))
-        if name != "describe":
+        if "stopping" not in inspect.signature(function).parameters:
             return function(config or kind())
         with Interruption(config.grace_s, show=int(os.environ.get("RANK", 0)) == 0) as interruption:
             return function(config, interruption.requested)
 
-    if name == "demo":  # it alone needs no options
-        run.__annotations__["config"] = kind | None
-    else:
+    if any(option.default is option.default_factory is MISSING for option in fields(kind)):
         run.__defaults__, run.__annotations__["config"] = None, kind
+    else:
+        run.__annotations__["config"] = kind | None
     return run
 
 

@@ -85,16 +85,20 @@ def write_page(path: Path, pieces: Iterable[str]) -> None:
 def row_writer(path: Path | None) -> Iterator[Callable[[Mapping[str, Any]], object]]:
     """Yield what writes a row into a file, JSON lines or CSV by its ending; it appears when the block ends well."""
     if path is None:
-        yield len  # rows go nowhere
+        yield lambda row: None
         return
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="replace") as file:
-        table = csv.writer(file)
+        table: csv.DictWriter[str] | None = None
 
         def write(row: Mapping[str, Any]) -> None:
+            nonlocal table
             if path.suffix == ".jsonl":
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            else:
-                table.writerows([row.values()] if file.tell() else [row.keys(), row.values()])
+                return
+            if table is None:
+                table = csv.DictWriter(file, list(row))
+                table.writeheader()
+            table.writerow(row)
 
         yield write
 

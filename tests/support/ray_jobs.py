@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,11 +59,13 @@ def make_squares(
     return partial(_square, log)
 
 
-def _square(log: Path | None, items: Sequence[Item]) -> Iterator[tuple[int, Squared]]:
+def _square(log: Path | None, items: Sequence[Item], stopping: Callable[[], bool]) -> Iterator[tuple[int, Squared]]:
     import ray
 
     node_id = ray.get_runtime_context().get_node_id()
     for position, item in enumerate(items):
+        if stopping():
+            return
         if log:
             with log.open("a") as file:
                 file.write(f"{item.number}\n")

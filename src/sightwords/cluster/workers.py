@@ -29,8 +29,9 @@ from typing import Any
 from sightwords.cluster.connection import Placement, connect, place, ray_library
 from sightwords.errors import ModelError, SightwordsError, UnavailableError
 
-Job = Callable[[Sequence[Any]], Iterable[tuple[int, Any]]]
-"""The work in a worker's process: takes items, yields (position, result) in any order."""
+Job = Callable[[Sequence[Any], Callable[[], bool]], Iterable[tuple[int, Any]]]
+"""The work in a worker's process: takes items, and what says whether to begin nothing else; yields (position, result)
+in any order, and leaves out what was not begun."""
 
 MAX_TRIES = 3  # of a chunk that workers die of
 _CHUNKS = 2  # for each worker: one is worked on, one is ready
@@ -89,7 +90,7 @@ class Workers:
         Args:
             items: taken as workers have room for them.
             chunk_size: items that travel together, and are done again together if their worker dies.
-            stopping: True once the run is to stop: chunks that were begun are finished, the rest gets no result.
+            stopping: True once the run is to stop: workers finish what they have begun, the rest gets no result.
 
         Raises:
             UnavailableError: the cluster has no room, is gone, or all workers die; what had arrived was yielded.
@@ -236,8 +237,10 @@ class _Feed:
         self._workers.append(worker)
         return self._make_job
 
-    async def beat(self, worker_id: str) -> None:
+    async def beat(self, worker_id: str) -> bool:
+        """Note that a worker lives; return whether nothing else is to be begun."""
         self._heard_s[worker_id] = time.monotonic()
+        return self._is_stopped
 
     async def workers(self) -> list[Any]:
         return self._workers
@@ -284,6 +287,7 @@ class _Worker:
         ray = ray_library()
         self._feed, self._ray, self._id = feed, ray, uuid.uuid4().hex
         self._error: SightwordsError | None = None
+        self._is_stopped = False
         Thread(target=self._beat, daemon=True).start()
         try:
             self._job = ray.get(feed.start.remote(ray.get_runtime_context().current_actor))()
@@ -297,9 +301,10 @@ class _Worker:
         return {"results": [pickle.dumps((number, *self._results(*given))) if given else b""]}
 
     def _beat(self) -> None:
-        while True:
-            self._feed.beat.remote(self._id)
-            time.sleep(_BEAT_S)
+        with suppress(self._ray.exceptions.RayError):
+            while not self._ray.get(self._feed.beat.remote(self._id)):
+                time.sleep(_BEAT_S)
+        self._is_stopped = True
 
     def _results(self, chunk: bytes, num_tries: int) -> tuple[dict[int, Any], SightwordsError | None]:
         results: dict[int, Any] = {}
@@ -309,7 +314,7 @@ class _Worker:
         try:
             if num_tries > MAX_TRIES:
                 raise ChildProcessError(f"{MAX_TRIES} workers died of it, or of what was asked beside it")
-            results.update(self._job(items) if items else {})
+            results.update(self._job(items, lambda: self._is_stopped) if items else {})
         except SightwordsError as error:
             return results, _on_this_node(error)
         except Exception as error:

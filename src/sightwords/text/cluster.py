@@ -5,7 +5,7 @@ Texts are tokenized and put into batches here, exactly as without Ray, so every 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -100,7 +100,9 @@ def make_job(placement: Placement, identifier: str, info: EncoderInfo) -> Job:
     return partial(_encode, {"fp32": encoder})
 
 
-def _encode(encoders: dict[str, Encoder], items: Sequence[tuple[str, Any]]) -> Iterator[tuple[int, Any]]:
+def _encode(
+    encoders: dict[str, Encoder], items: Sequence[tuple[str, Any]], stopping: Callable[[], bool]
+) -> Iterator[tuple[int, Any]]:
     """Yield (position, vectors of a batch), or what the trial of bf16 found."""
     precision, given = items[0]
     if precision == _TRIAL:

@@ -19,6 +19,7 @@ from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ConfigError, ModelError
 from sightwords.images.decode import decode_image
 from sightwords.images.keys import image_key
+from support.ask_server import never
 from support.chat_server import chat, chat_server
 from support.images import draw, write_class_folders
 
@@ -168,7 +169,7 @@ def test_a_job_reports_the_unreadable_and_sends_no_image_back(photos, tmp_path, 
     asked = list(requests_of(RayDescriber(replace(config, engine="ray")), 3))
     asked[1] = replace(asked[1], image=b"no image")
     asked.append(replace(asked[0], sample=1))
-    found = dict(job(asked))
+    found = dict(job(asked, never))
     wide = "{}.png is 32 pixels wide".format
     assert [found[i].text for i in range(4)] == [wide(0), "", wide(2), wide(0)]
     assert (found[1].status, found[1].reason[:23]) == ("failed", "unreadable image: not a")

@@ -118,7 +118,7 @@ def make_job(placement: Placement, config: DescribeConfig, sees_images: bool, in
 
 
 def _describe(
-    describer: Describer, threads: ThreadPoolExecutor, items: Sequence[Request]
+    describer: Describer, threads: ThreadPoolExecutor, items: Sequence[Request], stopping: Callable[[], bool]
 ) -> Iterator[tuple[int, Answer]]:
     """Yield (position, answer) without the request's image, which does not travel back."""
     requests: list[Request] = []
@@ -129,7 +129,7 @@ def _describe(
             yield position, Answer(replace(item, image=None), "", "failed", f"unreadable image: {image.reason}")
         else:
             requests.append(replace(item, image=image))
-    for answer in describer.describe(iter(requests), lambda: False) if requests else ():
+    for answer in describer.describe(iter(requests), stopping) if requests else ():
         request = replace(answer.request, image=None)
         yield places[request.key, request.sample], replace(answer, request=request)
 
