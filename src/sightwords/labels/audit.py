@@ -7,9 +7,8 @@ Shapes: N labeled and described images, D width of the text vectors, F width of 
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass, field, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError, ConfigError, DataError
-from sightwords.files import atomic_path
+from sightwords.files import row_writer
 from sightwords.hub import choose_device
 from sightwords.images.dataset import Dataset, Split, locate, open_dataset
 from sightwords.images.decode import thumbnail_uri
@@ -204,7 +203,9 @@ def audit(config: AuditConfig) -> AuditResult:
         order = np.argsort(-scores.suspicion, kind="stable").tolist()
         rows = (_row(rank, i, data, scores, texts) for rank, i in enumerate(order, 1))
         first = list(islice(rows, max(config.top, _NUM_SHOWN)))
-        _write_csv(config.out / "audit.csv", chain(first, rows))
+        with row_writer(config.out / "audit.csv") as write:
+            for row in chain(first, rows):
+                write(asdict(row))
         figures = {"Images": len(order), "Probably wrong labels": num_suspects, "Classes": len(data.class_ids)}
         references = [images.reference(i) for _, images, i in (locate(data.splits, i) for i in order[: config.top])]
         _write_page(config, figures, list(zip(first, references, strict=False)), notes)
@@ -361,14 +362,6 @@ def _first_texts(descriptions: DescriptionSet, embeddings: EmbeddingSet, keys: S
     if not found:
         raise ArtifactError(f"{descriptions.path} describes none of the images of {embeddings.folder}. Name its own.")
     return [found.get(key, "") for key in keys]
-
-
-def _write_csv(path: Path, rows: Iterable[AuditRow]) -> None:
-    """Write the table in one step."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="replace") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(AuditRow))
-        writer.writerows(map(astuple, rows))
 
 
 def _write_page(

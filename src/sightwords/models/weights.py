@@ -94,7 +94,8 @@ def _misfits(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], classifiers: Sequence[str]
 ) -> dict[str, list[str]]:
     """Return what does not fit, by kind; empty if all does."""
-    wanted = [name for name in own if name not in _fresh_names(own, state, classifiers)]
+    fresh = _fresh_names(own, state, classifiers)
+    wanted = [name for name in own if name not in fresh]
     misfits = {
         # BatchNorm's counter is not in the oldest files, and matters to nothing here
         "Missing": [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")],

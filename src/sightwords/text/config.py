@@ -48,8 +48,7 @@ class EmbedConfig:
     """Encoders on the Ray cluster. [default: one for each GPU, else one for each node]"""
 
     def __post_init__(self) -> None:
-        self.descriptions, self.out = Path(self.descriptions), Path(self.out)
-        set_paths(self, "licenses")
+        set_paths(self, "descriptions out licenses")
         check_use(self.use)
         given = cast("object", self.prompt)
         self.prompt = [given] if isinstance(given, str) else list(self.prompt)  # a lone name, from Python

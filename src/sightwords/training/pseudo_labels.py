@@ -161,11 +161,11 @@ class _OutOfFoldProbes:
         An image without a label is in no fold: it gets the mean of all probes' logits.
         """
         vectors, folds = self._vectors(places), self._folds[places]
-        fold_of = torch.from_numpy(folds).to(self._device)
+        weight = torch.from_numpy(np.where(folds < 0, 1 / NUM_FOLDS, 1)).to(vectors)
         logits = vectors.new_zeros(len(places), self.num_classes)
         for fold, probe in enumerate(self._probes):
-            weight = (fold_of == fold) + (fold_of < 0) / NUM_FOLDS
-            logits += weight[:, None] * probe.logits(vectors)
+            own = torch.from_numpy(np.flatnonzero((folds == fold) | (folds < 0))).to(self._device)
+            logits[own] += weight[own, None] * probe.logits(vectors[own])
         return logits, self._has_class[folds, self.labels[places]] | (folds < 0)
 
     def _vectors(self, places: np.ndarray) -> Tensor:
