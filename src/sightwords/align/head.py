@@ -97,6 +97,8 @@ class AlignmentLoss(nn.Module):
     ) -> Tensor:
         """Loss of the global batch, scalar; see `mean_loss` for it and `Pairs` for the arguments.
 
+        `image_BD` and `text_BD` are (B, D), in any float type; `weight_B` is (B,).
+
         Raises:
             ConfigError: if shapes do not fit, or the objective needs labels and none came.
         """

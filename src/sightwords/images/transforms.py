@@ -24,7 +24,7 @@ _RATIOS = (3 / 4, 4 / 3)  # width to height of random crops
 
 
 def resize(pixels_HWC: np.ndarray, height: int, width: int, interpolation: str) -> Tensor:
-    """Return uint8 pixels at another size, shape (3, height, width), antialiased where they shrink."""
+    """Return `pixels_HWC`, uint8, (H, W, 3), at another size, uint8, (3, height, width), antialiased where smaller."""
     if interpolation in _PILLOW:
         return _channels_first(np.array(Image.fromarray(pixels_HWC).resize((width, height), _PILLOW[interpolation])))
     pixels_CHW = _channels_first(pixels_HWC)

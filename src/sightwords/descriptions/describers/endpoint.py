@@ -82,7 +82,10 @@ class Endpoint:
     proxy: str | None = field(repr=False)  # that the environment names for this server
 
     async def ask(self, session: aiohttp.ClientSession, path: str, body: bytes | None, timeout_s: float) -> Reply:
-        """Return the answer to a POST of JSON, or to a GET where there is no body; raises ServerError without one."""
+        """Return the answer to a POST of JSON, or to a GET where there is no body; raises ServerError without one.
+
+        `timeout_s` is the longest wait for the whole answer, in seconds.
+        """
         url = f"{self.url}{path}?{urlencode(self.query)}" if self.query else self.url + path
         headers = {"Authorization": self.authorization}
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s))

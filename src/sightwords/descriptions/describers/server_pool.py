@@ -32,7 +32,10 @@ def backoff_s(num_times: int) -> float:
 
 
 class Server:
-    """One server and what is known about it; `concurrency` requests at once at first, times in seconds."""
+    """One server and what is known about it; `concurrency` requests at once at first.
+
+    Times are in seconds, `now_s` of `time.monotonic()`; `wait_s` is how long it is left alone.
+    """
 
     def __init__(self, endpoint: Endpoint, concurrency: int, timeout_s: float) -> None:
         self.endpoint = endpoint
@@ -94,7 +97,7 @@ class Server:
 
 
 class ServerPool:
-    """All servers of a describer; `notices` tells the user of changes, oldest first."""
+    """All servers of a describer; `now_s` is `time.monotonic()`, `notices` tells the user of changes, oldest first."""
 
     def __init__(self, servers: Sequence[Server], model: str, patience_s: float) -> None:
         self.servers, self.model, self.patience_s = servers, model, patience_s
