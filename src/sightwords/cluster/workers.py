@@ -1,9 +1,9 @@
 """Work on the machines of a Ray cluster: `map_batches` of Ray Data over actors that hold a model.
 
-Items travel in chunks. A row of the dataset is the number of a chunk; what it holds lies with the feed, an actor beside
-this process, until this process has the results: it is the only one that writes. Ray Data starts the workers, gives
-them rows and starts dead ones anew with the row that they had, where there is room; a worker that is not heard of any
-more loses its chunk to the others.
+Items travel in chunks. They lie with the feed, an actor beside this process, until this process has their results: it
+is the only one that writes. Ray Data starts the workers, and starts dead ones anew where there is room. A row of its
+dataset holds nothing: whoever gets one takes the next chunk from the feed. A worker that starts anew, or is not heard
+of any more, loses its chunk to the others.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_TRIES = 3  # of a chunk that workers die of
 _CHUNKS = 2  # for each worker: one is worked on, one is ready
 _MAX_STARTS = 20  # of workers in a row without a result in between
 _POLL_S = 0.2
-_BEAT_S, _SILENT_S = 2.0, 20.0  # a worker is heard of so often; and thought dead after so long
+_BEAT_S, _LATE_S, _SILENT_S = 2.0, 6.0, 20.0  # a worker is heard of so often; then gets nothing else; then is dead
 
 
 class Workers:
@@ -178,11 +178,11 @@ class Workers:
         self._thread.start()
 
     def _dataset(self, here: dict[str, str]) -> Any:
-        data, feed = self._ray.data, {"feed": self._feed}
-        rows = data.from_items([0]).map_batches(_rows, fn_kwargs=feed, num_cpus=0, label_selector=here)
+        data = self._ray.data
+        rows = data.from_items([0]).map_batches(_rows, num_cpus=0, label_selector=here)
         results = rows.map_batches(
             _Worker,
-            fn_constructor_kwargs=feed,
+            fn_constructor_args=[self._feed],
             batch_size=1,
             # a second one would wait for its worker even where that is gone
             compute=data.ActorPoolStrategy(size=self.placement.num_workers, max_tasks_in_flight_per_actor=1),
@@ -205,7 +205,7 @@ class Workers:
 
 
 class _Feed:
-    """Holds the chunks, and knows which worker works on which.
+    """Holds the chunks, and knows which worker works on which. A worker that starts anew has another name.
 
     The job's maker may hold secrets, so it travels as argument and result of calls, from process to process: arguments
     of constructors and rows of a dataset would be kept by Ray.
@@ -213,11 +213,12 @@ class _Feed:
 
     def __init__(self, silent_s: float) -> None:
         self._silent_s = silent_s
-        self._rows: asyncio.Queue[tuple[int, int]] = asyncio.Queue()  # number and turn of chunks to do
         self._chunks: dict[int, bytes] = {}
-        self._turns, self._num_tries = Counter[int](), Counter[int]()
+        self._pending: asyncio.Queue[int] = asyncio.Queue()  # numbers of chunks that nobody works on
         self._held_by: dict[int, str] = {}
+        self._num_tries = Counter[int]()
         self._heard_s: dict[str, float] = {}  # of workers, and when
+        self._names: dict[str, str] = {}  # by the actor's ID, which stays
         self._workers: list[Any] = []
         self._num_starts, self._is_stopped = 0, False
 
@@ -226,34 +227,41 @@ class _Feed:
 
     async def put(self, number: int, chunk: bytes) -> None:
         self._chunks[number] = chunk
-        self._rows.put_nowait((number, 0))
+        self._pending.put_nowait(number)
 
-    async def take(self) -> tuple[int, int]:
-        return await self._rows.get()
-
-    async def start(self, worker: Any) -> Callable[[], Job]:
+    async def start(self, worker: Any, actor_id: str, name: str) -> Callable[[], Job]:
         """Count a worker that starts."""
+        self._heard_s.pop(self._names.get(actor_id, ""), None)
+        self._names[actor_id] = name
         self._num_starts += 1
         self._workers.append(worker)
+        await self.look_after()
         return self._make_job
 
-    async def beat(self, worker_id: str) -> bool:
+    async def beat(self, name: str) -> bool:
         """Note that a worker lives; return whether nothing else is to be begun."""
-        self._heard_s[worker_id] = time.monotonic()
+        self._heard_s[name] = time.monotonic()
         return self._is_stopped
 
     async def workers(self) -> list[Any]:
         return self._workers
 
-    async def begin(self, number: int, turn: int, worker_id: str) -> tuple[bytes, int] | None:
-        """Return a chunk, empty where the run stops, and how often it was begun; none where others have it."""
-        if number not in self._chunks or turn != self._turns[number]:
+    async def begin(self, name: str) -> tuple[int, bytes, int] | None:
+        """Wait for a chunk; return number, items and how often it was begun. No items once the run is to stop.
+
+        None where the worker has not been heard of for a while, or is not the first to be told: it may be dead.
+        """
+        number = await self._pending.get()
+        if number not in self._chunks:
+            return None
+        if not self._is_alive(name, _LATE_S):
+            self._pending.put_nowait(number)
             return None
         if self._is_stopped:
-            return pickle.dumps([]), 0
-        self._held_by[number] = worker_id
+            return number, pickle.dumps([]), 0
+        self._held_by[number] = name
         self._num_tries[number] += 1
-        return self._chunks[number], self._num_tries[number]
+        return number, self._chunks[number], self._num_tries[number]
 
     async def finish(self, number: int) -> None:
         """Forget a chunk whose results have arrived."""
@@ -262,22 +270,19 @@ class _Feed:
         self._num_starts = 0
 
     async def look_after(self) -> tuple[bool, int]:
-        """Give away again what dead workers have; return whether any lives, and how many started since the last result.
-
-        They have what they held, and what nobody begins though nobody is at work: it was on its way to them.
-        """
-        alive = {worker for worker, heard_s in self._heard_s.items() if time.monotonic() - heard_s < self._silent_s}
-        held = {number for number, worker in self._held_by.items() if worker in alive}
-        for number in self._chunks.keys() - held:
-            if number in self._held_by or (alive and not held):
-                self._held_by.pop(number, None)
-                self._turns[number] += 1
-                self._rows.put_nowait((number, self._turns[number]))
-        return bool(alive), self._num_starts
+        """Take from dead workers what they held; return whether any lives, and how many started since a result."""
+        for number, name in list(self._held_by.items()):
+            if not self._is_alive(name, self._silent_s):
+                del self._held_by[number]
+                self._pending.put_nowait(number)
+        return any(self._is_alive(name, self._silent_s) for name in self._heard_s), self._num_starts
 
     async def stop(self) -> None:
         """Have nothing else begun."""
         self._is_stopped = True
+
+    def _is_alive(self, name: str, within_s: float) -> bool:
+        return name in self._heard_s and time.monotonic() - self._heard_s[name] < within_s
 
 
 class _Worker:
@@ -285,26 +290,26 @@ class _Worker:
 
     def __init__(self, feed: Any) -> None:
         ray = ray_library()
-        self._feed, self._ray, self._id = feed, ray, uuid.uuid4().hex
+        self._feed, self._ray, self._name = feed, ray, uuid.uuid4().hex
         self._error: SightwordsError | None = None
         self._is_stopped = False
         Thread(target=self._beat, daemon=True).start()
+        here = ray.get_runtime_context()
         try:
-            self._job = ray.get(feed.start.remote(ray.get_runtime_context().current_actor))()
+            self._job = ray.get(feed.start.remote(here.current_actor, here.get_actor_id(), self._name))()
         except Exception as error:
             self._error = _on_this_node(error)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[bytes]]:
-        """Return a row with the pickled number, results by position and error of a chunk; empty where others do it."""
-        number, turn = int(rows["number"][0]), int(rows["turn"][0])
-        given = self._ray.get(self._feed.begin.remote(number, turn, self._id))
-        return {"results": [pickle.dumps((number, *self._results(*given))) if given else b""]}
+        """Return a row with the pickled number, results by position and error of the next chunk; empty without one."""
+        begun = self._ray.get(self._feed.begin.remote(self._name))
+        return {"results": [pickle.dumps((begun[0], *self._results(*begun[1:]))) if begun else b""]}
 
     def _beat(self) -> None:
-        with suppress(self._ray.exceptions.RayError):
-            while not self._ray.get(self._feed.beat.remote(self._id)):
+        with suppress(self._ray.exceptions.RayError):  # once the feed is gone
+            while True:
+                self._is_stopped = self._ray.get(self._feed.beat.remote(self._name))
                 time.sleep(_BEAT_S)
-        self._is_stopped = True
 
     def _results(self, chunk: bytes, num_tries: int) -> tuple[dict[int, Any], SightwordsError | None]:
         results: dict[int, Any] = {}
@@ -322,10 +327,9 @@ class _Worker:
         return results, None
 
 
-def _rows(_: Any, feed: Any) -> Iterator[dict[str, list[int]]]:
+def _rows(_: Any) -> Iterator[dict[str, list[int]]]:
     while True:
-        number, turn = ray_library().get(feed.take.remote())
-        yield {"number": [number], "turn": [turn]}
+        yield {"row": [0]}
 
 
 def _iterate(dataset: Any, arrived: SimpleQueue[Any]) -> None:
@@ -333,6 +337,7 @@ def _iterate(dataset: Any, arrived: SimpleQueue[Any]) -> None:
         for rows in dataset.iter_batches(batch_size=None, prefetch_batches=0):
             for results in filter(None, rows["results"]):
                 arrived.put(pickle.loads(results))
+        arrived.put((-1, {}, UnavailableError("Ray ended the workers.")))
     except Exception as error:
         arrived.put((-1, {}, UnavailableError(f"Ray failed: {_said(error)}")))
 
