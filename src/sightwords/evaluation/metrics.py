@@ -9,12 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    binary_average_precision,
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_confusion_matrix,
-)
 
 from sightwords.labels.noise import fit_logistic
 
@@ -34,16 +28,16 @@ def single_label_metrics(logits_NK: Tensor, labels_N: Tensor) -> dict[str, float
         logits_NK: outputs, shape (N, K).
         labels_N: class indices, shape (N,).
     """
-    num_classes = logits_NK.shape[1]
-    metrics = {
-        f"top{k}": multiclass_accuracy(logits_NK, labels_N, num_classes, average="micro", top_k=k).item()
-        for k in (1, 5)
-        if k < num_classes
-    }
-    per_class = multiclass_accuracy(logits_NK, labels_N, num_classes, average=None)
-    occurring = torch.bincount(labels_N, minlength=num_classes) > 0
-    ece = multiclass_calibration_error(logits_NK.softmax(1), labels_N, num_classes, NUM_BINS, "l1")
-    return {**metrics, "mean_per_class": per_class[occurring].mean().item(), "ece": ece.item()}
+    num_classes, num_images = logits_NK.shape[1], len(labels_N)
+    ranked = logits_NK.topk(min(5, num_classes)).indices == labels_N[:, None]
+    metrics = {f"top{k}": ranked[:, :k].sum().item() / num_images for k in (1, 5) if k < num_classes}
+    confusions = confusion_matrix(logits_NK, labels_N)
+    occurring = confusions.sum(1) > 0
+    per_class = confusions.diagonal()[occurring] / confusions.sum(1)[occurring]
+    scores = logits_NK.softmax(1).amax(1)
+    bins = reliability(scores.numpy(), ranked[:, 0].numpy())
+    ece = sum(abs(score - accuracy) * num for score, accuracy, num in bins) / num_images
+    return {**metrics, "mean_per_class": per_class.mean().item(), "ece": ece}
 
 
 def multi_label_metrics(logits_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
@@ -53,9 +47,11 @@ def multi_label_metrics(logits_NK: Tensor, targets_NK: Tensor) -> dict[str, floa
         logits_NK: outputs, shape (N, K).
         targets_NK: 0 or 1, shape (N, K).
     """
-    columns = zip(logits_NK.sigmoid().T, targets_NK.long().T, strict=True)
-    precisions = [binary_average_precision(scores, targets) for scores, targets in columns if targets.any()]
-    return {"map": torch.stack(precisions).mean().item()}
+    from sklearn.metrics import average_precision_score  # for images of several labels alone
+
+    occurring = targets_NK.any(0)
+    scores, targets = logits_NK.sigmoid()[:, occurring].numpy(), targets_NK[:, occurring].numpy()
+    return {"map": float(average_precision_score(targets, scores))}
 
 
 def reliability(
@@ -75,7 +71,9 @@ def reliability(
 
 def confusion_matrix(logits_NK: Tensor, labels_N: Tensor) -> Tensor:
     """Return counts, int64, shape (K, K): rows are true classes, columns predicted ones."""
-    return torch.as_tensor(multiclass_confusion_matrix(logits_NK, labels_N, logits_NK.shape[1]))
+    num_classes = logits_NK.shape[1]
+    pairs = labels_N * num_classes + logits_NK.argmax(1)
+    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
 
 def most_confused(matrix_KK: Tensor, num_pairs: int = 5) -> list[tuple[int, int, int]]:
