@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# tests of one file share what they make, so a file stays with one process; in the order of the folders, for files of few
-# but long tests would come last otherwise
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# tests wait a lot, so there are more of them at once than processors; which belong together is in tests/conftest.py; in
+# the order of the folders, for files of few but long tests would come last otherwise
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test pytest test-fast lint docs bench clean
 

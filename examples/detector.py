@@ -15,7 +15,7 @@ from sightwords import FeatureHook
 from sightwords.align import AlignmentHead
 
 
-def scenes(text: Tensor, labels: Tensor, images: Tensor, num_scenes: int = 12) -> tuple[list, list, Tensor]:
+def scenes(text: Tensor, labels: Tensor, images: Tensor, num_scenes: int = 8) -> tuple[list, list, Tensor]:
     """Paste two drawn shapes side by side; the text of a scene is the mean of theirs, as if it described both."""
     pairs, targets, vectors = [], [], []
     for scene in range(num_scenes):
@@ -33,8 +33,9 @@ images, labels, text, _ = load(folder)
 images, targets, text = scenes(text, labels, images)
 
 detector = fasterrcnn_mobilenet_v3_large_320_fpn(
-    weights=None, weights_backbone=None, num_classes=1 + len(SHAPES), min_size=64, max_size=128
-)
+    weights=None, weights_backbone=None, num_classes=1 + len(SHAPES), min_size=64, max_size=128,
+    box_batch_size_per_image=16,
+)  # fmt: skip
 hook = FeatureHook(detector, "backbone.body.16")  # the last map of its backbone, before the pyramid
 head = AlignmentHead(960, text.shape[1], loss="clip")
 optimizer = torch.optim.AdamW([*detector.parameters(), *head.parameters()], lr=5e-4)

@@ -1,4 +1,7 @@
-"""What all tests share: an own cache folder, and small drawn data sets."""
+"""What all tests share: an own cache folder, and small drawn data sets.
+
+Heavy libraries are imported where they are needed, for the process that hands out the tests reads this file, too.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,15 +22,23 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
-import torch
 
-from support import tiny_st as st_model
-from support.aligned_run import AlignedRun, make_aligned_run
-from support.exported import exported  # noqa: F401 fixture
-from support.images import write_class_folders
+from sightwords import cli
 
-torch.set_num_threads(1)
 _numbers = itertools.count()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests of a file in one process, for they share what they make, and all of Ray, which share a cluster."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "ray" if "cluster" in file else file
+
+    return Scheduling(config, log)
 
 
 def pytest_collection_finish():
@@ -43,13 +55,38 @@ def own_cache(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def images(tmp_path):
     """A folder of three classes, 8 training and 4 validation images each."""
+    from support.images import write_class_folders
+
     return write_class_folders(tmp_path / "images", num_train=8, num_val=4)
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Run the command line with these arguments, and return all that it prints."""
+    monkeypatch.setenv("COLUMNS", "200")  # so that no message is wrapped
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # is as it was afterwards, and so is what --config sets
+    monkeypatch.setattr(cli.app, "config", cli.app.config)
+
+    def run(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["sightwords", *map(str, arguments)])
+        try:
+            cli.main()
+            found = 0
+        except SystemExit as end:
+            found = end.code or 0
+        shown = "".join(capfd.readouterr())
+        assert found == code, shown
+        assert "Traceback" not in shown
+        return shown
+
+    return run
 
 
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory) -> Path:
     """A folder with an open_clip model named sightwords-tiny: `model.pt`, and `local` in open_clip's own layout."""
     import open_clip
+    import torch
 
     folder = tmp_path_factory.mktemp("clip")
     config = {
@@ -72,7 +109,9 @@ def tiny_clip(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def build_st() -> Callable[..., Path]:
     """The function that saves a sentence-transformers model of 32 numbers to a folder."""
-    return st_model.build_st
+    from support.tiny_st import build_st
+
+    return build_st
 
 
 @pytest.fixture(scope="session")
@@ -82,8 +121,18 @@ def tiny_st(build_st, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def aligned(tiny_st, tmp_path_factory) -> AlignedRun:
-    """A tiny run that was taught by text; tests must not change it."""
+def aligned(tiny_st, tmp_path_factory):
+    """A tiny run that was taught by text, an `AlignedRun`; tests must not change it."""
+    from support.aligned_run import make_aligned_run
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIGHTWORDS_CACHE", str(tmp_path_factory.mktemp("cache")))
         return make_aligned_run(tmp_path_factory.mktemp("aligned"), tiny_st)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """A run exported in two formats, an `Exported`; tests must not change it."""
+    from support.exported import export_all
+
+    return export_all(tmp_path_factory.mktemp("exported"))

@@ -9,30 +9,7 @@ import time
 
 import pytest
 
-from sightwords import cli
 from sightwords.cli import COMMANDS, Interruption, app
-
-
-@pytest.fixture
-def call(monkeypatch, capfd):
-    """Run the command line with these arguments, and return all that it prints."""
-    monkeypatch.setenv("COLUMNS", "200")  # so that no message is wrapped
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # is as it was afterwards, and so is what --config sets
-    monkeypatch.setattr(app, "config", app.config)
-
-    def run(*arguments, code=0):
-        monkeypatch.setattr(sys, "argv", ["sightwords", *map(str, arguments)])
-        try:
-            cli.main()
-            found = 0
-        except SystemExit as end:
-            found = end.code or 0
-        shown = "".join(capfd.readouterr())
-        assert found == code, shown
-        assert "Traceback" not in shown
-        return shown
-
-    return run
 
 
 def test_help_lists_every_command():

@@ -57,6 +57,7 @@ def test_a_cluster_is_started_where_there_is_none(monkeypatch):
     for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), ":")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
 
     def handler(*_):
         """Stand for the handler of describe."""

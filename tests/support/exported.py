@@ -1,10 +1,8 @@
-"""Fixtures: one small run and what is exported of it."""
+"""One small run and what is exported of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-import pytest
 
 from sightwords.exporting.config import ExportConfig
 from sightwords.exporting.export import ExportResult
@@ -19,10 +17,8 @@ def export_as(folder: Path, format: str, name: str) -> ExportResult:
     return run(ExportConfig(folder / "run", out=folder / name, format=format, pairs=2))
 
 
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory) -> Exported:
-    """A folder with `photos`, `run`, `n.safetensors` and `hub`; with what each export reported, by format."""
-    folder = tmp_path_factory.mktemp("exported")
+def export_all(folder: Path) -> Exported:
+    """Fill a folder with `photos`, `run`, `n.safetensors` and `hub`; return it with what each export reported."""
     photos = write_class_folders(folder / "photos", num_train=1, num_val=4, size=48)
     trained_run(folder / "run", images=str(photos))
     names = {"timm": "n.safetensors", "hub": "hub"}

@@ -15,7 +15,7 @@ from typing import Any
 
 from ray.cluster_utils import Cluster as RayNodes
 
-STORE_BYTES = 80 * 2**20
+NODE = {"object_store_memory": 80 * 2**20, "include_log_monitor": False}
 
 
 class Nodes:
@@ -28,7 +28,7 @@ class Nodes:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sw-ray-", dir="/tmp"))  # paths of sockets must be short
-        head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        head = {"num_cpus": 0, "include_dashboard": False, **NODE}
         with self._environment():
             self._nodes = RayNodes(initialize_head=True, head_node_args=head)
         for _ in range(2):
@@ -38,7 +38,7 @@ class Nodes:
     def add(self) -> Any:
         """Start one more node of one CPU."""
         with self._environment():
-            return self._nodes.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+            return self._nodes.add_node(num_cpus=1, **NODE)
 
     def remove(self, node_id: str) -> None:
         """End a node with everything on it, as if its power were cut."""
