@@ -179,7 +179,7 @@ class Workers:
 
     def _dataset(self, here: dict[str, str]) -> Any:
         data = self._ray.data
-        rows = data.from_items([0]).map_batches(_rows, num_cpus=0, label_selector=here)
+        rows = data.from_items([0]).map_batches(_rows, fn_args=[self._feed], num_cpus=0, label_selector=here)
         results = rows.map_batches(
             _Worker,
             fn_constructor_args=[self._feed],
@@ -201,7 +201,7 @@ class Workers:
                     self._ray.kill(worker)
             self._ray.kill(self._feed)  # which ends the dataset
             self._feed = None
-            self._thread.join()  # what it asked of Ray after a disconnection would start another cluster
+            self._thread.join(30)  # what it asked of Ray after a disconnection would start another cluster
 
 
 class _Feed:
@@ -215,6 +215,7 @@ class _Feed:
         self._silent_s = silent_s
         self._chunks: dict[int, bytes] = {}
         self._pending: asyncio.Queue[int] = asyncio.Queue()  # numbers of chunks that nobody works on
+        self._rows: asyncio.Queue[int] = asyncio.Queue()  # as many at least; who gets one too many waits for a chunk
         self._held_by: dict[int, str] = {}
         self._num_tries = Counter[int]()
         self._heard_s: dict[str, float] = {}  # of workers, and when
@@ -227,7 +228,11 @@ class _Feed:
 
     async def put(self, number: int, chunk: bytes) -> None:
         self._chunks[number] = chunk
-        self._pending.put_nowait(number)
+        self._give(number)
+
+    async def take(self) -> int:
+        """Wait for a row of the dataset, which ends with the feed."""
+        return await self._rows.get()
 
     async def start(self, worker: Any, actor_id: str, name: str) -> Callable[[], Job]:
         """Count a worker that starts."""
@@ -255,7 +260,7 @@ class _Feed:
         if number not in self._chunks:
             return None
         if not self._is_alive(name, _LATE_S):
-            self._pending.put_nowait(number)
+            self._give(number)
             return None
         if self._is_stopped:
             return number, pickle.dumps([]), 0
@@ -274,12 +279,18 @@ class _Feed:
         for number, name in list(self._held_by.items()):
             if not self._is_alive(name, self._silent_s):
                 del self._held_by[number]
-                self._pending.put_nowait(number)
+                self._give(number)
+        if self._pending.qsize() and not self._held_by:
+            self._rows.put_nowait(0)  # a dead worker has the last one
         return any(self._is_alive(name, self._silent_s) for name in self._heard_s), self._num_starts
 
     async def stop(self) -> None:
         """Have nothing else begun."""
         self._is_stopped = True
+
+    def _give(self, number: int) -> None:
+        self._pending.put_nowait(number)
+        self._rows.put_nowait(0)
 
     def _is_alive(self, name: str, within_s: float) -> bool:
         return name in self._heard_s and time.monotonic() - self._heard_s[name] < within_s
@@ -327,9 +338,9 @@ class _Worker:
         return results, None
 
 
-def _rows(_: Any) -> Iterator[dict[str, list[int]]]:
+def _rows(_: Any, feed: Any) -> Iterator[dict[str, list[int]]]:
     while True:
-        yield {"row": [0]}
+        yield {"row": [ray_library().get(feed.take.remote())]}
 
 
 def _iterate(dataset: Any, arrived: SimpleQueue[Any]) -> None:
