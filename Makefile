@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 # the order of the folders, for files of few but long tests would come last otherwise
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
+# without compiled modules every process that a test starts would compile them anew: three times the work
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test pytest test-fast lint docs bench clean
 
 demo: $(VENV)/.demo

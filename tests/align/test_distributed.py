@@ -6,6 +6,7 @@ import torch
 from sightwords.align import OBJECTIVES, gather_batch, gradient_ratio, pad_batch
 from sightwords.errors import ConfigError
 from support import align_worker
+from support.forks import Forks
 
 WORLD_SIZE = 3
 
@@ -14,7 +15,9 @@ WORLD_SIZE = 3
 def ranks(tmp_path_factory):
     """What each of several gloo processes computed."""
     folder = tmp_path_factory.mktemp("gloo")
-    torch.multiprocessing.spawn(align_worker.main, (WORLD_SIZE, folder), nprocs=WORLD_SIZE)
+    with Forks("support.align_worker:main", folder / "errors") as forks:
+        statuses, _ = forks.run(*([rank, WORLD_SIZE, str(folder)] for rank in range(WORLD_SIZE)))
+        assert statuses == {0}, forks.errors()
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD_SIZE)]
 
 

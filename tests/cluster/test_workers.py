@@ -35,19 +35,18 @@ def nodes():
     ray.shutdown()
 
 
-@pytest.fixture
-def start(nodes):
-    """Start workers that square numbers."""
-    started = []
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    """The file that gets a line for each number that was begun."""
+    return tmp_path_factory.mktemp("log") / "begun"
 
-    def start(wanted=None, patience_s=300.0, **job):
-        make = partial(make_squares, secret=SECRET, **job)
-        started.append(Workers(make, wanted=wanted, device="cpu", patience_s=patience_s))
-        return started[-1]
 
-    yield start
-    for each in started:
-        each.close()
+@pytest.fixture(scope="module")
+def squares(nodes, log):
+    """Workers that square numbers, one on each node; they stay from test to test until one ends them."""
+    squares = Workers(partial(make_squares, secret=SECRET, log=log), device="cpu")
+    yield squares
+    squares.close()
 
 
 def numbers(results):
@@ -61,9 +60,7 @@ def eventually(holds, within_s=20.0):
     return holds()
 
 
-def test_every_item_once_over_all_nodes_until_the_run_is_to_stop(start, nodes, tmp_path):
-    log = tmp_path / "begun"
-    squares = start(log=log)
+def test_every_item_once_over_all_nodes_and_never_far_ahead(squares):
     results = list(squares.run((Item(n, 0.1, raises="other" * (n == 3)) for n in range(40)), 4))
     assert numbers(results) == Counter(range(40))
     failed = {item.number: str(result) for item, result in results if isinstance(result, ModelError)}
@@ -87,7 +84,31 @@ def test_every_item_once_over_all_nodes_until_the_run_is_to_stop(start, nodes, t
     assert num_done == 100
     assert most_ahead <= 24  # two workers with two chunks of four, one chunk ready, and what is just arriving
 
-    log.unlink()
+
+def test_a_killed_worker_loses_nothing_and_repeats_only_what_it_held(squares, log):
+    log.unlink(missing_ok=True)
+    results = []
+    for item, result in squares.run((Item(n, 0.1) for n in range(60)), 4):
+        results.append((item, result))
+        if len(results) == 12:
+            os.kill(result.pid, signal.SIGKILL)
+    assert numbers(results) == Counter(range(60))
+    assert all(result.number == item.number**2 for item, result in results)
+    begun = Counter(int(line) for line in log.read_text().split())
+    assert sum(begun.values()) - 60 <= 4  # a chunk
+    assert len(begun) == 60
+
+
+def test_a_chunk_that_workers_die_of_is_given_up_and_no_other(squares):
+    results = list(squares.run((Item(n, 0.02, kills=n == 9) for n in range(40)), 4))
+    lost = {item.number: str(result) for item, result in results if isinstance(result, ModelError)}
+    assert numbers(results) == Counter(range(40))
+    assert sorted(lost) == [8, 9, 10, 11]
+    assert "3 workers died of it" in lost[9]
+
+
+def test_a_run_that_is_to_stop_ends_with_what_was_begun(squares, log, nodes):
+    log.unlink(missing_ok=True)
     arrived: list[int] = []
     for item, _ in squares.run((Item(n, 0.2) for n in range(200)), 8, lambda: bool(arrived)):
         arrived.append(item.number)
@@ -99,35 +120,8 @@ def test_every_item_once_over_all_nodes_until_the_run_is_to_stop(start, nodes, t
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
 
 
-def test_a_killed_worker_and_a_lost_node_lose_nothing_and_repeat_only_what_they_held(
-    start, nodes, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(workers, "_SILENT_S", 8.0)
-    log, results = tmp_path / "begun", []
-    for item, result in start(log=log).run((Item(n, 0.1) for n in range(100)), 4):
-        results.append((item, result))
-        if len(results) == 12:
-            os.kill(result.pid, signal.SIGKILL)
-        if len(results) == 60:
-            nodes.remove(result.node_id)
-    nodes.add()
-    assert numbers(results) == Counter(range(100))
-    assert all(result.number == item.number**2 for item, result in results)
-    begun = Counter(int(line) for line in log.read_text().split())
-    assert sum(begun.values()) - 100 <= 2 * 4  # a chunk each
-    assert len(begun) == 100
-
-
-def test_a_chunk_that_workers_die_of_is_given_up_and_no_other(start):
-    results = list(start().run((Item(n, 0.02, kills=n == 9) for n in range(40)), 4))
-    lost = {item.number: str(result) for item, result in results if isinstance(result, ModelError)}
-    assert numbers(results) == Counter(range(40))
-    assert sorted(lost) == [8, 9, 10, 11]
-    assert "3 workers died of it" in lost[9]
-
-
-def test_our_errors_end_the_run_and_the_workers_and_name_the_node(start):
-    squares, results = start(), []
+def test_our_errors_end_the_run_and_the_workers_and_name_the_node(squares):
+    results = []
     with pytest.raises(UnavailableError, match=r"On .*: No server answers at http://nowhere\."):
         for result in squares.run((Item(n, 0.02, raises="ours" * (n == 30)) for n in range(60)), 4):
             results.append(result)
@@ -135,17 +129,19 @@ def test_our_errors_end_the_run_and_the_workers_and_name_the_node(start):
     assert {0, 1, 2, 3, 28, 29} <= set(numbers(results))  # those before it in its chunk, too
     pids = {result.pid for _, result in results}
     assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
-    assert numbers(squares.run((Item(n) for n in range(5)), 4)) == Counter(range(5))
 
 
-def test_what_a_node_lacks_is_said_with_its_name_and_no_room_too(start):
-    with pytest.raises(ModelError, match=r"On .*: There is no folder /m\."):
-        list(start(fails=True).run([Item(1)], 1))
-    with pytest.raises(UnavailableError, match="had room for a worker for 0 s"):
-        list(start(patience_s=0).run([Item(1)], 1))
-
-
-def test_workers_that_die_at_their_start_end_the_run(start, monkeypatch):
+@pytest.mark.parametrize(
+    ("job", "patience_s", "error", "message"),
+    [
+        ({"fails": True}, 300, ModelError, r"On .*: There is no folder /m\."),
+        ({}, 0, UnavailableError, "had room for a worker for 0 s"),
+        ({"kills": True}, 300, UnavailableError, "4 workers started and died without a result"),
+    ],
+)
+def test_why_no_worker_can_start_is_said(nodes, monkeypatch, job, patience_s, error, message):
     monkeypatch.setattr(workers, "_MAX_STARTS", 1)
-    with pytest.raises(UnavailableError, match="4 workers started and died without a result"):
-        list(start(wanted=1, kills=True).run([Item(1), Item(2)], 1))
+    squares = Workers(partial(make_squares, **job), wanted=1, device="cpu", patience_s=patience_s)
+    with pytest.raises(error, match=message):
+        list(squares.run([Item(1), Item(2)], 1))
+    squares.close()

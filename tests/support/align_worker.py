@@ -90,8 +90,9 @@ def two_losses(rows: Case, num_rows: int, world_size: int = 1) -> tuple[Tensor, 
     return features, classification, clip_loss(features @ projector, rows["text"], 0.2, rows["weight"])
 
 
-def main(rank: int, world_size: int, folder: Path) -> None:
-    """Compute everything and save it as rankN.pt in the folder."""
+def main(rank: int, world_size: int, path: str) -> None:
+    """Compute everything and save it as rankN.pt in the folder at `path`."""
+    folder = Path(path)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=world_size)
     cases = make_cases(world_size)
