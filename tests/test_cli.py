@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -12,9 +10,8 @@ import pytest
 from sightwords.cli import COMMANDS, Interruption, app
 
 
-def test_help_lists_every_command():
-    text = subprocess.run([sys.executable, "-m", "sightwords", "--help"], capture_output=True, text=True).stdout
-    assert all(command in text for command in COMMANDS)
+def test_help_lists_every_command(call):
+    assert all(map(call("--help").__contains__, COMMANDS))
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
 from sightwords.cluster import Placement, Workers
 from sightwords.cluster.connection import connect, place
 from sightwords.errors import ConfigError, MissingExtraError, UnavailableError
-from support.ray_jobs import Item, make_squares
+from support.ray_jobs import make_squares
 
 pytest.importorskip("ray")
 
@@ -23,14 +20,10 @@ import ray
 from support.ray_nodes import shared_nodes
 
 
-@pytest.fixture
-def dead_address():
+def test_an_address_where_nothing_answers_is_said_at_once(monkeypatch):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{listener.getsockname()[1]}"
-
-
-def test_an_address_where_nothing_answers_is_said_at_once(dead_address, monkeypatch):
+        dead_address = f"127.0.0.1:{listener.getsockname()[1]}"
     start_s = time.monotonic()
     with pytest.raises(UnavailableError, match=f"No Ray cluster answers at {dead_address}"):
         connect(dead_address)
@@ -50,29 +43,6 @@ def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"sightwords\[ray\]"):
         connect()
-
-
-@pytest.mark.slow
-def test_a_cluster_is_started_where_there_is_none(monkeypatch):
-    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), ":")
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-
-    def handler(*_):
-        """Stand for the handler of describe."""
-
-    before = signal.signal(signal.SIGTERM, handler)
-    try:
-        with tempfile.TemporaryDirectory(prefix="sw-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-            monkeypatch.setenv("RAY_TMPDIR", folder)
-            squares = Workers(make_squares)
-            assert signal.getsignal(signal.SIGTERM) is handler
-            assert [result.number for _, result in squares.run([Item(3)], 1)] == [9]
-            squares.close()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert not ray.is_initialized()
 
 
 @pytest.mark.slow

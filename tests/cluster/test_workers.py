@@ -53,13 +53,6 @@ def numbers(results):
     return Counter(item.number for item, _ in results)
 
 
-def eventually(holds, within_s=20.0):
-    deadline_s = time.monotonic() + within_s
-    while not holds() and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-    return holds()
-
-
 def test_every_item_once_over_all_nodes_and_never_far_ahead(squares):
     results = list(squares.run((Item(n, 0.1, raises="other" * (n == 3)) for n in range(40)), 4))
     assert numbers(results) == Counter(range(40))
@@ -128,7 +121,10 @@ def test_our_errors_end_the_run_and_the_workers_and_name_the_node(squares):
     assert numbers(results) <= Counter(range(60))
     assert {0, 1, 2, 3, 28, 29} <= set(numbers(results))  # those before it in its chunk, too
     pids = {result.pid for _, result in results}
-    assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    deadline_s = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -124,19 +124,14 @@ def descends(task: Task, batch: TrainBatch, balanced: bool) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "name"), list(enumerate(FAMILIES)))
 def test_every_objective_weighting_and_mixing(number, name):
-    """Every family with two objectives, and every objective with some families."""
+    """Every family with an objective, and every objective with some families."""
     torch.manual_seed(0)
     size = FAMILIES[name]
     backbone = build_backbone(name, NUM_CLASSES, size)
     batches = {mixing: make_batch(backbone, augment, size) for mixing, augment in MIXINGS.items()}
-    failed = []
-    objectives = list(OBJECTIVES)
-    for loss in dict.fromkeys(["clip", objectives[number % len(objectives)]]):
-        task = build_task(backbone, loss)
-        for weighting, mixing in product(WEIGHTINGS, MIXINGS):
-            if not descends(task, batches[mixing], WEIGHTINGS[weighting]):
-                failed.append((loss, weighting, mixing))
-    assert failed == []
+    task = build_task(backbone, list(OBJECTIVES)[number % len(OBJECTIVES)])
+    for weighting, mixing in product(WEIGHTINGS, MIXINGS):
+        assert descends(task, batches[mixing], WEIGHTINGS[weighting]), (weighting, mixing)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import pytest
 
+from sightwords.demonstration import demo as module
 from sightwords.demonstration.config import DemoConfig
 from sightwords.demonstration.demo import demo
 
 
 @pytest.mark.slow
-def test_the_demo_runs_the_pipeline_and_a_second_run_trains_nothing(tmp_path):
+def test_the_demo_runs_the_pipeline_and_a_second_run_trains_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "IMAGE_SIZE", 32)
     config = DemoConfig(out=tmp_path / "demo", epochs=1, workers=0)
     first = demo(config)
     assert [row.title for row in first.comparisons] == ["all labels", "half of the labels wrong", "one label in ten"]

@@ -1,10 +1,11 @@
-"""Embedding on a Ray cluster of several nodes: the same vectors, whatever dies."""
+"""Embedding on a Ray cluster that is started for it: the same vectors, whatever dies."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,17 +22,37 @@ from sightwords.text.encoders import open_encoder
 
 pytest.importorskip("ray")
 
+import ray
+
 from sightwords.cluster import Placement
 from sightwords.text import cluster as cluster_module
 from sightwords.text.cluster import RayEncoders, make_job
-from support.ray_nodes import pids_of_workers, shared_nodes
+from support.ray_nodes import pids_of_workers
 
 WORDS = "a small red bird with long blue wings on the green tree near round stone under two clouds".split()  # noqa: SIM905
 
 
-@pytest.fixture(scope="module")
-def nodes():
-    return shared_nodes()
+@pytest.fixture
+def no_cluster(monkeypatch):
+    """Have Ray find no cluster, so that it starts one, in a folder of its own."""
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    with tempfile.TemporaryDirectory(prefix="sw-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield
+
+
+@pytest.fixture
+def handler():
+    """A handler of SIGTERM, as a program of the user's may have one."""
+
+    def handle(*_):
+        pass
+
+    before = signal.signal(signal.SIGTERM, handle)
+    yield handle
+    signal.signal(signal.SIGTERM, before)
 
 
 def texts(num: int, longest: int = 30) -> list[str]:
@@ -50,7 +71,9 @@ def descriptions(tmp_path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_set_is_that_of_a_single_process_though_a_worker_dies(nodes, tiny_st, descriptions, tmp_path, monkeypatch):
+def test_the_set_is_that_of_a_single_process_though_a_worker_dies(
+    no_cluster, handler, tiny_st, descriptions, tmp_path, monkeypatch
+):
     killed: list[int] = []
     encode = RayEncoders.encode
 
@@ -66,9 +89,10 @@ def test_the_set_is_that_of_a_single_process_though_a_worker_dies(nodes, tiny_st
     monkeypatch.chdir(tiny_st.parent)  # where workers find it, too
     encoder = f"st:{tiny_st.name}"
     config = EmbedConfig(descriptions, out=tmp_path / "ray", encoder=encoder, engine="ray", batch_size=4)
-    on_ray = replace(config, ray_address=nodes.address)
-    assert not run(on_ray).skipped
+    assert not run(config).skipped
     assert killed
+    assert not ray.is_initialized()
+    assert signal.getsignal(signal.SIGTERM) is handler  # Ray has one of its own
     ray_set = EmbeddingSet(tmp_path / "ray")
     assert ray_set.meta["trial"] is None or ray_set.meta["trial"]["num_texts"] == 64  # tried on a worker
 
@@ -80,7 +104,7 @@ def test_the_set_is_that_of_a_single_process_though_a_worker_dies(nodes, tiny_st
     assert local_set.index().equals(ray_set.index())
     apart = {"created_at": "", "precision_asked": "", "trial": None}
     assert {**local_set.meta, **apart} == {**ray_set.meta, **apart}
-    assert run(on_ray).skipped
+    assert run(config).skipped
 
 
 def test_another_encoder_under_the_same_name_is_refused(tiny_st):

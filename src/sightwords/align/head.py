@@ -97,7 +97,7 @@ class AlignmentLoss(nn.Module):
     ) -> Tensor:
         """Loss of the global batch, scalar; see `mean_loss` for it and `Pairs` for the arguments.
 
-        `image_BD` and `text_BD` are (B, D), in any float type; `weight_B` is (B,).
+        `image_BD` and `text_BD` are (B, D), in any float type; `weight_B` is (B,), and `label` (B,) or (B, K).
 
         Raises:
             ConfigError: if shapes do not fit, or the objective needs labels and none came.

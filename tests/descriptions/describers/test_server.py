@@ -524,15 +524,18 @@ def test_a_server_that_nobody_runs_is_named_at_once(url):
 
 
 def test_answers_that_had_arrived_are_given_before_the_run_stops():
-    given = []
+    given, answered = [], threading.Semaphore(0)
 
     def slow_disk(describer):
         for i, request in enumerate(questions(describer, 4)):
-            time.sleep(0.6 if i == 3 else 0)  # the refusal and, after it, two answers arrive meanwhile
+            if i == 3:  # the refusal and, after it, two answers arrive meanwhile
+                assert all(answered.acquire(timeout=20) for _ in range(3))
+                time.sleep(0.5)
             yield request
 
     def reply(call):
         time.sleep(0 if call.image == BAD else 0.2)
+        answered.release()
         return refusal(401, "revoked") if call.image == BAD else chat("A disc.")
 
     with chat_server(reply) as served:
