@@ -16,7 +16,7 @@ demo: $(VENV)/.demo
 
 test: lint pytest
 
-pytest: $(VENV)/.dev
+pytest: $(VENV)/.compiled
 	$(BIN)/python -m pytest $(PARALLEL)
 
 # leaves out the slow tests: the fast round while working
@@ -51,6 +51,11 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(INSTALL) ".[dev]"
+	@touch $@
+
+# one process compiles what tests import, beside mypy, before three would each do it
+$(VENV)/.compiled: $(VENV)/.dev
+	-$(BIN)/python -m pytest --collect-only -qq >/dev/null
 	@touch $@
 
 clean:

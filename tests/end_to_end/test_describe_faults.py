@@ -22,7 +22,7 @@ from sightwords.descriptions.store import DescriptionSet
 from sightwords.images.keys import image_key
 from support.chat_server import Call, chat, chat_server
 
-NUM_KILLS = int(os.environ.get("SIGHTWORDS_KILLS", "10"))  # 50 take four minutes
+NUM_KILLS = int(os.environ.get("SIGHTWORDS_KILLS", "6"))  # 50 take four minutes
 CONCURRENCY = 4
 PHOTOS_PER_KILL = 50  # more than a run can answer, on average, before it is killed: 4 in flight, 0.1 s each, up to 3 s
 

@@ -19,7 +19,7 @@ from sightwords.training.config import AlignConfig, TrainConfig
 from support.texts import write_vectors
 from support.trainings import Trainings
 
-NUM_KILLS = {1: 10, 2: 3}  # by the number of processes
+NUM_KILLS = {1: 8, 2: 2}  # by the number of processes
 
 
 @pytest.fixture
