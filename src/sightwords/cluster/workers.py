@@ -254,7 +254,7 @@ class _Feed:
     async def begin(self, name: str) -> tuple[int, bytes, int] | None:
         """Wait for a chunk; return number, items and how often it was begun. No items once the run is to stop.
 
-        None where the worker has not been heard of for a while, or is not the first to be told: it may be dead.
+        None where the chunk is done by now, or where the worker has not been heard of for a while and may be dead.
         """
         number = await self._pending.get()
         if number not in self._chunks:
