@@ -25,17 +25,17 @@ def single_label_metrics(logits_NK: Tensor, labels_N: Tensor) -> dict[str, float
     over bins of the score (ECE, arXiv 1706.04599).
 
     Args:
-        logits_NK: outputs, shape (N, K).
-        labels_N: class indices, shape (N,).
+        logits_NK: outputs, float32 or float64, on the CPU, shape (N, K).
+        labels_N: class indices, int64, shape (N,).
     """
     num_classes, num_images = logits_NK.shape[1], len(labels_N)
     ranked = logits_NK.topk(min(5, num_classes)).indices == labels_N[:, None]
     metrics = {f"top{k}": ranked[:, :k].sum().item() / num_images for k in (1, 5) if k < num_classes}
-    confusions = confusion_matrix(logits_NK, labels_N)
-    occurring = confusions.sum(1) > 0
-    per_class = confusions.diagonal()[occurring] / confusions.sum(1)[occurring]
+    is_right = ranked[:, 0]
+    num_right, num_all = (torch.bincount(some, minlength=num_classes) for some in (labels_N[is_right], labels_N))
+    per_class = (num_right / num_all)[num_all > 0]
     scores = logits_NK.softmax(1).amax(1)
-    bins = reliability(scores.numpy(), ranked[:, 0].numpy())
+    bins = reliability(scores.numpy(), is_right.numpy())
     ece = sum(abs(score - accuracy) * num for score, accuracy, num in bins) / num_images
     return {**metrics, "mean_per_class": per_class.mean().item(), "ece": ece}
 
@@ -44,7 +44,7 @@ def multi_label_metrics(logits_NK: Tensor, targets_NK: Tensor) -> dict[str, floa
     """Return `map`: average precision of each class that occurs, averaged over these classes, in [0, 1].
 
     Args:
-        logits_NK: outputs, shape (N, K).
+        logits_NK: outputs, float32 or float64, on the CPU, shape (N, K).
         targets_NK: 0 or 1, shape (N, K).
     """
     from sklearn.metrics import average_precision_score  # for images of several labels alone
