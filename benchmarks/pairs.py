@@ -19,7 +19,7 @@ LIBRARIES = (
     "torchvision.datasets",
     "sightwords.images.loader",
     "sightwords.text.embed",
-    "sightwords.training.alignment",
+    "sightwords.training.task",
 )
 
 

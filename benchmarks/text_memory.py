@@ -101,8 +101,8 @@ def text_of(arm: str, folder: Path, images: Any) -> Any:
     import torch
 
     from sightwords.text.embedding_set import EmbeddingSet
-    from sightwords.training.alignment import TextJoin
     from sightwords.training.config import AlignConfig
+    from sightwords.training.data import TextJoin
 
     if arm == "without":
         return None

@@ -18,9 +18,8 @@ from sightwords.align import OBJECTIVES, AlignmentHead
 from sightwords.images.config import AugmentConfig
 from sightwords.images.loader import ImageBatch
 from sightwords.models import Backbone, build_backbone
-from sightwords.training.alignment import POOLED, Alignment
 from sightwords.training.mixing import BatchMaker, TextTargets, TrainBatch
-from sightwords.training.task import Task, Weighting
+from sightwords.training.task import POOLED, Alignment, Task, Weighting
 
 NUM_IMAGES, NUM_CLASSES, DIM = 6, 3, 8
 FAMILIES = {

@@ -8,8 +8,8 @@ from sightwords.align import AlignmentHead, mix_weights
 from sightwords.images.config import AugmentConfig
 from sightwords.images.loader import ImageBatch
 from sightwords.models import build_backbone
-from sightwords.training.alignment import POOLED, Alignment
 from sightwords.training.mixing import BatchMaker, Mix, TextTargets, draw_mix, mix_images, mix_labels, partners
+from sightwords.training.task import POOLED, Alignment
 
 MIXUP = AugmentConfig(mixup=1.0)
 

@@ -16,8 +16,6 @@ from sightwords.images.keys import image_key
 from sightwords.images.references import ImageReference
 from sightwords.images.subset import make_subset
 from sightwords.text.embedding_set import EmbeddingSet
-from sightwords.training.alignment import TextJoin
-from sightwords.training.config import AlignConfig
 from sightwords.training.pseudo_labels import FILE, LabelTargets, label_targets
 from sightwords.training.run import train as run
 from support.images import write_class_folders
@@ -42,12 +40,8 @@ def texts(right, tmp_path):
     return EmbeddingSet(write_vectors(tmp_path / "E", right, leave_out=20, per_image=2))
 
 
-def join_of(texts, images):
-    return TextJoin(texts, texts.rows_of(images.keys()), images, 0, AlignConfig())
-
-
 def corrected(images, texts, rate=None, num_classes=NUM_CLASSES):
-    found = label_targets(images, num_classes, join_of(texts, images), rate, CPU, show=False)
+    found = label_targets(images, num_classes, texts, texts.rows_of(images.keys()), rate, CPU, show=False)
     return found, found(np.arange(len(images))).numpy()
 
 

@@ -13,12 +13,11 @@ from sightwords.align import OBJECTIVES, AlignmentHead
 from sightwords.images.config import AugmentConfig
 from sightwords.images.loader import ImageBatch
 from sightwords.models import build_backbone
-from sightwords.training.alignment import POOLED, Alignment
 from sightwords.training.config import AlignConfig, TrainConfig
 from sightwords.training.distributed import Processes
 from sightwords.training.mixing import BatchMaker, TextTargets, TrainBatch
 from sightwords.training.step import GradientStep
-from sightwords.training.task import Task, Weighting, classification_loss
+from sightwords.training.task import POOLED, Alignment, Task, Weighting, classification_loss
 
 CPU = Processes(0, 1, torch.device("cpu"))
 NUM_CLASSES, DIM, NUM_IMAGES = 3, 6, 12

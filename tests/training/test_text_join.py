@@ -9,8 +9,8 @@ import torch
 from sightwords.images.config import ImagesConfig
 from sightwords.images.dataset import open_dataset
 from sightwords.text.embedding_set import EmbeddingSet
-from sightwords.training.alignment import TextJoin
 from sightwords.training.config import AlignConfig
+from sightwords.training.data import TextJoin
 
 
 @pytest.fixture

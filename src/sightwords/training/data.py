@@ -1,4 +1,7 @@
-"""What a training reads, prepared once: splits, the text of each image, and the batches of both."""
+"""What a training reads, prepared once: splits, the text of each image, and the batches of both.
+
+Shapes: N training images, B images of a batch, S descriptions of an image in a step, D width of the text vectors.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,81 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
-from sightwords.errors import ConfigError, DataError
+from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.images.cache import CachePlan, plan_cache
 from sightwords.images.config import SUBSET_OPTIONS
 from sightwords.images.dataset import Dataset, Split, open_dataset
 from sightwords.images.loader import ImageBatch, TrainOrder, eval_loader, train_loader
+from sightwords.images.seeds import derive_seed
 from sightwords.images.subset import hold_out, make_subset
 from sightwords.images.transforms import EvalTransform, TrainTransform
 from sightwords.models import InputSpec
-from sightwords.text.embedding_set import EmbeddingSet
-from sightwords.training.alignment import TextJoin
-from sightwords.training.config import TrainConfig
+from sightwords.text.embedding_set import EmbeddingSet, TextRows
+from sightwords.training.config import AlignConfig, TrainConfig
 from sightwords.training.distributed import Processes
 from sightwords.training.mixing import TextTargets
 from sightwords.training.pseudo_labels import LabelTargets
 
+_CHUNK_ROWS = 8192  # vectors that are read at once
 # shorter side of cached training images, in sides of the network's input: enough for the usual random crop
 CACHED_SIZE = 1.5
+
+
+class TextJoin:
+    """The vectors of one embedding set for each training image, joined by key: `rows` are the images' in the set.
+
+    Attributes:
+        num_described: training images with a description.
+        num_texts: S, descriptions of an image in a step.
+
+    Raises:
+        ArtifactError: none of the images has a description in the set.
+    """
+
+    def __init__(self, embeddings: EmbeddingSet, rows: TextRows, images: Split, seed: int, config: AlignConfig) -> None:
+        self.set, self.rows = embeddings, rows
+        self._images, self._seed, self._mode = images, seed, config.descriptions
+        counts = rows.num_texts
+        self.num_described = int((counts > 0).sum())
+        if not self.num_described:
+            raise ArtifactError(
+                f"None of the {len(images)} training images has a description in {embeddings.folder}. "
+                "Was it made from these images? Describe them with: sightwords describe IMAGES"
+            )
+        self.num_texts = min(config.max_descriptions, int(counts.max())) if self._mode == "all" else 1
+
+    def __call__(self, indices: np.ndarray, epoch: int) -> TextTargets:
+        """Return vectors and weights of the images at B indices, zeros where there is no description.
+
+        An image with fewer than S descriptions repeats them.
+        """
+        vectors = np.zeros((len(indices), self.num_texts, self.set.dimension), np.float32)
+        weights = (self.rows.starts[indices + 1] > self.rows.starts[indices]).astype(np.float32)
+        for place in np.flatnonzero(weights).tolist():
+            own = np.asarray(self.set.vectors[self.rows.rows[self._chosen(indices[place], epoch)]], np.float32)
+            vectors[place] = own.mean(0) if self._mode == "mean" else own
+        joined = torch.from_numpy(vectors)
+        return TextTargets(joined if self._mode == "all" else joined[:, 0], torch.from_numpy(weights))
+
+    def _chosen(self, index: int, epoch: int) -> np.ndarray:
+        """Return which descriptions an image takes part with, as positions in the rows."""
+        own = np.arange(self.rows.starts[index], self.rows.starts[index + 1])
+        if self._mode == "mean":
+            return own
+        first = 0
+        if len(own) > self.num_texts:
+            first = derive_seed("text", self._seed, epoch, self._images.key(index)) % len(own)
+        return np.take(own, np.arange(first, first + self.num_texts), mode="wrap")
+
+    def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (image indices, vectors) of all descriptions, int64 (C,) and float32 (C, D), in order."""
+        owners = self.rows.owners
+        for start in range(0, len(owners), _CHUNK_ROWS):
+            rows = self.rows.rows[start : start + _CHUNK_ROWS]
+            yield owners[start : start + _CHUNK_ROWS], np.asarray(self.set.vectors[rows], np.float32)
 
 
 @dataclass(frozen=True)

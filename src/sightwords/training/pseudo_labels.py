@@ -21,7 +21,7 @@ from sightwords.files import atomic_path
 from sightwords.images.dataset import Split
 from sightwords.labels.noise import LabelNoise, Probe, folds_of
 from sightwords.progress import Progress
-from sightwords.training.alignment import TextJoin
+from sightwords.text.embedding_set import EmbeddingSet, TextRows
 
 FILE = "labels.npz"  # in the run's folder
 NUM_FOLDS = 5
@@ -74,7 +74,13 @@ class LabelTargets:
 
 
 def label_targets(
-    images: Split, num_classes: int, text: TextJoin, label_noise: float | None, device: torch.device, show: bool = True
+    images: Split,
+    num_classes: int,
+    embeddings: EmbeddingSet,
+    rows: TextRows,
+    label_noise: float | None,
+    device: torch.device,
+    show: bool = True,
 ) -> LabelTargets:
     """Return the class probabilities of each image, given its label and what the probes say of its descriptions.
 
@@ -84,7 +90,8 @@ def label_targets(
     Args:
         images: training images, each with one label, or with a description.
         num_classes: K.
-        text: vectors of their descriptions.
+        embeddings: vectors of their descriptions.
+        rows: which of them are whose.
         label_noise: rate of label noise; None estimates it, 0 trusts the labels.
         device: where to compute.
         show: whether to show progress.
@@ -92,7 +99,7 @@ def label_targets(
     Raises:
         DataError: fewer than three images have both a label and a description.
     """
-    probes = _OutOfFoldProbes(images.first_labels(), num_classes, text, device)
+    probes = _OutOfFoldProbes(images.first_labels(), num_classes, embeddings, rows, device)
     title = "Correcting labels" if label_noise != 0 else "Pseudo-labels"
     with Progress(title, NUM_FOLDS + len(probes.described), "steps", enabled=show) as progress:
         probes.fit(progress)
@@ -117,10 +124,12 @@ def label_targets(
 class _OutOfFoldProbes:
     """Classifiers of text vectors: each is fitted to all folds but one, and predicts that one."""
 
-    def __init__(self, labels: np.ndarray, num_classes: int, text: TextJoin, device: torch.device) -> None:
+    def __init__(
+        self, labels: np.ndarray, num_classes: int, embeddings: EmbeddingSet, rows: TextRows, device: torch.device
+    ) -> None:
         self.labels, self.num_classes = labels, num_classes
-        self._text, self._device = text, device
-        self.described = np.flatnonzero(text.rows.num_texts > 0)
+        self._embeddings, self._rows, self._device = embeddings, rows, device
+        self.described = np.flatnonzero(rows.num_texts > 0)
         labeled = self.described[labels[self.described] >= 0]
         self.unlabeled = self.described[labels[self.described] < 0]
         if len(labeled) < 3:
@@ -169,7 +178,7 @@ class _OutOfFoldProbes:
         return logits, self._has_class[folds, self.labels[places]] | (folds < 0)
 
     def _vectors(self, places: np.ndarray) -> Tensor:
-        return torch.from_numpy(self._text.means(places)).to(self._device)
+        return torch.from_numpy(self._embeddings.means(self._rows.of_images(places))).to(self._device)
 
 
 def _one_hot(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,6 @@ from sightwords.models.card import RunFacts, TextFacts, make_card, shown_name
 from sightwords.models.run_folder import NetworkInfo, ProjectorInfo, RunFolder, TextSpace, save_projectors
 from sightwords.progress import duration, stopwatch
 from sightwords.text.embedding_set import EmbeddingSet
-from sightwords.training.alignment import build_alignment, projector_tensors
 from sightwords.training.checkpoint import Best, TrainState, run_identity
 from sightwords.training.config import TrainConfig
 from sightwords.training.data import TrainingData, draw_probabilities, evaluation_loader, load_data, training_batches
@@ -31,7 +30,7 @@ from sightwords.training.loop import Loop
 from sightwords.training.mixing import BatchMaker
 from sightwords.training.optim import build_optimizer, check_trainable, freeze
 from sightwords.training.pseudo_labels import FILE, LabelTargets, label_targets
-from sightwords.training.task import Task, class_weights
+from sightwords.training.task import Task, build_alignment, class_weights, projector_tensors
 
 
 @dataclass(frozen=True)
@@ -241,7 +240,8 @@ def _targets(config: TrainConfig, data: TrainingData, loop: Loop) -> LabelTarget
     path, group = config.out / FILE, loop.group
     if group.is_main and not (loop.state.step and path.is_file()):
         noise = None if config.label_noise_correction == "auto" else float(config.label_noise_correction)
-        label_targets(data.train, data.num_classes, data.texts[0], noise, group.device).save(path)
+        text = data.texts[0]
+        label_targets(data.train, data.num_classes, text.set, text.rows, noise, group.device).save(path)
     group.barrier()
     return LabelTargets.load(path)
 
