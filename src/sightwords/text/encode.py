@@ -171,14 +171,11 @@ def try_bf16(encoder: Encoder, texts: Sequence[str]) -> Trial | None:
     spread = sample(texts, 64 if encoder.info.device == "cpu" else 2048)
     for used in (encoder, other):
         encode_texts(used, sample(texts, 8))  # warms up
-    seconds: list[tuple[float, float]] = []
-    for _ in range(2):  # in turns, since other work of the machine comes and goes
-        start_s = time.perf_counter()
-        exact = encode_texts(encoder, spread).astype(np.float64)
-        middle_s = time.perf_counter()
-        near = encode_texts(other, spread).astype(np.float64)
-        seconds.append((middle_s - start_s, time.perf_counter() - middle_s))
-    exact_s, near_s = map(min, zip(*seconds, strict=True))
+    start_s = time.perf_counter()
+    exact = encode_texts(encoder, spread).astype(np.float64)
+    middle_s = time.perf_counter()
+    near = encode_texts(other, spread).astype(np.float64)
+    exact_s, near_s = middle_s - start_s, time.perf_counter() - middle_s
     cosines = (exact * near).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(near, axis=1)
     return Trial(len(spread), round(float(cosines.min()), 6), round(exact_s / near_s, 2))
 
