@@ -89,7 +89,7 @@ def test_warnings_name_what_is_wrong(capsys):
         ("names: [a]", "must hold `names:`"),
         ("models: {a: mit}", "unknown entry 'models'"),
         ("licenses: {mit: yes}", "mit is True; it must be one of"),
-        ("names: {a", "is not YAML"),
+        ("names: {a", "is not valid YAML"),
     ],
 )
 def test_a_wrong_table_is_refused(tmp_path, text, message):

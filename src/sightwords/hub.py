@@ -30,7 +30,7 @@ def choose_device(device: str) -> torch.device:
     Under torchrun (`LOCAL_RANK` is set) `auto` and `cuda` are the GPU of this process's local rank.
 
     Raises:
-        ConfigError: it is no device, or not one of this machine.
+        ConfigError: it is not a device, or not one of this machine.
     """
     import torch
 

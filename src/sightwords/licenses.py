@@ -179,7 +179,7 @@ def _read(path: Path) -> tuple[dict[str, Commercial], dict[str, str]]:
     except OSError as error:
         raise ConfigError(f"Cannot read the licenses {path}: {error.strerror or error}.") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not YAML as it should be: {error}") from None
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(table, dict) or not all(isinstance(table.get(kind, {}), dict) for kind in _KINDS):
         raise ConfigError(f"{path} must hold `names:` (model: license) and perhaps `licenses:` (license: allowed).")
     if unknown := [str(kind) for kind in table if kind not in _KINDS]:

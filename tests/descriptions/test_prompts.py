@@ -85,7 +85,7 @@ def test_confusions_either_way_are_ranked_and_three_named(tmp_path, place):
     [
         (None, 6, "sightwords evaluate"),
         (MATRIX, 5, "6 classes .* 5; differing: n6"),
-        (MATRIX.replace("10", "ten"), 6, "no confusion matrix"),
+        (MATRIX.replace("10", "ten"), 6, "not a confusion matrix"),
     ],
 )
 def test_what_is_wrong_with_a_confusion_matrix_is_named(tmp_path, matrix, num_classes, message):

@@ -72,8 +72,8 @@ def test_many_images_are_counted_and_few_are_shown(exported, tmp_path):
         (lambda folder, to: shutil.copy(folder / "n.json", to / "n.bin"), "no known format"),
         (lambda folder, to: shutil.copy(folder / "n.safetensors", to / "m.safetensors"), "m.json is missing"),
         (lambda folder, to: folder / "photos", "neither a run nor a hub folder"),
-        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.onnx"), "no ONNX file"),
-        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.pt2"), "no program of torch.export"),
+        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.onnx"), "not an ONNX file"),
+        (lambda folder, to: shutil.copy(folder / "n.json", to / "n.pt2"), "not a program of torch.export"),
     ],
 )
 def test_what_is_no_model_is_refused(exported, tmp_path, make, message):

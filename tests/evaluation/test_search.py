@@ -112,7 +112,7 @@ def test_bad_options_and_a_folder_of_something_else(options):
             run(replace(options, **changes))
     options.index.mkdir()
     (options.index / "thesis.txt").write_text("mine")
-    with pytest.raises(ArtifactError, match="no index of images"):
+    with pytest.raises(ArtifactError, match="not an image index"):
         run(options)
     assert (options.index / "thesis.txt").read_text() == "mine"
 

@@ -87,6 +87,6 @@ def test_arms_and_intervals_are_shown_of_the_comparison_that_is_named_or_that_th
 
 def test_what_is_no_comparison_is_refused(tmp_path):
     trained_run(tmp_path / "run", facts=FACTS, **RECIPE)
-    with pytest.raises(ArtifactError, match="no finished comparison"):
+    with pytest.raises(ArtifactError, match="not a finished comparison"):
         card_of(tmp_path / "run", comparison=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -211,7 +211,7 @@ def mean_loss(objective: Callable[..., Tensor], pairs: Pairs, **settings: Any) -
 
 
 def check_temperature(temperature: float | Tensor) -> None:
-    """Refuse a temperature that is no positive number; a tensor is not read, which would wait for the accelerator.
+    """Refuse a temperature that is not a positive number; a tensor is not read, which would wait for the accelerator.
 
     Raises:
         ConfigError: if it is not allowed.

@@ -53,7 +53,7 @@ class Analysis:
     Attributes:
         records: the trainings; in each beside a baseline, `mcnemar_p` is among the metrics.
         effects: of every condition, network and arm, the summary over networks last.
-        conclusions: sentences for each condition and arm that is no control, and what they leave open.
+        conclusions: sentences for each condition and arm that is not a control, and what they leave open.
     """
 
     records: list[Record]

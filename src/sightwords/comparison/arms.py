@@ -47,7 +47,7 @@ def options_of(file: str) -> dict[str, Any]:
     """Return the options of a YAML file.
 
     Raises:
-        ConfigError: it is no mapping.
+        ConfigError: it is not a mapping.
     """
     try:
         values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))

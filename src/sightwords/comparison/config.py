@@ -54,7 +54,7 @@ class CompareConfig(sightwords.TrainingOptions):
     descriptions: Path | None = None
     """Description set, to show descriptions in the report."""
     hours: float | None = None
-    """Time that there is: seeds, epochs and networks are planned to fit."""
+    """Time budget: seeds, epochs and networks are planned to fit it."""
     parallel: int = 0
     """Trainings at once. [default: one for each GPU, or one]"""
 

@@ -73,7 +73,7 @@ def compare(config: CompareConfig) -> CompareResult:
         SightwordsError: trainings failed; the others are kept.
     """
     check_installed()
-    busy = f"Another comparison is at work in {config.out}. Wait for it, or name another --out."
+    busy = f"Another comparison is running in {config.out}. Wait for it, or name another --out."
     with stopwatch() as seconds, lock(str(config.out.resolve()), busy):
         dataset = open_dataset(config)
         _claim(config, dataset)
@@ -107,7 +107,7 @@ def _claim(config: CompareConfig, dataset: Dataset) -> None:
     values["embedding sets"] = [[meta["encoder"], meta["fingerprint"]] for meta in metas]
     if not path.exists():
         if config.out.exists() and any(config.out.iterdir()):
-            raise ConfigError(f"{config.out} holds something that is no comparison. Name another --out.")
+            raise ConfigError(f"{config.out} holds something that is not a comparison. Name another --out.")
         write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
         return
     before = json.loads(path.read_text(encoding="utf-8"))

@@ -83,7 +83,7 @@ def _price(where: str, entry: Any, currency: str) -> Price:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a description set may take by one describer and prompt, over all runs; None is no limit.
+    """What a description set may take by one describer and prompt, over all runs; None means no limit.
 
     Attributes:
         max_requests: number of questions.

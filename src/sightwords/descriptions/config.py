@@ -99,7 +99,7 @@ class DescribeConfig(FilterRules, ImagesConfig):
     use: Annotated[Use | None, _PAY] = None
     """What networks taught by the texts are for: `commercial` warns where the describer's license is against it."""
     licenses: Annotated[Path | None, _PAY] = None
-    """Table of licenses of your own, YAML, beside the one of the package."""
+    """Your own table of licenses, YAML, in addition to the package's."""
     max_requests: Annotated[int | None, _PAY] = None
     """Stop at this many requests by this describer and prompt, those of earlier runs included."""
     max_tokens: Annotated[int | None, _PAY] = None
@@ -113,13 +113,13 @@ class DescribeConfig(FilterRules, ImagesConfig):
     ray_workers: Annotated[int | None, _ENGINE] = None
     """Describers on the Ray cluster. [default: one for each GPU, else one]"""
     batch_size: Annotated[int, _ENGINE] = 8
-    """Images at once, for hf describers; halved where memory runs out."""
+    """Images in a batch of hf describers; halved where memory runs out."""
     concurrency: Annotated[int, _ENGINE] = 256
     """Most requests at once to each server; how many are really open adapts to what it answers."""
     timeout_s: Annotated[float, _ENGINE] = 120.0
     """Longest wait for a server's answer to one request, in seconds."""
     patience_s: Annotated[float, _ENGINE] = 300.0
-    """Time without any server that answers after which the run ends, in seconds."""
+    """Seconds without an answer from any server after which the run ends."""
     grace_s: Annotated[float, _ENGINE] = 30.0
     """Time that answers in flight get to arrive after Ctrl-C, in seconds; a second Ctrl-C stops at once."""
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], _ENGINE] = "auto"

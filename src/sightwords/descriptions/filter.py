@@ -68,7 +68,7 @@ def filter_answer(text: str, rules: FilterRules, cut_at: int | None = None) -> F
 
 
 def _fault(cleaned: str, raw: str) -> str:
-    """Return why a text is no description at all, whatever the rules are, or nothing."""
+    """Return why a text is not a description at all, whatever the rules are, or nothing."""
     if not cleaned:
         return "reasoning without an answer" if _THOUGHT.search(raw) else "empty"
     if _is_refusal(cleaned):

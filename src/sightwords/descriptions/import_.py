@@ -216,7 +216,7 @@ def import_descriptions(config: ImportConfig) -> ImportResult:
 
     Raises:
         DataError: the source or the images cannot be used, or no row fits an image.
-        ArtifactError: a published list does not fit the folder, or `config.out` is no description set.
+        ArtifactError: a published list does not fit the folder, or `config.out` is not a description set.
     """
     found = read_source(config)
     rows = [row for row in found if row.text]

@@ -160,7 +160,7 @@ def merge_into(target: DescriptionSet, source: Path) -> MergeCounts:
         source: file of a whole description set of the same version.
 
     Raises:
-        ArtifactError: the source is no description set, or the disk is full; the target is as it was.
+        ArtifactError: the source is not a description set, or the disk is full; the target is as it was.
     """
     with DescriptionSet(source) as other:
         prompts = [(row, target.add_prompt(prompt)) for row, prompt in other.prompts().items()]
@@ -218,7 +218,7 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str, mo
     columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
     statement = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     query = f"SELECT {', '.join(columns)} FROM {table} WHERE rowid BETWEEN ? AND ? ORDER BY rowid"
-    source.execute(query, (0, 0))  # raises where the file is no database at all
+    source.execute(query, (0, 0))  # raises where the file is not a database at all
     with suppress(sqlite3.DatabaseError):  # else as many as fit into the file
         most = int(source.execute(f"SELECT coalesce(max(rowid), 0) FROM {table}").fetchone()[0])
     for start in range(1, most + 1, _PART):

@@ -106,7 +106,7 @@ def read_confusions(run: Path, class_ids: Sequence[str], class_names: Sequence[s
     try:
         counts = np.array([row[1:] for row in rows], int)
     except ValueError as error:
-        raise ConfigError(f"{file} is no confusion matrix ({error}). Evaluate the run again.") from None
+        raise ConfigError(f"{file} is not a confusion matrix ({error}). Evaluate the run again.") from None
     mistakes = counts + counts.T
     np.fill_diagonal(mistakes, 0)
     ranked = np.argsort(-mistakes, axis=1, kind="stable")[:, :_NUM_NAMED]

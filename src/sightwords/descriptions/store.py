@@ -44,7 +44,7 @@ class DescriptionSet:
         create: make it where there is none.
 
     Raises:
-        ArtifactError: there is no file, it is no description set, it is damaged, or the disk is full.
+        ArtifactError: there is no file, it is not a description set, it is damaged, or the disk is full.
     """
 
     def __init__(self, path: Path, create: bool = False) -> None:
@@ -341,7 +341,7 @@ class DescriptionSet:
             if where is None or any(trouble in str(error) for trouble in _FILE_TROUBLE):
                 raise
             columns = ", ".join(row[0] for row in self._connection.execute("SELECT * FROM usable LIMIT 0").description)
-            raise ConfigError(f"--where {where!r} is no usable condition: {error}. Columns: {columns}.") from None
+            raise ConfigError(f"--where {where!r} is not a usable condition: {error}. Columns: {columns}.") from None
 
     @contextmanager
     def _file_errors(self) -> Generator[None]:

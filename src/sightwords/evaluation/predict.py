@@ -89,7 +89,7 @@ def _program(path: Path, device: torch.device) -> Model:
     try:
         program = torch.export.load(path, extra_files=files)
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise ArtifactError(f"{path} is no program of torch.export ({type(error).__name__}).") from None
+        raise ArtifactError(f"{path} is not a program of torch.export ({type(error).__name__}).") from None
     if device.type != "cpu":
         program = move_to_device_pass(program, device)
     config = json.loads(files[_CONFIG]) if files[_CONFIG] else None
@@ -130,7 +130,7 @@ class OnnxNetwork:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # its errors have no common base
             reason = str(error).partition("\n")[0]
-            raise ArtifactError(f"{path} is no ONNX file that onnxruntime can run: {reason}") from None
+            raise ArtifactError(f"{path} is not an ONNX file that onnxruntime can run: {reason}") from None
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:

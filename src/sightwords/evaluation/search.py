@@ -85,7 +85,7 @@ class FeatureIndex:
     def _begin(self, identity: dict[str, Any]) -> None:
         names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
         if foreign := names - {"vectors.bin", "index.json"}:
-            raise ArtifactError(f"{self.folder} is no index of images (see {min(foreign)}). Name another with --index.")
+            raise ArtifactError(f"{self.folder} is not an image index (see {min(foreign)}). Name another with --index.")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file.write_bytes(b"")  # first: vectors must not stand under another identity
         write_text(self.folder / "index.json", json.dumps(identity, indent=2) + "\n")

@@ -93,7 +93,7 @@ class Loaded:
     Attributes:
         network: what it computes.
         checks: what was found while it was loaded.
-        flops: of a network that is no module of torch, multiplications and additions for one image if they are known.
+        flops: of a network that is not a torch module, multiplications and additions for one image if they are known.
     """
 
     network: Network

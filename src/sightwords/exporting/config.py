@@ -53,7 +53,7 @@ class ExportConfig:
     """What the network is for: `commercial` warns where a license of its parts forbids that, sets conditions or is not
     known."""
     licenses: Annotated[Path | None, Parameter(group=_CARD)] = None
-    """Table of licenses of your own, YAML, beside the one of the package."""
+    """Your own table of licenses, YAML, in addition to the package's."""
 
     def __post_init__(self) -> None:
         set_paths(self, "run out comparison licenses")

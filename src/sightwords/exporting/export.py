@@ -138,7 +138,7 @@ def _comparison(config: ExportConfig) -> dict[str, Any] | None:
     candidates = [config.comparison] if config.comparison else config.run.resolve().parents[:6]
     found = [one for one in candidates if all((one / name).is_file() for name in _COMPARISON_FILES)]
     if config.comparison and not found:
-        raise ArtifactError(f"{config.comparison} is no finished comparison. Make one with: sightwords compare")
+        raise ArtifactError(f"{config.comparison} is not a finished comparison. Make one with: sightwords compare")
     if not found:
         return None
     folder = found[0]

@@ -360,7 +360,10 @@ def _first_texts(descriptions: DescriptionSet, embeddings: EmbeddingSet, keys: S
         if one.key in wanted and (not prompts or one.prompt in prompts):
             found.setdefault(one.key, one.text)
     if not found:
-        raise ArtifactError(f"{descriptions.path} describes none of the images of {embeddings.folder}. Name its own.")
+        raise ArtifactError(
+            f"{descriptions.path} describes none of the images of {embeddings.folder}. "
+            "Name the set that it was made from."
+        )
     return [found.get(key, "") for key in keys]
 
 

@@ -91,7 +91,7 @@ class TrainedNetwork:
     The feature is the pooled output of the module `features`, or what the classifier reads.
 
     Raises:
-        ArtifactError: this is no run, or an unfinished one.
+        ArtifactError: this is not a run, or not a finished one.
         ConfigError: there is no such device.
     """
 

@@ -86,7 +86,7 @@ class RunFolder:
         """Return what the network is.
 
         Raises:
-            ArtifactError: this is no run.
+            ArtifactError: this is not a run.
         """
         return _network_info(json.loads(self._read("network.json")))
 
@@ -252,7 +252,7 @@ def load_projectors(folder: RunFolder) -> tuple[ProjectorInfo, dict[str, Tensor]
     """Return what `save_projectors` wrote.
 
     Raises:
-        ArtifactError: this is no run, it has no projector into a common space (the message says why), or a file is
+        ArtifactError: this is not a run, it has no projector into a common space (the message says why), or a file is
             damaged.
     """
     if not (folder.folder / FACTS).is_file():

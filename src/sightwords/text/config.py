@@ -39,7 +39,7 @@ class EmbedConfig:
     """What networks taught by the texts are for: `commercial` warns where a license of describer or encoder is against
     it."""
     licenses: Path | None = None
-    """Table of licenses of your own, YAML, beside the one of the package."""
+    """Your own table of licenses, YAML, in addition to the package's."""
     engine: Literal["local", "ray"] = "local"
     """Where texts are encoded: in this process, or on a Ray cluster."""
     ray_address: str = "auto"

@@ -79,7 +79,7 @@ def check_replaceable(folder: Path) -> None:
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else ENTRIES
     if foreign := sorted(names - ENTRIES) or sorted({"meta.json"} - names):
         raise ArtifactError(
-            f"{folder} exists and is no embedding set (see {', '.join(foreign[:3])}). Name another folder with --out."
+            f"{folder} exists and is not an embedding set (see {', '.join(foreign[:3])}). Name another with --out."
         )
 
 

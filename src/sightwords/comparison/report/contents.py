@@ -129,7 +129,7 @@ def _texts(path: Path | None) -> dict[str, str]:
 def _fixed(analysis: Analysis, val: Split, names: dict[str, str], texts: dict[str, str]) -> Iterator[ShownImage]:
     """Yield validation images that an aligned network got right in most seeds and its baseline wrong in most.
 
-    Of the first condition, the first arm that is no control, and the network that gains most.
+    Of the first condition, the first arm that is not a control, and the network that gains most.
     """
     condition = analysis.conditions[0]
     arm = next((one for one in analysis.arms[1:] if one not in CONTROLS), None)

@@ -155,7 +155,7 @@ def read_endpoint(url: str, environ: Mapping[str, str] = os.environ) -> Endpoint
     """Return the endpoint of a URL; the API key comes from $SIGHTWORDS_API_KEY, else $OPENAI_API_KEY, else "none".
 
     Raises:
-        ConfigError: the URL has no host, its port is no number, or the key cannot be sent.
+        ConfigError: the URL has no host, its port is not a number, or the key cannot be sent.
     """
     try:
         parts = urlsplit(url)

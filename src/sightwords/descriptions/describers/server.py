@@ -108,7 +108,7 @@ def split_server(rest: str) -> tuple[str, list[str]]:
     """
     model, *tail = re.split("@(?=https?://)", rest, maxsplit=1)
     urls = re.split(",(?=https?://)", tail[0]) if tail else []
-    # a comma is left where what follows it is no URL; behind a question mark it belongs to a key
+    # a comma is left where what follows it is not a URL; behind a question mark it belongs to a key
     if model and urls and not any("," in url.partition("?")[0] or url.endswith("://") for url in urls):
         return model, urls
     raise ConfigError(
