@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from sightwords.descriptions.schema import Prompt
 from sightwords.text.embedding_set import EmbeddingSet
 
 SIGNIFICANT = 10.83  # of chi-squared with one degree of freedom: once in a thousand by chance
+PLAUSIBLE = 1.92  # of the log-likelihood: half the 95% point of chi-squared
 NUM_STEPS, L2 = 60, 1e-4  # of the probe
 _MIN_RATE = 1e-6  # stands for none
 
@@ -68,6 +70,17 @@ def prompt_warnings(embeddings: EmbeddingSet) -> list[str]:
     ]
 
 
+class Witness(NamedTuple):
+    """Answers that come from elsewhere than the labels, and count as a few of these.
+
+    `logits`, (P, C), by the texts, float32; `answers`, (P,), int64; all together they count as `worth` labels.
+    """
+
+    logits: Tensor
+    answers: Tensor
+    worth: float
+
+
 @dataclass(frozen=True)
 class LabelNoise:
     """How labels and texts disagree.
@@ -75,13 +88,17 @@ class LabelNoise:
     Attributes:
         rate: e, the noise rate; 0 where the texts give no evidence of wrong labels.
         sharpness: tau, the factor of the classifier's logits.
+        plausible: least and greatest sharpness that labels and witness leave room for (95%, profile likelihood).
     """
 
     rate: float
     sharpness: float
+    plausible: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
-    def fit(cls, logits_NK: Tensor, labels_N: Tensor, rate: float | None = None) -> LabelNoise:
+    def fit(
+        cls, logits_NK: Tensor, labels_N: Tensor, rate: float | None = None, witness: Witness | None = None
+    ) -> LabelNoise:
         """Return the likeliest, with a noise rate of 0 unless a likelihood-ratio test speaks against that (p < 0.001).
 
         Wrong labels differ from vague texts in that clear texts contradict the label as often as others. Where all
@@ -91,6 +108,7 @@ class LabelNoise:
             logits_NK: of classifiers that have not seen the image, float32.
             labels_N: the labels, int64.
             rate: e where it is known.
+            witness: what else speaks for the sharpness.
         """
         num_classes = logits_NK.shape[1]
         most = 1 - 1 / num_classes  # beyond it, a label would speak against its own class
@@ -98,27 +116,38 @@ class LabelNoise:
         def loss(rate: float, sharpness: float) -> float:
             own = (logits_NK * sharpness).log_softmax(1).gather(1, labels_N[:, None])[:, 0].double().exp()
             likelihood = (1 - rate) * own + rate * (1 - own) / (num_classes - 1)
-            return -float(likelihood.clamp(min=1e-12).log().mean())
+            surprise = -float(likelihood.clamp(min=1e-12).log().sum())
+            if witness is not None:
+                surprise += witness.worth * float(F.cross_entropy(witness.logits * sharpness, witness.answers))
+            return surprise / (len(labels_N) + 1)
+
+        def fitted(rate: float, best: float, log_sharpness: float) -> LabelNoise:
+            tried = log_sharpness + np.linspace(-2, 2, 33)
+            allowed = best + PLAUSIBLE / (len(labels_N) + 1)
+            room = [one for one in tried if loss(max(rate, _MIN_RATE), _exp(one)) <= allowed] or [log_sharpness]
+            return cls(rate, _exp(log_sharpness), (_exp(min(room)), _exp(max(room))))
 
         known = _MIN_RATE if rate is None else rate
         known_loss, (log_sharpness,) = _minimum(lambda x: loss(known, _exp(x[0])), [0.5])
         if rate is not None:
-            return cls(rate, _exp(log_sharpness))
+            return fitted(rate, known_loss, log_sharpness)
         free = [_minimum(lambda x: loss(most * float(expit(x[0])), _exp(x[1])), [start, 0.5]) for start in (-3.0, 0.0)]
         best_loss, (raw, best_log_sharpness) = min(free, key=lambda found: found[0])
-        if 2 * len(labels_N) * (known_loss - best_loss) < SIGNIFICANT:
-            return cls(0.0, _exp(log_sharpness))
-        return cls(most * float(expit(raw)), _exp(best_log_sharpness))
+        if 2 * (len(labels_N) + 1) * (known_loss - best_loss) < SIGNIFICANT:
+            return fitted(0.0, known_loss, log_sharpness)
+        return fitted(most * float(expit(raw)), best_loss, best_log_sharpness)
 
-    def class_probabilities(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
+    def class_probabilities(self, logits_NK: Tensor, labels_N: Tensor, num_classes: int | None = None) -> Tensor:
         """Return the probability of each class to be the true one, given text and label, float32, (N, K).
 
         Args:
-            logits_NK: of classifiers that have not seen the image, float32.
+            logits_NK: of classifiers that have not seen the image, float32; columns behind those of the classes are
+                for images of none of them.
             labels_N: the labels, int64; -1 where there is none, so that the text alone decides.
+            num_classes: classes that a label can have; None = all columns.
         """
         rate = max(self.rate, _MIN_RATE)
-        factor = torch.full_like(logits_NK, rate / (logits_NK.shape[1] - 1))
+        factor = torch.full_like(logits_NK, rate / ((num_classes or logits_NK.shape[1]) - 1))
         factor.scatter_(1, labels_N.clamp(min=0)[:, None], 1 - rate)
         factor[labels_N < 0] = 1
         return ((logits_NK * self.sharpness).log_softmax(1) + factor.log()).softmax(1)

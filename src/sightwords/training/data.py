@@ -24,12 +24,12 @@ from sightwords.images.loader import ImageBatch, TrainOrder, eval_loader, train_
 from sightwords.images.seeds import derive_seed
 from sightwords.images.subset import hold_out, make_subset
 from sightwords.images.transforms import EvalTransform, TrainTransform
+from sightwords.labels.pseudo_labels import LabelTargets
 from sightwords.models import InputSpec
 from sightwords.text.embedding_set import EmbeddingSet, TextRows
 from sightwords.training.config import AlignConfig, TrainConfig
 from sightwords.training.distributed import Processes
 from sightwords.training.mixing import TextTargets
-from sightwords.training.pseudo_labels import LabelTargets
 
 _CHUNK_ROWS = 8192  # vectors that are read at once
 # shorter side of cached training images, in sides of the network's input: enough for the usual random crop

@@ -16,6 +16,7 @@ from sightwords.files import write_text
 from sightwords.images.loader import TrainOrder
 from sightwords.images.seeds import torch_seeded
 from sightwords.labels.noise import prompt_warnings
+from sightwords.labels.pseudo_labels import FILE, LabelTargets, infer_labels, known_names
 from sightwords.licenses import warn_of_use
 from sightwords.models import Backbone, build_backbone, pretrained_source
 from sightwords.models.card import RunFacts, TextFacts, make_card, shown_name
@@ -29,7 +30,6 @@ from sightwords.training.distributed import Processes, process_group
 from sightwords.training.loop import Loop
 from sightwords.training.mixing import BatchMaker
 from sightwords.training.optim import build_optimizer, check_trainable, freeze
-from sightwords.training.pseudo_labels import FILE, LabelTargets, label_targets
 from sightwords.training.task import Task, build_alignment, class_weights, projector_tensors
 
 
@@ -240,8 +240,10 @@ def _targets(config: TrainConfig, data: TrainingData, loop: Loop) -> LabelTarget
     path, group = config.out / FILE, loop.group
     if group.is_main and not (loop.state.step and path.is_file()):
         noise = None if config.label_noise_correction == "auto" else float(config.label_noise_correction)
-        text = data.texts[0]
-        label_targets(data.train, data.num_classes, text.set, text.rows, noise, group.device).save(path)
+        text, labels = data.texts[0], data.train.first_labels()
+        names = known_names(data.dataset.class_names, text.set, labels[text.rows.num_texts > 0], config.device)
+        found = infer_labels(labels, data.num_classes, text.set, text.rows, names, noise, device=group.device)
+        found.targets.save(path)
     group.barrier()
     return LabelTargets.load(path)
 
