@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from sightwords.images.keys import image_keys as image_keys
     from sightwords.labels.audit import audit as audit
     from sightwords.labels.config import AuditConfig as AuditConfig
+    from sightwords.labels.config import LabelConfig as LabelConfig
+    from sightwords.labels.label import label as label
     from sightwords.models.features import FeatureHook as FeatureHook
     from sightwords.models.run_folder import RunFolder as RunFolder
     from sightwords.text.config import EmbedConfig as EmbedConfig
@@ -83,7 +85,8 @@ _PUBLIC = {
         "images.config": "AugmentConfig",
         "images.keys": "image_keys",
         "labels.audit": "audit",
-        "labels.config": "AuditConfig",
+        "labels.config": "AuditConfig LabelConfig",
+        "labels.label": "label",
         "models.features": "FeatureHook",
         "models.run_folder": "RunFolder",
         "text.config": "EmbedConfig",

@@ -70,6 +70,7 @@ COMMANDS = {
     "import": "Import existing descriptions: CSV, JSONL, Parquet, or a published torch list.",
     "merge": "Merge description sets, even damaged ones.",
     "embed": "Turn descriptions into text vectors.",
+    "label": "Label images by their descriptions and the names of the classes.",
     "train": "Train a plain network, taught by text (--embeddings) or not (the baseline).",
     "evaluate": "Measure a trained network on the validation images.",
     "compare": "Measure what the text gains: arms x networks x seeds, with controls, intervals and a report.",

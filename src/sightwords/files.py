@@ -9,7 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ from sightwords.errors import BusyError
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+
+_ROWS_AT_ONCE = 8192
 
 
 @contextmanager
@@ -83,9 +86,16 @@ def write_page(path: Path, pieces: Iterable[str]) -> None:
 
 @contextmanager
 def row_writer(path: Path | None) -> Iterator[Callable[[Mapping[str, Any]], object]]:
-    """Yield what writes a row into a file, JSON lines or CSV by its ending; it appears when the block ends well."""
+    """Yield what writes a row into a file, JSON lines, Parquet or CSV; it appears when the block ends well.
+
+    The first rows of a Parquet file tell the types of its columns.
+    """
     if path is None:
         yield lambda row: None
+        return
+    if path.suffix == ".parquet":
+        with atomic_path(path) as temporary, closing(_ParquetRows(temporary)) as rows:
+            yield rows.write
         return
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="replace") as file:
         table: csv.DictWriter[str] | None = None
@@ -101,6 +111,32 @@ def row_writer(path: Path | None) -> Iterator[Callable[[Mapping[str, Any]], obje
             table.writerow(row)
 
         yield write
+
+
+class _ParquetRows:
+    """Rows that are written a few thousand at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._rows = path, list[dict[str, Any]]()
+        self._writer: Any = None
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        self._rows.append(dict(row))
+        if len(self._rows) >= _ROWS_AT_ONCE:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pylist(self._rows, self._writer and self._writer.schema)
+        self._writer = self._writer or pq.ParquetWriter(self._path, table.schema)
+        self._writer.write_table(table)
+        self._rows = []
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Group, Parameter
 
 from sightwords.errors import ConfigError
-from sightwords.images.config import ImageOptions, ImagesConfig, check_choices, check_range, set_paths
+from sightwords.images.config import FLAG, ImageOptions, ImagesConfig, check_choices, check_range, set_paths
 from sightwords.licenses import Use, check_use
 
 # The smallest model of the SmolVLM2 family: 256 million weights, about 1 GB to fetch, Apache-2.0, English.
@@ -25,7 +25,6 @@ _ASK, _CHECK, _PAY, _ENGINE = (
     Parameter(group=Group(name, sort_key=number))
     for number, name in enumerate(("What to ask", "Which answers are kept", "Knowing before paying", "How to run"), 1)
 )
-_FLAG = Parameter(negative="")
 
 
 @dataclass
@@ -70,7 +69,7 @@ class DescribeConfig(FilterRules, ImagesConfig):
     """What to ask: plain, short, attributes, class, contrast, or class_features (once a class, without an image)."""
     prompt_file: Annotated[Path | None, _ASK] = None
     """Text file with a prompt of your own, instead of --prompt; {class_name} stands for the image's class."""
-    per_class: Annotated[bool, _FLAG, _ASK] = False
+    per_class: Annotated[bool, FLAG, _ASK] = False
     """Ask the prompt of --prompt-file once for each class, without an image; a text-only model will do."""
     confusions: Annotated[Path | None, _ASK] = None
     """Evaluated run whose confusions the prompt contrast names."""
@@ -90,7 +89,7 @@ class DescribeConfig(FilterRules, ImagesConfig):
     """Images that may share one text; more of several classes reject it. Images of one class may always share one."""
     clip_score: Annotated[str | None, _CHECK] = None
     """CLIP model that scores each description against its image: openclip:MODEL/TAG_OR_CHECKPOINT."""
-    retry_failed: Annotated[bool, _FLAG, _CHECK] = False
+    retry_failed: Annotated[bool, FLAG, _CHECK] = False
     """Ask only where an answer failed or was rejected, with new tries."""
     pilot: Annotated[int | None, _PAY] = None
     """Describe a stratified sample of this many images, and forecast time, tokens and cost of all."""

@@ -54,7 +54,14 @@ _ADD_REVIEWS = (
 )
 
 
-_TABLES = ("prompts", "describers", "meta", "images", "descriptions", "reviews")
+_ADD_LABELS = (
+    "INSERT INTO main.labels (key, class_id, author, created_at) SELECT key, class_id, author, created_at "
+    "FROM there.labels AS s WHERE NOT EXISTS (SELECT 1 FROM main.labels AS t WHERE (t.key, t.class_id, t.author, "
+    "t.created_at) = (s.key, s.class_id, s.author, s.created_at)) ORDER BY s.id"
+)
+
+
+_TABLES = ("prompts", "describers", "meta", "images", "descriptions", "reviews", "labels")
 _PART = 200  # rows that are read at once; one bad page costs at most those between two bad ones
 _SMALLEST = 64  # no row takes fewer bytes
 
@@ -177,6 +184,7 @@ def merge_into(target: DescriptionSet, source: Path) -> MergeCounts:
         num_better = cursor.execute(_ADD_BETTER, {"same_scores": same_scores}).rowcount
         num_new = cursor.execute(_ADD_NEW, {"same_scores": same_scores}).rowcount
         cursor.execute(_ADD_REVIEWS)
+        cursor.execute(_ADD_LABELS)
         cursor.execute("INSERT OR IGNORE INTO main.images SELECT * FROM there.images")
         for table in ("prompt_of", "describer_of"):
             cursor.execute(f"DROP TABLE {table}")

@@ -283,6 +283,8 @@ CREATE TABLE reviews (
     describer INTEGER NOT NULL REFERENCES describers (id), sample INTEGER NOT NULL, attempt INTEGER NOT NULL,
     action TEXT NOT NULL CHECK (action IN ('edit', 'reject', 'ask', 'restore')), author TEXT NOT NULL,
     text TEXT NOT NULL, created_at REAL NOT NULL);
+CREATE TABLE labels (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, class_id TEXT NOT NULL, author TEXT NOT NULL, created_at REAL NOT NULL);
 CREATE INDEX reviews_of ON reviews (key, prompt, describer, sample, created_at);
 CREATE VIEW current AS SELECT
     d.rowid AS row, d.key, d.prompt, d.describer, d.sample, d.attempt,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sqlite3
+import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -24,6 +25,7 @@ from sightwords.descriptions.schema import (
     Spent,
     Status,
     open_schema,
+    storable,
 )
 from sightwords.errors import ArtifactError, ConfigError, DamagedSetError, UnknownNameError
 
@@ -145,6 +147,19 @@ class DescriptionSet:
         """Return what people decided about the descriptions of one image, the oldest first."""
         query = f"SELECT {_REVIEW} FROM reviews WHERE key = ? ORDER BY created_at, id"
         return [Review(*row) for row in self._all(query, (key,))]
+
+    def add_label(self, key: str, class_id: str, author: str) -> None:
+        """Store which class a person sees in an image, empty to take back what was said before."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO labels (key, class_id, author, created_at) VALUES (?, ?, ?, ?)",
+                (key, storable(class_id), storable(author), time.time()),
+            )
+
+    def labels(self) -> dict[str, str]:
+        """Return the class id that a person gave last, by image key."""
+        rows = self._all("SELECT key, class_id FROM labels ORDER BY created_at, id")
+        return {key: class_id for key, class_id in dict(rows).items() if class_id}
 
     def last_reviews(self, prompt: int, describer: int) -> dict[tuple[str, int], Review]:
         """Return people's last decision about each (key, sample) of row ids `prompt` and `describer`."""

@@ -18,6 +18,8 @@ DATA, NETWORK, RECIPE, TEXT, LABELS, RUN, ADVANCED = (
     for number, name in enumerate(("Data", "Network", "Recipe", "Text", "Labels", "Run", "Advanced"))
 )
 
+FLAG = Parameter(negative="")  # of an option that is on or off
+
 # options that make a training set harder, of the same names in `subset.make_subset`, `train` and `compare`
 SUBSET_OPTIONS = ("train_fraction", "long_tail", "label_noise", "label_fraction")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from sightwords.images.subset import stratified
 from sightwords.progress import Progress
 
 _SYNSET = re.compile(r"n\d{8}")
+_LINE = re.compile(r"(n\d{8}|\d+)\s+\S")  # of a class table: id and name
 
 
 class Split:
@@ -125,6 +126,11 @@ def _arrow(keys: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(keys)])
 
 
+def all_keys(splits: Mapping[str, Split]) -> list[str]:
+    """Return the keys of all splits laid end to end."""
+    return [key for images in splits.values() for key in Split.keys(images)]
+
+
 def locate(splits: Mapping[str, Split], position: int) -> tuple[str, Split, int]:
     """Return name, images and the index among them of image `position`, from 0, of all splits laid end to end.
 
@@ -177,14 +183,26 @@ class Dataset:
         return self.splits[name]
 
 
-def open_dataset(config: ImageOptions, splits: Sequence[str] = ("train", "val"), show: bool = True) -> Dataset:
+def open_dataset(
+    config: ImageOptions,
+    splits: Sequence[str] = ("train", "val"),
+    show: bool = True,
+    more_classes: Sequence[str] = (),
+    every_class: bool = False,
+) -> Dataset:
     """List the images of the splits that the caller needs, with keys; `show` shows progress.
+
+    `more_classes` are ids of classes beside those that the images' labels name; with `every_class` the table of class
+    names has them.
 
     Raises:
         DataError: a source is of no known layout, or no image can be read.
     """
     listed = _listings(config, splits)
-    class_ids, multi_label = _classes(listed)
+    if every_class and config.classes:
+        labeled = {class_id for listing in listed.values() for class_id in listing.class_ids}
+        more_classes = [*more_classes, *read_classes(config.classes, labeled)]
+    class_ids, multi_label = _classes(listed, more_classes)
     positions = {class_id: i for i, class_id in enumerate(class_ids)}
     problems: list[Problem] = []
     found: dict[str, Split] = {}
@@ -211,10 +229,10 @@ def _listings(config: ImageOptions, splits: Sequence[str]) -> dict[str, Listing]
     return {split: listed[split] for split in splits if split in listed}
 
 
-def _classes(listed: dict[str, Listing]) -> tuple[list[str], bool]:
-    """Return the sorted class ids (numbers by value) and whether any image has several."""
-    ids = sorted({class_id for listing in listed.values() for class_id in listing.class_ids}, key=_natural)
-    trained = set(listed["train"].class_ids) if "train" in listed else set()
+def _classes(listed: dict[str, Listing], more: Sequence[str]) -> tuple[list[str], bool]:
+    """Return the sorted class ids (numbers by value), with `more` of them, and whether any image has several."""
+    ids = sorted({*more, *(one for listing in listed.values() for one in listing.class_ids)}, key=_natural)
+    trained = {*more, *listed["train"].class_ids} if "train" in listed and listed["train"].class_ids else set()
     if trained and (unknown := [i for i in ids if i not in trained]):
         raise DataError(f"Validation has classes that training lacks: {', '.join(unknown[:5])}. Remove or add them.")
     return ids, any((listing.labels.value_lengths().to_numpy() > 1).any() for listing in listed.values())
@@ -238,14 +256,14 @@ def _split_of(listing: Listing, positions: dict[str, int], problems: list[Proble
 def class_names(ids: Sequence[str], table: Path | None = None) -> list[str]:
     """Return a readable name for each class id, in order.
 
-    The table is a CSV or TSV with `id,name`, a JSON object {id: name}, or lines "id name". Without one, ImageNet's
-    synset ids have timm's names, and all others are their own names, with underscores as spaces.
+    Without a table (see `read_classes`) ImageNet's synset ids have timm's names, and all others are their own names,
+    with underscores as spaces.
 
     Raises:
         DataError: the table cannot be read, or lacks an id.
     """
     if table is not None:
-        names = _read_class_table(table)
+        names = read_classes(table, ids)
         if missing := [i for i in ids if i not in names]:
             shown = ", ".join(missing[:5])
             raise DataError(f"{table} has no name for {len(missing)} of {len(ids)} classes: {shown}. Add them.")
@@ -255,13 +273,25 @@ def class_names(ids: Sequence[str], table: Path | None = None) -> list[str]:
     return [i.replace("_", " ").strip() or i for i in ids]
 
 
-def _read_class_table(table: Path) -> dict[str, str]:
+def read_classes(table: Path, known: Collection[str] = ()) -> dict[str, str]:
+    """Return the name of each class of a table by its id.
+
+    The table is a CSV or TSV with `id,name`, a JSON object {id: name}, a JSON list of the names of classes 0, 1 ...,
+    or lines "id name". If the ids are neither numbers nor ImageNet's, nor `known`, a list (JSON, one column, or lines)
+    is one of names that are ids themselves. In a name, `|` separates phrasings.
+
+    Raises:
+        DataError: the table cannot be read.
+    """
     suffix = table.suffix.lower()
     try:
         text = table.read_text(encoding="utf-8-sig")
         if suffix == ".json":
             names = json.loads(text)
-            pairs = enumerate(names) if isinstance(names, list) else dict(names).items()
+            if isinstance(names, list):
+                by_number = bool(known) and all(one.isdecimal() for one in known)
+                names = {str(number) if by_number else name: name for number, name in enumerate(names)}
+            pairs = dict(names).items()
             # ImageNet's published table has {position: [id, name]}
             return {str(i): str(name[-1] if isinstance(name, list) else name) for i, name in pairs}
     except (OSError, ValueError, TypeError) as error:
@@ -272,8 +302,11 @@ def _read_class_table(table: Path) -> dict[str, str]:
     if suffix in (".csv", ".tsv"):
         rows = list(csv.reader(text.splitlines(), delimiter="\t" if suffix == ".tsv" else ","))
     else:
-        rows = [line.split(maxsplit=1) for line in text.splitlines()]
-    found = [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2]
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        firsts = {line.split()[0] for line in lines}
+        with_id = all(_LINE.match(line) for line in lines) or (known and firsts >= set(known))
+        rows = [line.split(maxsplit=1) if with_id else [line] for line in lines]
+    found = [(row[0].strip(), row[min(1, len(row) - 1)].strip()) for row in rows if row and row[0].strip()]
     return dict(found[1:] if found and found[0][1].lower() == "name" else found)
 
 

@@ -22,7 +22,7 @@ from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.files import row_writer
 from sightwords.hub import choose_device
-from sightwords.images.dataset import Dataset, Split, locate, open_dataset
+from sightwords.images.dataset import Dataset, Split, all_keys, locate, open_dataset
 from sightwords.images.decode import thumbnail_uri
 from sightwords.images.gallery import Card, write_gallery
 from sightwords.images.references import ImageReference
@@ -190,7 +190,7 @@ def audit(config: AuditConfig) -> AuditResult:
         embeddings = EmbeddingSet(config.embeddings)
         dataset = open_dataset(config)
         data = audit_data(dataset, embeddings)
-        texts = _first_texts(descriptions, embeddings, _keys(data.splits))
+        texts = first_texts(descriptions, embeddings, all_keys(data.splits))
         unreadable = [f"{problem.name}: {problem.reason}" for problem in dataset.problems]
         if config.run:
             features, more = image_features(config, data.splits)
@@ -237,17 +237,13 @@ def audit_data(dataset: Dataset, embeddings: EmbeddingSet) -> AuditData:
     labels = np.concatenate([images.first_labels() for images in splits.values()])
     if len(np.unique(labels)) < 2:
         raise DataError("An audit needs described images of at least two classes.")
-    rows = embeddings.rows_of(_keys(splits))
+    rows = embeddings.rows_of(all_keys(splits))
     vectors, groups = embeddings.means(rows), groups_of(rows.owners, rows.rows, len(labels))
     counts = {"labeled images have no description": num_images - len(labels), "images have no label": num_unlabeled}
     left_out = [f"{count} {what} and were left out." for what, count in counts.items() if count]
     return AuditData(
         splits, dataset.class_ids, dataset.class_names, labels=labels, vectors=vectors, groups=groups, left_out=left_out
     )
-
-
-def _keys(splits: dict[str, Split]) -> list[str]:
-    return list(chain.from_iterable(images.keys() for images in splits.values()))
 
 
 def image_features(config: AuditConfig, splits: dict[str, Split]) -> tuple[np.ndarray, list[str]]:
@@ -352,7 +348,7 @@ def _row(rank: int, position: int, data: AuditData, scores: LabelScores, texts: 
     )
 
 
-def _first_texts(descriptions: DescriptionSet, embeddings: EmbeddingSet, keys: Sequence[str]) -> list[str]:
+def first_texts(descriptions: DescriptionSet, embeddings: EmbeddingSet, keys: Sequence[str]) -> list[str]:
     """Return the first description of each image, of the prompts that the embedding set was made of."""
     wanted, prompts = set(keys), set(embeddings.meta.get("prompts", []))
     found: dict[str, str] = {}

@@ -1,13 +1,15 @@
-"""Options of `sightwords audit`."""
+"""Options of `sightwords audit` and `sightwords label`."""
 
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from sightwords.images.config import ImageOptions, check_range, default_workers, set_paths
+from sightwords.errors import ConfigError
+from sightwords.images.config import FLAG, ImageOptions, ImagesConfig, check_range, default_workers, set_paths
 
 
 @dataclass
@@ -51,3 +53,39 @@ class AuditConfig(ImageOptions, _ImagesAndDescriptions):
         check_range(self, "top workers", least=0)
         check_range(self, "batch_size", least=1)
         check_range(self, "folds", least=2)
+
+
+@Parameter(name="*")
+@dataclass
+class LabelConfig(ImagesConfig):
+    """Label images by their descriptions, the names of the classes and whatever labels there are."""
+
+    _: KW_ONLY
+    embeddings: Path
+    """Embedding set of the images' descriptions."""
+    out: Path = Path("labels.csv")
+    """Table to write, .csv or .parquet; `train --labels` reads it. A page beside it, .html, shows the images."""
+    descriptions: Path | None = None
+    """Description set, for the page and for labels that people gave in `browse`. [default: the one that the embedding
+    set was made of]"""
+    label_noise: float | Literal["auto"] = "auto"
+    """Rate of wrong labels among those that are there; auto estimates it, 0 trusts every label."""
+    ignore_labels: Annotated[bool, FLAG] = False
+    """Use none of the labels that are there, and say how many of them come out."""
+    other: Annotated[bool, FLAG] = False
+    """Images may be of none of the classes."""
+    suggest: int = 0
+    """Number of images to suggest for a person to label next; `browse --label` shows them."""
+    top: int = 100
+    """Images that the page shows, the least certain first."""
+    device: str = "auto"
+    """Device: auto, cpu, cuda, cuda:1, mps."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_paths(self, "embeddings out descriptions")
+        check_range(self, "suggest top", least=0)
+        if self.label_noise != "auto":
+            check_range(self, "label_noise", least=0, below=1)
+        if self.out.suffix.lower() not in (".csv", ".parquet"):
+            raise ConfigError(f"--out is {self.out}; it must end in .csv or .parquet.")

@@ -82,14 +82,14 @@ class InferredLabels:
 
     Attributes:
         targets: class probabilities, of the classes that are most likely.
-        is_inferred: bool, (N,), False where an image keeps its label, or has neither label nor description.
-        accuracy: part of the inferred and kept labels of described images that is expected to be right.
+        num_inferred: images whose label was inferred; others keep theirs, or have neither label nor description.
+        accuracy: part of the inferred labels that is expected to be right, 0 to 1; None where there are none.
         interval: 95% interval of it: over the images, and over how sure the texts may be.
     """
 
     targets: LabelTargets
-    is_inferred: np.ndarray
-    accuracy: float
+    num_inferred: int
+    accuracy: float | None
     interval: tuple[float, float]
 
 
@@ -129,16 +129,16 @@ def infer_labels(
     labeled = described[labels[described] >= 0]
     if names is None and len(labeled) < 3:
         raise DataError(
-            f"{len(labeled)} training images have both a label and a description; without class names 3 are needed at "
-            "least."
+            f"{len(labeled)} images have both a label and a description; without class names 3 are needed at least."
         )
+    folds = _folds(labels, labeled, described)
 
     def tensors(indices: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         vectors = torch.from_numpy(embeddings.means(rows.of_images(indices))).to(device)
         given, fold = (torch.from_numpy(column[indices]).to(device) for column in (labels, folds))
         return vectors, given, fold
 
-    folds, fitted = _folds(labels, labeled, described), _fitted(labels, described, num_classes)
+    fitted = _fitted(labels, described, num_classes)
     title = "Correcting labels" if label_noise != 0 and len(labeled) else "Pseudo-labels"
     with Progress(title, MAX_ROUNDS + len(described), "steps", enabled=show) as progress:
         known = None if names is None else torch.from_numpy(names).to(device)
@@ -147,28 +147,35 @@ def infer_labels(
         if label_noise is None and len(labeled):
             progress.message(f"Wrong labels, by estimate: {model.noise.rate:.1%}")
         classes, probabilities = _one_hot(labels, num_classes + other)
-        shown = _shown_elsewhere(labels, folds, fitted, num_classes) | (names is not None)
-        is_inferred = np.zeros(len(labels), bool)
-        expected = np.zeros(3)  # right labels, by the best, lowest and highest sharpness
-        for start in range(0, len(described), _BLOCK):
-            indices = described[start : start + _BLOCK]
-            kept = (labels[indices] >= 0) & ((model.noise.rate == 0) | ~shown[indices])
-            vectors, given, fold = tensors(indices[~kept])
-            found = model.probabilities(vectors, given, fold, model.noise)
-            best = found.topk(classes.shape[1])
-            changed = indices[~kept]
-            classes[changed], is_inferred[changed] = best.indices.cpu().numpy(), True
-            probabilities[changed] = (best.values / best.values.sum(1, keepdim=True)).cpu().numpy()
-            sharpest = [model.noise.sharpness, *model.noise.plausible]
-            for place, sharpness in enumerate(sharpest):
+        keeps = labels >= 0
+        if model.noise.rate:
+            keeps &= ~(_shown_elsewhere(labels, folds, fitted, num_classes) | (names is not None))
+        inferred, expected = described[~keeps[described]], np.zeros(3)
+        progress.advance(len(described) - len(inferred))
+        for start in range(0, len(inferred), _BLOCK):
+            indices = inferred[start : start + _BLOCK]
+            vectors, given, fold = tensors(indices)
+            best = model.probabilities(vectors, given, fold).topk(classes.shape[1])
+            classes[indices] = best.indices.cpu().numpy()
+            probabilities[indices] = (best.values / best.values.sum(1, keepdim=True)).cpu().numpy()
+            for place, sharpness in enumerate([model.noise.sharpness, *model.noise.plausible]):
                 varied = model.probabilities(vectors, given, fold, replace(model.noise, sharpness=sharpness))
-                expected[place] += int(kept.sum()) * (1 - model.noise.rate)
                 expected[place] += float(varied.gather(1, best.indices[:, :1]).double().sum())
             progress.advance(len(indices))
     targets = LabelTargets(classes, probabilities, num_classes + other, model.noise.rate)
-    accuracy, low, high = expected / max(1, len(described))
-    error = 1.96 * math.sqrt(max(accuracy * (1 - accuracy), 0) / max(1, len(described)))
-    return InferredLabels(targets, is_inferred, accuracy, (max(0.0, low - error), min(1.0, high + error)))
+    return InferredLabels(targets, len(inferred), *_accuracy(expected, len(inferred)))
+
+
+def _accuracy(expected: np.ndarray, num_images: int) -> tuple[float | None, tuple[float, float]]:
+    """Return the accuracy that is expected of images, and its 95% interval, each from 0 to 1.
+
+    `expected` are right labels by the best, the lowest and the highest sharpness; the images are a sample, too.
+    """
+    if not num_images:
+        return None, (0.0, 1.0)
+    accuracy, low, high = (expected / num_images).tolist()
+    error = 1.96 * math.sqrt(max(accuracy * (1 - accuracy), 0) / num_images)
+    return accuracy, (max(0.0, low - error), min(1.0, high + error))
 
 
 def name_vectors(names: Sequence[str], embeddings: EmbeddingSet, device: str = "auto") -> np.ndarray:
@@ -195,7 +202,7 @@ def known_names(
     That is where each class has as many labels of described images as its name is worth, where all names are numbers,
     and where the encoder cannot be had.
     """
-    if np.bincount(labels[labels >= 0], minlength=len(names)).min() >= NAME_COUNT or _are_numbers(names):
+    if np.bincount(labels[labels >= 0], minlength=len(names)).min() >= NAME_COUNT or are_numbers(names):
         return None
     try:
         return name_vectors(names, embeddings, device)
@@ -204,7 +211,8 @@ def known_names(
         return None
 
 
-def _are_numbers(names: Sequence[str]) -> bool:
+def are_numbers(names: Sequence[str]) -> bool:
+    """Return whether the names of the classes say nothing of them."""
     return all(name.strip().isdecimal() for name in names)
 
 

@@ -13,6 +13,7 @@ from sightwords.align.registry import OBJECTIVES
 from sightwords.errors import ConfigError
 from sightwords.images.config import (
     ADVANCED,
+    FLAG,
     LABELS,
     NETWORK,
     RECIPE,
@@ -33,7 +34,7 @@ else:
     LossName = Literal[*OBJECTIVES]
 
 ClassWeights = Literal["none", "balanced", "effective"]
-FLAG, LIST = Parameter(negative=""), Parameter(consume_multiple=True, negative="")
+LIST = Parameter(consume_multiple=True, negative="")
 
 
 @dataclass
