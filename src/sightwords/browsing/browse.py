@@ -27,10 +27,12 @@ class BrowseResult:
     Attributes:
         descriptions: the set.
         num_reviews: action -> how often it was taken.
+        num_labels: images that got a label.
     """
 
     descriptions: Path
     num_reviews: dict[Action, int] = field(default_factory=dict)
+    num_labels: int = 0
 
     @property
     def next_command(self) -> str:
@@ -40,6 +42,8 @@ class BrowseResult:
     def summary(self) -> str:
         """Return what was changed, in one line."""
         counts = ", ".join(f"{self.num_reviews[a]} {word}" for a, word in _DONE.items() if a in self.num_reviews)
+        if self.num_labels:
+            counts += f"{', ' if counts else ''}{self.num_labels} labeled"
         line = f"Closed {self.descriptions}: {counts or 'nothing was changed'}"
         if self.num_reviews.get("ask"):
             line += "; run the same `sightwords describe` as before to ask again for those images"
@@ -64,9 +68,11 @@ def browse(config: BrowseConfig) -> BrowseResult:
 
     token, is_new = read_token(config)
     with _bound_socket(config) as listener, Browser(config) as browser:
+        if config.label:
+            _ = browser.label_tasks  # a wrong table is told before the address
         print(_banner(config, listener.getsockname()[1], token, is_new), flush=True)
         _serve(browser, listener, token)
-        return BrowseResult(config.descriptions, browser.num_reviews)
+        return BrowseResult(config.descriptions, browser.num_reviews, browser.num_labels)
 
 
 def _bound_socket(config: BrowseConfig) -> socket.socket:
@@ -86,6 +92,7 @@ def _bound_socket(config: BrowseConfig) -> socket.socket:
 def _banner(config: BrowseConfig, port: int, token: str | None, is_new: bool) -> str:
     """Return what is printed once the page is there; a token of the environment is not shown."""
     address = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{port}/"
+    address += "label" if config.label else ""
     lines = [f"Browsing {config.descriptions}: {address}{f'?token={token}' if is_new else ''}"]
     if is_new:
         lines.append("  Anyone with this address can see and change the descriptions; it is shown only once.")

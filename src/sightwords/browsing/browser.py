@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from sightwords.browsing.query import Query, Slots, count, matching, read_page
 from sightwords.browsing.thumbnails import Thumbnails
 from sightwords.descriptions.schema import Action, Description, Review
 from sightwords.descriptions.store import DescriptionSet
-from sightwords.errors import ArtifactError, ConfigError, SightwordsError
+from sightwords.errors import ArtifactError, ConfigError, DataError, SightwordsError
 from sightwords.files import cache_folder
-from sightwords.images.dataset import open_dataset
+from sightwords.images.dataset import open_dataset, read_classes
+from sightwords.labels.table import read_rows
 from sightwords.text.embedding_set import EmbeddingSet, all_products
 from sightwords.text.encoders import Encoder, open_encoder
 
@@ -79,6 +81,14 @@ class Page:
     num_found: int | None
 
 
+@dataclass(frozen=True)
+class LabelTask:
+    """An image that a person is to label: its key, and the id of the class that is proposed, empty for none."""
+
+    key: str
+    label: str
+
+
 class Browser:
     """A description set that people look at; it may be used by several threads.
 
@@ -98,6 +108,7 @@ class Browser:
         self.search = SemanticSearch(config.embeddings) if config.embeddings else None
         self.thumbnails = Thumbnails(open_dataset(config) if config.has_images else None)
         self.num_reviews: dict[Action, int] = {}
+        self.num_labels = 0
         self.trouble = ""
         self._reviewing = threading.Lock()
         self._stopped = threading.Event()
@@ -162,6 +173,34 @@ class Browser:
             self.num_reviews[action] = self.num_reviews.get(action, 0) + 1
             self.index.refresh(key)
             return self._text(self._current(key, slot), self.store.reviews(key))
+
+    def label(self, key: str, class_id: str) -> bool:
+        """Store which class a person sees in an image; return True.
+
+        Raises:
+            ArtifactError: the set cannot be written.
+        """
+        self.store.add_label(key, class_id, self.config.author)
+        self.num_labels += 1
+        return True
+
+    @cached_property
+    def label_tasks(self) -> tuple[list[LabelTask], dict[str, str]]:
+        """The images to label, in their order, and the name of each class by its id.
+
+        Raises:
+            DataError: the table of labels, or that of the classes, cannot be read.
+        """
+        assert self.config.label is not None
+        rows = read_rows(self.config.label)
+        if missing := [name for name in ("key", "label", "probabilities") if rows and name not in rows[0]]:
+            raise DataError(f"{self.config.label} has no column {missing[0]}. Name a table of `sightwords label`.")
+        known = {str(row["label"]): str(row.get("label_name") or row["label"]) for row in rows if row["label"]}
+        for row in rows:
+            known |= {one: known.get(one, one) for one in json.loads(row["probabilities"] or "{}")}
+        if self.config.classes:
+            known |= read_classes(self.config.classes, known)
+        return [LabelTask(str(row["key"]), str(row["label"])) for row in rows], dict(sorted(known.items()))
 
     def _page_by_meaning(self, query: Query, search: SemanticSearch) -> Page:
         ranked = search.ranked(query.meaning.strip())

@@ -32,6 +32,9 @@ class BrowseConfig(ImageOptions, _Set):
     """Folder, CSV or Parquet table, or tar shards that hold the images; without it only texts are shown."""
     embeddings: Path | None = None
     """Embedding set of these descriptions, for search by meaning."""
+    label: Path | None = None
+    """Table of `sightwords label`: a page to label its images with keys, the suggested ones first. What you say is kept
+    in the description set, and the next `label` takes it over."""
     host: str = "127.0.0.1"
     """Address to listen on. Any address but this machine's own requires a token: the value of the environment variable
     SIGHTWORDS_BROWSE_TOKEN, or one that is generated and printed once."""
@@ -42,7 +45,7 @@ class BrowseConfig(ImageOptions, _Set):
 
     def __post_init__(self) -> None:
         self.descriptions = Path(self.descriptions)
-        set_paths(self, "embeddings")
+        set_paths(self, "embeddings label")
         check_range(self, "port", least=0, most=65535)
         if self.name is not None and not self.name.strip():
             raise ConfigError("--name is empty. Give your name, or leave it out.")

@@ -11,6 +11,7 @@ from nicegui import app, run, ui
 
 from sightwords.browsing.browser import Browser
 from sightwords.browsing.gallery import Gallery, attempt, button, element, set_props
+from sightwords.browsing.labeling import Labeler
 from sightwords.browsing.query import Query
 from sightwords.browsing.summary import summarize
 from sightwords.browsing.thumbnails import LARGE_PX, MEDIA_TYPE, SMALL_PX
@@ -51,6 +52,14 @@ def build(browser: Browser) -> FastAPI:
 
         ui.timer(0, start, once=True)
 
+    if browser.config.label:
+        tasks, classes = browser.label_tasks
+
+        @ui.page("/label", title="sightwords browse: label")
+        def label(request: Request) -> None:
+            _frame(browser, request, "./", "Gallery", keys=False)
+            ui.timer(0, Labeler(browser, tasks, classes).start, once=True)
+
     app.add_static_files("/assets", _HERE / "assets")
     ui.run_with(
         server, title="sightwords browse", dark=None, tailwind=False, reconnect_timeout=30.0, show_welcome_message=False
@@ -81,9 +90,10 @@ def _add_images(server: FastAPI, browser: Browser) -> None:
         return await image(key, LARGE_PX)
 
 
-def _frame(browser: Browser, request: Request, link: str, label: str) -> ui.element:
-    """Make the top bar; return the place in its middle."""
-    ui.add_head_html('<link rel="stylesheet" href="assets/style.css"><script defer src="assets/keys.js"></script>')
+def _frame(browser: Browser, request: Request, link: str, label: str, keys: bool = True) -> ui.element:
+    """Make the top bar, with or without the gallery's keys; return the place in its middle."""
+    script = '<script defer src="assets/keys.js"></script>' if keys else ""
+    ui.add_head_html(f'<link rel="stylesheet" href="assets/style.css">{script}')
     ui.colors(primary="#3b8084")
     mode = ui.dark_mode({"1": True, "0": False}.get(request.cookies.get(_DARK, "")))
 
@@ -98,8 +108,11 @@ def _frame(browser: Browser, request: Request, link: str, label: str) -> ui.elem
             state = element("div", "sw-state")
         middle = element("div", "sw-middle")
         with element("div", "sw-row"):
+            if keys and browser.config.label:
+                element("a", "sw-button", "Label", href="label", data_act="label")
             element("a", "sw-button", label, href=link, data_act="summary")
-            button("?", "sw-round", "help", "Keys and search (?)").on("click", js_handler="() => swHelp()")
+            if keys:
+                button("?", "sw-round", "help", "Keys and search (?)").on("click", js_handler="() => swHelp()")
             button("◐", "sw-round", "theme", "Light or dark").on("click", switch)
 
     def show_progress() -> None:

@@ -76,7 +76,7 @@ class LabelTable:
         Raises:
             DataError: it cannot be read, lacks a column, or has a probability that is none.
         """
-        rows = _read_rows(path)
+        rows = read_rows(path)
         name = "key" if rows and "key" in rows[0] else "image"
         if rows and not ({"label", "probabilities"} & rows[0].keys() and name in rows[0]):
             raise DataError(
@@ -117,7 +117,8 @@ class LabelTable:
         return labels, LabelTargets(classes, probabilities, len(class_ids), 0.0)
 
 
-def _read_rows(path: Path) -> list[Mapping[str, Any]]:
+def read_rows(path: Path) -> list[Mapping[str, Any]]:
+    """Return the rows of a .csv, .tsv or .parquet table, in order; raise DataError where it cannot be read."""
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".tsv", ".parquet"):
         raise DataError(f"{path} is not a table of labels. Name a .csv, .tsv or .parquet file of `sightwords label`.")

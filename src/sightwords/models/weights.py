@@ -38,6 +38,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         ArtifactError: the file is missing, damaged or holds anything but tensors by name.
     """
+    if path.is_dir():
+        path = path / "model.safetensors"  # a run
     if not path.is_file():
         raise ArtifactError(f"There is no weights file {path}. Give a .safetensors, .pth or .pt file.")
     try:

@@ -99,6 +99,9 @@ class TrainingOptions(ImagesConfig):
     embeddings: Annotated[list[Path], TEXT, LIST] = field(default_factory=list)
     """Embedding sets of the training images' descriptions, each with its own head; without one, trains the baseline."""
     align: Annotated[AlignConfig, ADVANCED] = field(default_factory=AlignConfig)
+    labels: Annotated[str | None, LABELS] = None
+    """Table of `sightwords label` whose class probabilities take the place of the images' labels; or `none`: align the
+    features to the text alone, to fine-tune the network later (--weights RUN)."""
     label_noise_correction: Annotated[float | Literal["auto"], LABELS] = 0.0
     """Correct wrong labels with the descriptions: the rate of label noise, or `auto` to estimate it.
     0 trusts every label."""
@@ -113,7 +116,7 @@ class TrainingOptions(ImagesConfig):
     model_kwargs: Annotated[dict[str, str | int | float | bool], ADVANCED] = field(default_factory=dict)
     """More arguments for the network's factory: --model-kwargs.drop-path-rate 0.1"""
     weights: Annotated[str | None, NETWORK] = None
-    """Initial weights: a local file, or `pretrained` for the library's own. [default: random]"""
+    """Initial weights: a file, a run's folder, or `pretrained` for the library's own. [default: random]"""
     image_size: Annotated[int | None, NETWORK] = None
     """Side of the network's input in pixels. [default: the network's own]"""
     freeze: Annotated[list[str], NETWORK, LIST] = field(default_factory=list)
@@ -191,6 +194,7 @@ class TrainingOptions(ImagesConfig):
         check_range(self, "holdout ema label_smoothing", least=0, below=1)
         if self.label_noise_correction != "auto":
             check_range(self, "label_noise_correction", least=0, below=1)
+        self._check_labels()
         if (self.augment.mixup or self.augment.cutmix) and self.batch_size % 2:
             raise ConfigError(f"--batch-size is {self.batch_size}; mixup and cutmix pair images, so it must be even.")
         num_weights = len(self.align.encoder_weights)
@@ -203,6 +207,23 @@ class TrainingOptions(ImagesConfig):
             raise ConfigError(
                 "--compile does not work with --align.weighting gradient_balanced. Leave one of them out."
             )
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is a classification to learn and to evaluate."""
+        return self.labels != "none"
+
+    def _check_labels(self) -> None:
+        if self.labels is not None and (self.pseudo_labels or self.label_noise_correction):
+            other = "--pseudo-labels" if self.pseudo_labels else "--label-noise-correction"
+            raise ConfigError(f"--labels {self.labels} says what the labels are. Leave {other} out.")
+        if not self.has_labels:
+            if not self.embeddings:
+                raise ConfigError("--labels none learns from text alone. Name an embedding set: --embeddings E")
+            if self.align.weighting != "fixed":
+                raise ConfigError("--labels none has no classification loss to balance. Use --align.weighting fixed.")
+            if self.early_stopping or self.holdout:
+                raise ConfigError("--labels none evaluates nothing. Leave --holdout and --early-stopping out.")
 
 
 @Parameter(name="*")

@@ -25,6 +25,7 @@ from sightwords.images.seeds import derive_seed
 from sightwords.images.subset import hold_out, make_subset
 from sightwords.images.transforms import EvalTransform, TrainTransform
 from sightwords.labels.pseudo_labels import LabelTargets
+from sightwords.labels.table import LabelTable
 from sightwords.models import InputSpec
 from sightwords.text.embedding_set import EmbeddingSet, TextRows
 from sightwords.training.config import AlignConfig, TrainConfig
@@ -98,11 +99,13 @@ class TrainingData:
         dataset: its splits are `train`, `val` and, with `--holdout`, `holdout`.
         texts: the text of each embedding set; none for a baseline.
         num_left_out: training images left out since they have neither label nor description.
+        targets: class probabilities of the training images by a table of labels; None without one.
     """
 
     dataset: Dataset
     texts: list[TextJoin]
     num_left_out: int
+    targets: LabelTargets | None = None
 
     @property
     def train(self) -> Split:
@@ -133,8 +136,10 @@ def load_data(config: TrainConfig, group: Processes) -> TrainingData:
         DataError: the images cannot be used.
         ArtifactError: an embedding set describes none of the images.
     """
+    table = LabelTable.read(Path(config.labels)) if config.labels not in (None, "none") else None
     with group.main_first():
-        dataset = open_dataset(config, show=group.is_main)
+        dataset = open_dataset(config, show=group.is_main, more_classes=table.class_ids if table else ())
+    dataset = _relabeled(dataset, config, table)
     _check_labels(dataset, config)
     options = {name: getattr(config, name) for name in SUBSET_OPTIONS}
     images = make_subset(dataset.split("train"), len(dataset.class_ids), **options)
@@ -143,7 +148,7 @@ def load_data(config: TrainConfig, group: Processes) -> TrainingData:
     is_usable = np.ones(len(images), bool)
     if not dataset.multi_label:
         is_usable = images.first_labels() >= 0
-        is_usable |= rows[0].num_texts > 0 if rows else False
+        is_usable |= rows[0].num_texts > 0 if rows and table is None else False
     kept = np.flatnonzero(is_usable)
     usable = images.subset(kept)
     splits = {**dataset.splits, "train": usable}
@@ -155,10 +160,28 @@ def load_data(config: TrainConfig, group: Processes) -> TrainingData:
         TextJoin(one, found.of_images(kept), splits["train"], config.seed, config.align)
         for one, found in zip(sets, rows, strict=True)
     ]
-    return TrainingData(replace(dataset, splits=splits), texts, int((~is_usable).sum()))
+    targets = table.of(splits["train"], dataset.class_ids)[1] if table else None
+    return TrainingData(replace(dataset, splits=splits), texts, int((~is_usable).sum()), targets)
+
+
+def _relabeled(dataset: Dataset, config: TrainConfig, table: LabelTable | None) -> Dataset:
+    """Return the dataset with the training labels that the options ask for."""
+    if config.labels is None:
+        return dataset
+    train = dataset.split("train")
+    if table is None:
+        ids = dataset.class_ids or ["unknown"]  # a classifier that is not trained still has outputs
+        splits = {name: images.unlabeled() for name, images in dataset.splits.items()}
+        return replace(dataset, splits=splits, class_ids=ids, class_names=dataset.class_names or ids)
+    if dataset.multi_label:
+        raise ConfigError("--labels TABLE needs images of one class each, and these have several. Leave it out.")
+    labels, _ = table.of(train, dataset.class_ids)
+    return replace(dataset, splits={**dataset.splits, "train": train.relabeled(labels)})
 
 
 def _check_labels(dataset: Dataset, config: TrainConfig) -> None:
+    if not config.has_labels:
+        return
     if len(dataset.class_ids) < 2:
         raise DataError(f"Training needs at least two classes; found {dataset.class_ids}.")
     if dataset.multi_label:
@@ -169,7 +192,7 @@ def _check_labels(dataset: Dataset, config: TrainConfig) -> None:
         return
     for name in ("train", "val"):
         missing = int((dataset.split(name).first_labels() < 0).sum())
-        if missing and (name == "val" or not config.pseudo_labels):
+        if missing and (name == "val" or not (config.pseudo_labels or config.labels)):
             also = ", or train on them with --pseudo-labels" if name == "train" else ""
             raise DataError(
                 f"{missing} {name} images have no label. Put them into class folders, or give a table{also}."

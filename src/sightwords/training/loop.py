@@ -33,7 +33,7 @@ SHOW_INTERVAL_S = 0.5
 
 
 class Loop:
-    """Trains from the state's step to the end; `eval_loader` has what is evaluated after each epoch."""
+    """Trains from the state's step to the end; `eval_loader` has what is evaluated after each epoch, if anything is."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Loop:
         *,
         order: TrainOrder,
         make_batch: BatchMaker,
-        eval_loader: DataLoader[ImageBatch],
+        eval_loader: DataLoader[ImageBatch] | None,
         run: RunFolder,
         group: Processes,
     ) -> None:
@@ -123,9 +123,10 @@ class Loop:
         return schedule_weight(part.schedule, progress, part.weight, part.final_weight, part.jump_at)
 
     def _finish_epoch(self, epoch: int, images_per_second: float, progress: Progress) -> None:
-        record = {"step": self.state.step, "epoch": epoch + 1, **_means(self.group.sum_by_name(self.state.sums))}
+        record = {"step": self.state.step, "epoch": epoch + 1, **self._means(self.group.sum_by_name(self.state.sums))}
         record["lr"] = self.state.optimizer.param_groups[0]["lr"]
-        if (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.epochs:
+        is_due = (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.epochs
+        if is_due and self.eval_loader is not None:
             record |= self._evaluate(epoch + 1)
         record["images_per_second"] = images_per_second
         self.state.sums.clear()
@@ -135,6 +136,7 @@ class Loop:
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
         """Evaluate, and keep the weights if they are the best so far."""
+        assert self.eval_loader is not None
         found = self.validate(self.eval_loader)
         self.state.best.update(found["top1"], epoch, self.state.evaluated)
         split = "holdout" if self.config.holdout else "val"
@@ -177,11 +179,17 @@ class Loop:
 
     def _note(self, epoch: int) -> str:
         """Return what the progress bar shows of this process's images."""
-        means = _means(self.state.sums)
+        means = self._means(self.state.sums)
         shown = [f"epoch {epoch + 1}/{self.config.epochs}", f"loss {means['train_loss']:.3f}"]
-        if "train_align_loss" in means:
+        if self.config.has_labels and "train_align_loss" in means:
             shown += [f"class {means['train_classification_loss']:.3f}", f"align {means['train_align_loss']:.3f}"]
-        return ", ".join([*shown, f"accuracy {means['train_accuracy']:.1%}"])
+        shown += [f"accuracy {means['train_accuracy']:.1%}"] if self.config.has_labels else []
+        return ", ".join(shown)
+
+    def _means(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return `train_NAME`, the mean over images, of each sum that says something."""
+        unused = ("images",) if self.config.has_labels else ("images", "classification_loss", "accuracy")
+        return {f"train_{name}": float(value / sums["images"]) for name, value in sums.items() if name not in unused}
 
     def _log(self, record: dict[str, Any], progress: Progress) -> None:
         self.run.log(record)
@@ -218,8 +226,3 @@ class Loop:
             ids = [self.group.device.index] if self.group.device.type == "cuda" else None
             model = DistributedDataParallel(model, device_ids=ids)
         return model
-
-
-def _means(sums: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return `train_NAME`, the mean over images, of each sum."""
-    return {f"train_{name}": float(value / sums["images"]) for name, value in sums.items() if name != "images"}

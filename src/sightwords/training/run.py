@@ -63,7 +63,9 @@ class TrainResult:
     def summary(self) -> str:
         """Return what was done, in a few lines."""
         data, num_images = self.data, len(self.data.train)
-        lines = [f"Trained in {duration(self.seconds)}: validation top-1 {self.metrics['val_top1']:.2%}."]
+        top1 = self.metrics.get("val_top1")
+        found = "aligned to text alone" if top1 is None else f"validation top-1 {top1:.2%}"
+        lines = [f"Trained in {duration(self.seconds)}: {found}."]
         if "chosen_epoch" in self.metrics:
             lines.append(f"The weights are those of epoch {self.metrics['chosen_epoch']:.0f}.")
         if self.config.early_stopping and not self.config.holdout:
@@ -75,7 +77,7 @@ class TrainResult:
             lines.append(f"About {self.label_noise:.1%} of the labels are wrong; the descriptions corrected them.")
         elif self.label_noise is not None:
             lines.append("The descriptions give no evidence of wrong labels; all were kept.")
-        if data.num_unlabeled:
+        if data.num_unlabeled and self.config.has_labels:
             lines.append(f"{data.num_unlabeled} of {num_images} training images have no label and got a pseudo-label.")
         if data.num_left_out:
             lines.append(f"{data.num_left_out} images with neither label nor description were left out.")
@@ -92,6 +94,8 @@ class TrainResult:
         """What to run next."""
         config = self.config
         images = shlex.quote(config.images) if config.images else f"--train {config.train} --val {config.val}"
+        if not config.has_labels:
+            return f"sightwords train {images} --weights {shlex.quote(str(self.out))} --model {config.model} --out RUN"
         return f"sightwords evaluate {shlex.quote(str(self.out))} {images}"
 
 
@@ -115,7 +119,7 @@ def train(config: TrainConfig) -> TrainResult:
         if group.is_main:
             folder.write_facts(facts)
         targets = _targets(config, data, loop)
-        if targets is not None:
+        if targets is not None and data.targets is None:
             warnings += prompt_warnings(data.texts[0].set)
         batches = training_batches(
             config,
@@ -127,7 +131,8 @@ def train(config: TrainConfig) -> TrainResult:
             pin_memory=group.device.type == "cuda",
         )
         loop.fit(batches)
-        loop.finish(evaluation_loader(config, data, "val", backbone.input_spec, loop.order, group))
+        if config.has_labels:
+            loop.finish(evaluation_loader(config, data, "val", backbone.input_spec, loop.order, group))
         if group.is_main:
             _write_projectors(folder, config, loop, [text.set for text in data.texts])
             folder.save_weights(loop.state.evaluated.backbone.network.state_dict())
@@ -182,7 +187,7 @@ def build_loop(config: TrainConfig, data: TrainingData, folder: RunFolder, group
         state,
         order=order,
         make_batch=BatchMaker(task.backbone, config.augment, config.seed, group.device, config.channels_last),
-        eval_loader=evaluation_loader(config, data, split, spec, order, group),
+        eval_loader=evaluation_loader(config, data, split, spec, order, group) if config.has_labels else None,
         run=folder,
         group=group,
     )
@@ -207,7 +212,7 @@ def _task(config: TrainConfig, data: TrainingData, pad_to: int) -> Task:
     return Task(
         backbone,
         alignment,
-        label_smoothing=config.label_smoothing,
+        label_smoothing=config.label_smoothing if config.has_labels else 0.0,  # without labels that loss is zero
         multi_label=data.dataset.multi_label,
         pad_to=pad_to,
         class_weight_K=None if weights is None else torch.from_numpy(weights),
@@ -235,10 +240,13 @@ def _targets(config: TrainConfig, data: TrainingData, loop: Loop) -> LabelTarget
 
     The main process computes it before the first step; the others and a resumed run read it.
     """
-    if not (data.texts and (config.label_noise_correction or data.num_unlabeled)):
+    wanted = data.texts and (config.label_noise_correction or data.num_unlabeled)
+    if not config.has_labels or not (wanted or data.targets):
         return None
     path, group = config.out / FILE, loop.group
-    if group.is_main and not (loop.state.step and path.is_file()):
+    if group.is_main and data.targets:
+        data.targets.save(path)
+    elif group.is_main and not (loop.state.step and path.is_file()):
         noise = None if config.label_noise_correction == "auto" else float(config.label_noise_correction)
         text, labels = data.texts[0], data.train.first_labels()
         names = known_names(data.dataset.class_names, text.set, labels[text.rows.num_texts > 0], config.device)
@@ -276,7 +284,7 @@ def _facts(config: TrainConfig, data: TrainingData, backbone: Backbone) -> RunFa
     return RunFacts(
         images=shown_name(str(config.images or config.train)),
         num_train=len(data.train),
-        num_val=len(data.dataset.split("val")),
+        num_val=len(data.dataset.splits.get("val", ())),
         weights=weights,
         weights_license=license,
         texts=[TextFacts.of(text.set.meta, text.num_described) for text in data.texts],
