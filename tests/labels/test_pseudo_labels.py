@@ -106,6 +106,53 @@ def test_texts_that_know_nothing_predict_no_class(right, tmp_path):
     assert targets[given.first_labels() < 0].max(1).mean() < 0.4  # of five classes: hardly more than chance
 
 
+@pytest.fixture
+def wide(right, tmp_path):
+    """Vectors as text encoders have them, of many dimensions; the first 20 images have none."""
+    return EmbeddingSet(write_vectors(tmp_path / "wide", right, dimension=64, leave_out=20))
+
+
+@pytest.fixture
+def names(right, wide):
+    """Vectors near those of the classes, as class names have them."""
+    means = [wide.vectors[wide.rows_of(right.subset(np.flatnonzero(right.first_labels() == k)).keys()).rows].mean(0)
+             for k in range(NUM_CLASSES)]  # fmt: skip
+    noisy = np.array(means, np.float32) + 0.1 * np.random.default_rng(1).normal(size=(NUM_CLASSES, 64))
+    return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+
+
+def inferred(labels, texts, right, names, **options):
+    rows = texts.rows_of(right.keys())
+    found = infer_labels(labels, len(names), texts, rows, names, show=False, **options)
+    return found, found.targets.classes[20:, 0]
+
+
+def test_names_alone_label_and_their_accuracy_is_foreseen(right, wide, names):
+    found, best = inferred(np.full(400, -1), wide, right, names)
+    accuracy = (best == right.first_labels()[20:]).mean()
+    assert accuracy > 0.95
+    assert found.accuracy == pytest.approx(accuracy, abs=0.04)
+    assert found.interval[0] < accuracy <= found.interval[1]
+    assert found.num_inferred == 380
+
+
+def test_a_few_labels_tell_that_names_are_of_no_use(right, wide, names):
+    true = right.first_labels()
+    labels = np.full(400, -1)
+    labels[20:80] = true[20:80]
+    _, best = inferred(labels, wide, right, np.roll(names, 1, axis=0))
+    assert (best == true[20:]).mean() > 0.9
+    _, astray = inferred(np.full(400, -1), wide, right, np.roll(names, 1, axis=0))
+    assert (astray == true[20:]).mean() < 0.2  # without labels, nothing speaks against the names
+
+
+def test_images_of_none_of_the_classes_are_said_to_be_of_none(right, wide, names):
+    true = right.first_labels()[20:]
+    _, best = inferred(np.full(400, -1), wide, right, names[:-1], other=True)
+    assert (best == NUM_CLASSES - 1)[true == NUM_CLASSES - 1].mean() > 0.9
+    assert (best == true)[true < NUM_CLASSES - 1].mean() > 0.9
+
+
 def test_without_labels_of_described_images_there_is_nothing_to_learn_from(right, texts):
     only_undescribed = right.relabeled(np.where(np.arange(400) < 20, 0, -1))
     with pytest.raises(DataError, match="both a label and a description"):
