@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import tarfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,22 @@ from sightwords.images.references import ImageReference
 from sightwords.progress import duration, stopwatch
 
 GARMENTS = Path(__file__).with_name("garments.tar")
-IMAGE_SIZE = 64  # pixels that the network sees; the photographs have 128
+IMAGE_SIZE = 48  # pixels that the network sees; the photographs have 128
+ALIGN_WEIGHT = 0.2  # small networks lose by more on so few images, docs/experiments.md
+PER_CLASS = 2  # photographs on the page
+NAMES = {
+    "dress": "dress",
+    "hat": "hat",
+    "longsleeve": "long-sleeved top",
+    "outwear": "outerwear (jacket or coat)",
+    "pants": "trousers",
+    "shirt": "button-up shirt",
+    "shoes": "shoes",
+    "shorts": "shorts",
+    "skirt": "skirt",
+    "t-shirt": "T-shirt",
+}
+"""What the classes are called in words, which is all that the first row of the table knows of them."""
 
 
 @dataclass(frozen=True)
@@ -32,36 +47,33 @@ class Condition:
 
     Attributes:
         title: in words.
-        labels: options of both trainings.
-        text: further options of the training with text.
+        plain: options of the training without text; None where nothing can be trained.
+        text: options of the training with text.
     """
 
     title: str
-    labels: dict[str, Any] = field(default_factory=dict)
-    text: dict[str, Any] = field(default_factory=dict)
-
-
-CONDITIONS = {
-    "all_labels": Condition("all labels"),
-    "half_wrong": Condition("half of the labels wrong", {"label_noise": 0.5}, {"label_noise_correction": "auto"}),
-    "one_in_ten": Condition("one label in ten", {"label_fraction": 0.1, "pseudo_labels": True}),
-}
+    plain: dict[str, Any] | None
+    text: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Row:
     """One condition's accuracies on the validation images.
 
     Attributes:
+        model: the network.
         title: the condition.
-        baseline: top-1 without text, 0 to 1.
-        aligned: top-1 with text, 0 to 1.
-        interval: 95% interval of the difference over images (paired t), each from -1 to 1.
+        plain: top-1 without text, 0 to 1; None where nothing can be trained.
+        text: top-1 with text, 0 to 1.
+        gain: mean difference, from -1 to 1, to the training without text; without labels, to that with all labels.
+        interval: 95% interval of the gain over images (paired t).
     """
 
+    model: str
     title: str
-    baseline: float
-    aligned: float
+    plain: float | None
+    text: float
+    gain: float
     interval: tuple[float, float]
 
 
@@ -71,38 +83,47 @@ class DemoResult:
 
     Attributes:
         out: folder of everything.
-        page: HTML file with a photograph of each class and its description.
-        comparisons: one for each condition.
+        page: HTML file with photographs, what the model wrote about each, and what label came of it.
+        rows: one for each network and condition.
+        labeling: accuracy of the labels that descriptions and class names give, 0 to 1, and what was expected.
         num_val: validation images.
         seconds: duration of the whole.
     """
 
     out: Path
     page: Path
-    comparisons: list[Comparison]
+    rows: list[Row]
+    labeling: tuple[float, float]
     num_val: int
     seconds: float
 
     def summary(self) -> str:
         """Return the table, and what it does and does not show."""
-        rows = [f"{'validation top-1':<28}{'without text':>14}{'with text':>14}{'gain in points':>24}"]
-        for row in self.comparisons:
+        lines = [f"{'validation top-1':<26}{'without text':>14}{'with text':>12}{'gain in points':>24}"]
+        for row in self.rows:
             low, high = (100 * bound for bound in row.interval)
-            gain = f"{100 * (row.aligned - row.baseline):+.1f} [{low:+.1f}, {high:+.1f}]"
-            rows.append(f"{row.title:<28}{row.baseline:>14.1%}{row.aligned:>14.1%}{gain:>24}")
+            gain = f"{100 * row.gain:+.1f} [{low:+.1f}, {high:+.1f}]"
+            plain = "impossible" if row.plain is None else f"{row.plain:.1%}"
+            shown = gain + ("" if row.plain is not None else " *")
+            lines.append(f"{row.title:<26}{plain:>14}{row.text:>12.1%}{shown:>24}")
+        right, expected = self.labeling
         notes = [
-            f"One network, one seed, {self.num_val} validation images; the 95% intervals are over images.",
+            "* to the network that was trained on all labels, without text",
+            f"Descriptions and class names gave labels that are right for {right:.1%}; {expected:.1%} were expected.",
+            f"One seed, {self.num_val} validation images; the 95% intervals are over images.",
             "The descriptions ship with the demo: a multimodal model wrote them, one for each training image.",
         ]
         places = {
             "Images": self.out / "images",
             "Descriptions": self.out / "descriptions.db",
             "Text vectors": self.out / "embeddings",
+            "Labels": self.out / "labels.csv",
             "Runs": self.out / "runs",
+            "Network": self.out / "network.safetensors",
             "Page": self.page,
         }
         listed = [f"{name:<14}{path}" for name, path in places.items()]
-        return "\n".join(["", *rows, "", *notes, "", *listed, f"Took {duration(self.seconds)}."])
+        return "\n".join(["", *lines, "", *notes, "", *listed, f"Took {duration(self.seconds)}."])
 
     @property
     def next_command(self) -> str:
@@ -111,7 +132,7 @@ class DemoResult:
 
 
 def demo(config: DemoConfig) -> DemoResult:
-    """Unpack the photographs, import their descriptions, embed, train without and with text, evaluate.
+    """Unpack the photographs, import their descriptions, embed, label, train without and with text, evaluate, export.
 
     Raises:
         MissingExtraError: the text encoder of the demo is not installed.
@@ -119,16 +140,23 @@ def demo(config: DemoConfig) -> DemoResult:
     out, images = config.out, config.out / "images"
     with stopwatch() as seconds:
         _unpack(images)
-        texts, database = images / "descriptions.csv", out / "descriptions.db"
+        print("Describing is skipped: a multimodal model wrote the descriptions before, and they are imported.")
+        texts, database, vectors = images / "descriptions.csv", out / "descriptions.db", out / "embeddings"
         imported = sightwords.import_descriptions(sightwords.ImportConfig(texts, images=str(images), out=database))
         print(imported.summary())
-        embedded = sightwords.embed(sightwords.EmbedConfig(database, encoder="builtin:minilm", out=out / "embeddings"))
-        print(embedded.summary())
+        print(sightwords.embed(sightwords.EmbedConfig(database, encoder="builtin:minilm", out=vectors)).summary())
+        labeled = sightwords.label(_label_config(config))
+        print(labeled.summary())
         page = out / "photographs.html"
-        write_gallery(page, "Photographs, and what a model wrote about them", [], _one_of_each_class(images))
-        comparisons = [_compare(config, name, condition) for name, condition in CONDITIONS.items()]
+        write_gallery(page, "Photographs, what a model wrote about them, and the label that came of it", [],
+                      _some_of_each_class(config), [labeled.summary().splitlines()[1]])  # fmt: skip
+        rows = [row for model in config.models for row in _rows(config, model)]
+        best = _run(config, config.models[0], "all_labels", "text")
+        print(sightwords.export(sightwords.ExportConfig(best, out=out / "network.safetensors")).summary())
     num_val = sum(1 for _ in (images / "val").rglob("*.jpg"))
-    return DemoResult(out, page, comparisons, num_val, seconds[0])
+    assert labeled.agreement is not None
+    assert labeled.accuracy is not None
+    return DemoResult(out, page, rows, (labeled.agreement[0], labeled.accuracy), num_val, seconds[0])
 
 
 def _unpack(folder: Path) -> None:
@@ -141,38 +169,81 @@ def _unpack(folder: Path) -> None:
         archive.extract("README.md", folder, filter="data")
 
 
-def _one_of_each_class(images: Path) -> list[Card]:
-    """Return the first described photograph of each class."""
-    with (images / "descriptions.csv").open(newline="", encoding="utf-8") as file:
-        rows = sorted((row["image"], row["text"]) for row in csv.DictReader(file))
-    first = {Path(name).parent.name: (ImageReference(str(images / name), name), text) for name, text in reversed(rows)}
-    return [
-        Card(thumbnail_uri(image), "", label, "", text, name=image.name)
-        for label, (image, text) in sorted(first.items())
-    ]
-
-
-def _compare(config: DemoConfig, name: str, condition: Condition) -> Comparison:
-    """Train one network without and with text, evaluate both on the same images."""
-    images, correct, accuracies = str(config.out / "images"), [], []
-    for arm, options in (
-        ("baseline", condition.labels),
-        ("aligned", {**condition.labels, **condition.text, "embeddings": [config.out / "embeddings"]}),
-    ):
-        run = config.out / "runs" / f"{name}-{arm}"
-        print(sightwords.train(_train_config(config, run, options)).summary())
-        result = sightwords.evaluate(sightwords.EvaluateConfig(run, images, workers=config.workers))
-        correct.append(pq.read_table(result.out / "predictions.parquet")["correct"].to_numpy().astype(float))
-        accuracies.append(result.metrics["top1"])
-    interval = stats.ttest_rel(correct[1], correct[0]).confidence_interval(0.95)
-    return Comparison(condition.title, accuracies[0], accuracies[1], (float(interval.low), float(interval.high)))
-
-
-def _train_config(config: DemoConfig, run: Path, options: dict[str, Any]) -> sightwords.TrainConfig:
-    return sightwords.TrainConfig(
+def _label_config(config: DemoConfig) -> sightwords.LabelConfig:
+    names = config.out / "names.csv"
+    with names.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("id", "name"), *NAMES.items()])
+    return sightwords.LabelConfig(
         str(config.out / "images"),
+        embeddings=config.out / "embeddings",
+        classes=names,
+        ignore_labels=True,
+        out=config.out / "labels.csv",
+    )
+
+
+def _some_of_each_class(config: DemoConfig) -> list[Card]:
+    """Return the first described photographs of each class, with the label that came of each text."""
+    images = config.out / "images"
+    with (images / "descriptions.csv").open(newline="", encoding="utf-8") as file:
+        texts = {row["image"]: row["text"] for row in csv.DictReader(file)}
+    with (config.out / "labels.csv").open(newline="", encoding="utf-8") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["image"])
+    cards = []
+    for class_id in NAMES:
+        for row in [row for row in rows if row["given"] == class_id][:PER_CLASS]:
+            image = ImageReference(str(images / row["image"]), row["image"])
+            label = f"{row['label_name']}, {float(row['probability']):.0%}"
+            wrong = "" if row["label"] == class_id else NAMES[class_id]
+            cards.append(Card(thumbnail_uri(image), "", label, wrong, texts[row["image"]]))
+    return cards
+
+
+def _rows(config: DemoConfig, model: str) -> list[Row]:
+    """Train a network without and with text in every condition, and evaluate on the same images."""
+    correct: dict[tuple[str, str], Any] = {}
+    rows = []
+    for name, condition in _conditions(config).items():
+        for arm, options in (("plain", condition.plain), ("text", condition.text)):
+            if options is not None:
+                correct[name, arm] = _train(config, model, _run(config, model, name, arm), options)
+        first = correct.get((name, "plain"), correct["all_labels", "plain"])
+        interval = stats.ttest_rel(correct[name, "text"], first).confidence_interval(0.95)
+        rows.append(
+            Row(
+                model,
+                condition.title if len(config.models) == 1 else f"{model}, {condition.title}",
+                None if condition.plain is None else float(first.mean()),
+                float(correct[name, "text"].mean()),
+                float((correct[name, "text"] - first).mean()),
+                (float(interval.low), float(interval.high)),
+            )
+        )
+    return rows[::-1]
+
+
+def _conditions(config: DemoConfig) -> dict[str, Condition]:
+    align = sightwords.AlignConfig(weight=ALIGN_WEIGHT)
+    text = {"embeddings": [config.out / "embeddings"], "align": align}
+    noise = {"label_noise": 0.5}
+    return {
+        "all_labels": Condition("all labels", {}, text),
+        "half_wrong": Condition("half of the labels wrong", noise, {**text, **noise, "label_noise_correction": "auto"}),
+        "no_labels": Condition("no labels", None, {**text, "labels": str(config.out / "labels.csv")}),
+    }
+
+
+def _run(config: DemoConfig, model: str, condition: str, arm: str) -> Path:
+    return config.out / "runs" / f"{model.replace(':', '-')}-{condition}-{arm}"
+
+
+def _train(config: DemoConfig, model: str, run: Path, options: dict[str, Any]) -> Any:
+    """Train and evaluate a network; return whether it is right about each validation image, float64, (N,)."""
+    images = str(config.out / "images")
+    training = sightwords.TrainConfig(
+        images,
         out=run,
-        model=config.model,
+        model=model,
         image_size=IMAGE_SIZE,
         epochs=config.epochs,
         batch_size=32,
@@ -185,3 +256,6 @@ def _train_config(config: DemoConfig, run: Path, options: dict[str, Any]) -> sig
         resume=True,
         **options,
     )
+    print(sightwords.train(training).summary())
+    result = sightwords.evaluate(sightwords.EvaluateConfig(run, images, workers=config.workers))
+    return pq.read_table(result.out / "predictions.parquet")["correct"].to_numpy().astype(float)
