@@ -133,6 +133,8 @@ def test_suggestions_do_not_repeat_one_another():
     chosen = suggest(vectors, entropy, 6)
     assert chosen[:3].tolist() == [0, 5, 10]
     assert len(chosen) == 3  # the label of one tells all of the others
+    entropy[0] = 0  # of an image that is labeled, with uncertain ones like it
+    assert 0 not in suggest(vectors, entropy, 20)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ CONTROLS = {
 }
 ARMS = {"baseline": "no text", "aligned": "the descriptions", **CONTROLS}
 
+_ARM_OPTIONS = {"align", "embeddings", "label_noise_correction", "labels"}  # what a file of options may set
+
 
 def is_file(name: str) -> bool:
     """Whether an arm or a network is named by a file of options."""
@@ -82,10 +84,10 @@ def with_arm(config: sightwords.TrainConfig, arm: str, text: list[Path]) -> sigh
         return with_options(config, {"align": {"loss": arm.partition(":")[2]}}, f"--arms {arm}")
     if is_file(arm):
         options = options_of(arm)
-        if foreign := sorted(options.keys() - {"align", "embeddings", "label_noise_correction"}):
+        if foreign := sorted(options.keys() - _ARM_OPTIONS):
             raise ConfigError(
-                f"{arm} sets {', '.join(foreign)}. Arms may differ only in `align`, `embeddings` and "
-                "`label_noise_correction`, so that the comparison shows what the text does."
+                f"{arm} sets {', '.join(foreign)}. Arms may differ only in {', '.join(sorted(_ARM_OPTIONS))}, so that "
+                "the comparison shows what the text does."
             )
         return with_options(config, options, arm)
     return config

@@ -23,7 +23,7 @@ def suggest(vectors_ND: np.ndarray, entropy_N: np.ndarray, count: int) -> np.nda
         entropy_N: of the class probabilities of each image, in nats.
         count: images to suggest.
     """
-    candidates = np.argsort(-entropy_N, kind="stable")[:MAX_CANDIDATES]
+    candidates = np.argsort(-entropy_N, kind="stable")[: min(MAX_CANDIDATES, int((entropy_N > 0).sum()))]
     centered = vectors_ND[candidates] - vectors_ND.mean(0)
     centered /= np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-9)
     alike = np.maximum(centered @ centered.T, 0) ** 2
