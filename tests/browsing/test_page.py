@@ -319,3 +319,30 @@ def test_a_given_token_is_not_printed_and_the_end_says_what_was_changed(folder):
         assert "Traceback" not in done.stderr
     assert TOKEN not in log.read_text()
     assert "Closed D.db: nothing was changed" in log.read_text()
+
+
+def test_a_person_labels_images_with_keys(folder, chromium):
+    keys = [image_key(path.read_bytes()) for path in sorted((folder / "images" / "train" / "bar").iterdir())[:3]]
+    rows = "".join(f'{key},disc,disc,"{{""disc"": 0.6, ""<b>bar</b>"": 0.4}}"\n' for key in keys)
+    (folder / "labels.csv").write_text(f"key,label,label_name,probabilities\n{rows}")
+    with served(folder, "--images", "images", "--label", "labels.csv") as (address, log):
+        page = chromium.new_page()
+        page.goto(address)
+        assert address.endswith("/label")
+        page.wait_for_selector("[data-state=proposed]")
+        assert page.inner_text(".sw-choices").split("\n") == ["1 <b>bar</b>", "2 disc"]  # a name is text
+        page.keyboard.press("Enter")  # takes the proposal
+        page.wait_for_function("document.querySelector('.sw-hint').innerText.startsWith('1 of 3')")
+        page.keyboard.press("1")
+        page.wait_for_function("document.querySelector('.sw-hint').innerText.startsWith('2 of 3')")
+        page.keyboard.press("Backspace")
+        page.wait_for_selector("[data-act='class-<b>bar</b>'][data-state=chosen]")
+        page.keyboard.press(" ")
+        page.wait_for_selector("[data-act=class-disc][data-state=proposed]")
+        page.click("[data-act=class-disc]")
+        page.wait_for_function("document.querySelector('.sw-hint').innerText.startsWith('3 of 3')")
+        assert "last one" in page.inner_text(".sw-name")
+        page.close()
+    assert "3 labeled" in log.read_text()
+    with DescriptionSet(folder / "D.db") as store:
+        assert store.labels() == dict(zip(keys, ("disc", "<b>bar</b>", "disc"), strict=True))

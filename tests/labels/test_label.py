@@ -14,7 +14,7 @@ import pytest
 from sightwords.descriptions.merge import merge_into
 from sightwords.descriptions.schema import DescriberInfo, Description, Prompt
 from sightwords.descriptions.store import DescriptionSet
-from sightwords.errors import ConfigError, DataError
+from sightwords.errors import ArtifactError, ConfigError, DataError
 from sightwords.images.keys import image_keys
 from sightwords.labels.config import LabelConfig
 from sightwords.labels.label import label
@@ -125,6 +125,22 @@ def test_what_a_person_says_counts(options, made, tmp_path):
         store.add_label(key, "star", "human:anna")
     with pytest.raises(ConfigError, match="label star.*--classes"):
         label(replace(options, descriptions=tmp_path / "D.db"))
+
+
+def test_what_a_model_says_of_the_classes_stands_beside_their_names(options, made, tmp_path):
+    (tmp_path / "poor.csv").write_text("id,name\n" + "".join(f"{name},{name}\n" for name in TEXTS))
+    poor = replace(options, images=str(made / "images"), ignore_labels=True, classes=tmp_path / "poor.csv")
+    with DescriptionSet(tmp_path / "classes.db", create=True) as store:
+        prompt = store.add_prompt(Prompt("class_features", 1, "{class_name}", per_class=True))
+        describer = store.add_describer(DescriberInfo("hf:test", "test"))
+        for number, (name, text) in enumerate(TEXTS.items()):
+            store.add_images([(f"{number:064x}", f"{number}.png", name)])
+            store.put([Description(f"{number:064x}", prompt, describer, 0, f"{text} one")])
+    rich = label(replace(poor, class_texts=tmp_path / "classes.db"))
+    assert rich.agreement[1] > label(poor).agreement[1]  # the nearest class text beside the nearest bare name
+    assert rich.agreement[0] > 0.7
+    with pytest.raises(ArtifactError, match=r"has no text of.*class_features"):
+        label(replace(poor, class_texts=made / "D.db"))
 
 
 def test_suggestions_do_not_repeat_one_another():

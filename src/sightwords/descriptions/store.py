@@ -190,6 +190,17 @@ class DescriptionSet:
             for row in cursor:
                 yield Selected(*row)
 
+    def class_texts(self) -> dict[str, list[str]]:
+        """Return the usable texts that were asked once a class, by the class's readable name."""
+        rows = self._all(
+            "SELECT DISTINCT u.class_name, u.text FROM usable AS u JOIN prompts AS p ON p.id = u.prompt_id "
+            "WHERE p.per_class AND u.class_name != '' ORDER BY u.class_name, u.text"
+        )
+        found: dict[str, list[str]] = {}
+        for name, text in rows:
+            found.setdefault(name, []).append(text)
+        return found
+
     def prompts(self) -> dict[int, Prompt]:
         """Return all prompts by row id."""
         rows = self._all("SELECT id, name, version, template, per_class, confusions FROM prompts")

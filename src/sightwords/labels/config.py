@@ -68,6 +68,9 @@ class LabelConfig(ImagesConfig):
     descriptions: Path | None = None
     """Description set, for the page and for labels that people gave in `browse`. [default: the one that the embedding
     set was made of]"""
+    class_texts: Path | None = None
+    """Description set of the classes (`describe --per-class` or `--prompt class_features`): what it says of a class
+    stands beside its name."""
     label_noise: float | Literal["auto"] = "auto"
     """Rate of wrong labels among those that are there; auto estimates it, 0 trusts every label."""
     ignore_labels: Annotated[bool, FLAG] = False
@@ -83,7 +86,7 @@ class LabelConfig(ImagesConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        set_paths(self, "embeddings out descriptions")
+        set_paths(self, "embeddings out descriptions class_texts")
         check_range(self, "suggest top", least=0)
         if self.label_noise != "auto":
             check_range(self, "label_noise", least=0, below=1)

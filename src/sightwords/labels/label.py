@@ -140,9 +140,10 @@ def label(config: LabelConfig) -> LabelResult:
         store = stack.enter_context(DescriptionSet(path)) if config.descriptions or path.is_file() else None
         dataset = open_dataset(config, every_class=True)
         data = _label_data(dataset, embeddings, store)
+        phrasings = _phrasings(data.class_names, config.class_texts)
         keys = all_keys(data.splits)
         rows = embeddings.rows_of(keys)
-        names = None if are_numbers(data.class_names) else name_vectors(data.class_names, embeddings, config.device)
+        names = None if are_numbers(phrasings) else name_vectors(phrasings, embeddings, config.device)
         used = np.where(data.people >= 0, data.people, -1 if config.ignore_labels else data.labels)
         if names is None and (used < 0).all():
             raise ConfigError(
@@ -205,6 +206,24 @@ def _label_data(dataset: Dataset, embeddings: EmbeddingSet, store: DescriptionSe
     people = [places.get(given.get(key, ""), -1) for key in all_keys(splits)]
     labels = np.concatenate([images.first_labels() for images in splits.values()])
     return LabelData(splits, labels, np.array(people, np.int64), dataset.class_ids, dataset.class_names)
+
+
+def _phrasings(names: Sequence[str], texts: Path | None) -> list[str]:
+    """Return the names of the classes, each with what a description set says of it as further phrasings.
+
+    Raises:
+        ArtifactError: the set has no text of a class by any of the names.
+    """
+    if texts is None:
+        return list(names)
+    with DescriptionSet(texts) as store:
+        found = store.class_texts()
+    if not found.keys() & set(names):
+        raise ArtifactError(
+            f"{texts} has no text of {', '.join(names[:3])} ... Make one with: sightwords describe IMAGES --prompt "
+            "class_features"
+        )
+    return ["|".join([name, *(text.replace("|", "/") for text in found.get(name, []))]) for name in names]
 
 
 def _left_out(dataset: Dataset, num_described: int) -> list[str]:
