@@ -100,15 +100,15 @@ class TrainingOptions(ImagesConfig):
     """Embedding sets of the training images' descriptions, each with its own head; without one, trains the baseline."""
     align: Annotated[AlignConfig, ADVANCED] = field(default_factory=AlignConfig)
     labels: Annotated[str | None, LABELS] = None
-    """Table of `sightwords label` whose class probabilities take the place of the images' labels; or `none`: align the
-    features to the text alone, to fine-tune the network later (--weights RUN)."""
+    """Table of `sightwords label` that takes the place of the images' labels; or `none`, to align the features to the
+    text alone and fine-tune the network later."""
     label_noise_correction: Annotated[float | Literal["auto"], LABELS] = 0.0
     """Correct wrong labels with the descriptions: the rate of label noise, or `auto` to estimate it.
     0 trusts every label."""
     pseudo_labels: Annotated[bool, LABELS, FLAG] = False
     """Train on images without a label too: classifiers of the labeled images' descriptions give each one a
     pseudo-label. An image without label and description is left out."""
-    class_weights: Annotated[ClassWeights, LABELS] = "none"
+    class_weights: Annotated[ClassWeights, ADVANCED] = "none"
     """Weight of each class in the classification loss: equal; balanced by the inverse of its number of images; or
     less strongly, by the effective number."""
     balanced: Annotated[float, ADVANCED] = 0.0
