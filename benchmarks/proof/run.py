@@ -63,6 +63,15 @@ def compare_without_labels(given: argparse.Namespace, vectors: Path, options: Se
     sightwords("compare", given.images, "--embeddings", vectors, "--image-size", 48, *further)
 
 
+def at_64(model: str, out: Path) -> str:
+    """Return CoAtNet's file with an input of 64 pixels, for it takes multiples of 32 alone; others as they are."""
+    if Path(model).stem != "test_coatnet":
+        return model
+    wide = out / "test_coatnet.yaml"
+    wide.write_text(f"{Path(model).read_text(encoding='utf-8').rstrip()}\nimage_size: 64\n", encoding="utf-8")
+    return str(wide)
+
+
 def draw_birds(folder: Path) -> None:
     """Draw 24 species, 24 training and 60 validation images of each."""
     sys.path.append(str(HERE.parent))
@@ -90,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         draw_birds(images)
     database, vectors = text_of(images, given.out)
     is_photos = given.set == "photos"
-    options = ["--models", *given.models, "--seeds", given.seeds, "--descriptions", database, *SHARED]
+    models = [at_64(model, given.out) for model in given.models] if is_photos else given.models
+    options = ["--models", *models, "--seeds", given.seeds, "--descriptions", database, *SHARED]
     options += ["--epochs", given.epochs or EPOCHS[given.set], *(PHOTOS_ALIGNED if is_photos else ALIGNED)]
     options += [one for one in further if one != "--"]
     arms = given.arms or (PHOTOS_ARMS if is_photos else ARMS)

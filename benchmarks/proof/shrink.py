@@ -1,6 +1,6 @@
 """Shrink a folder of photographs, to carry it to another machine: the longest side 128 pixels, JPEG, names kept.
 
-    python benchmarks/proof/shrink.py photos small
+python benchmarks/proof/shrink.py photos small
 """
 
 from __future__ import annotations

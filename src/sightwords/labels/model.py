@@ -82,16 +82,6 @@ class LabelModel:
         extra = self.bias.shape[1] - len(self.names)
         return torch.cat([logits, logits.new_full((len(logits), extra), self.other_logit)], 1)
 
-    def probabilities(
-        self, vectors_BD: Tensor, labels_B: Tensor, folds_B: Tensor, noise: LabelNoise | None = None
-    ) -> Tensor:
-        """Return how probable each class is, float32, (B, C), for labels int64, (B,), -1 where there is none.
-
-        `noise` takes the place of the model's own.
-        """
-        logits = self.logits(vectors_BD, folds_B)
-        return (noise or self.noise).class_probabilities(logits, labels_B, len(self.names))
-
 
 def cosines(vectors_BD: Tensor, center_D: Tensor, names_KD: Tensor) -> Tensor:
     """Return the cosine of each centered vector with each name, float32, (B, K)."""

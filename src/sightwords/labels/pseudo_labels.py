@@ -155,11 +155,13 @@ def infer_labels(
         for start in range(0, len(inferred), _BLOCK):
             indices = inferred[start : start + _BLOCK]
             vectors, given, fold = tensors(indices)
-            best = model.probabilities(vectors, given, fold).topk(classes.shape[1])
+            logits = model.logits(vectors, fold)
+            best = model.noise.class_probabilities(logits, given, num_classes).topk(classes.shape[1])
             classes[indices] = best.indices.cpu().numpy()
             probabilities[indices] = (best.values / best.values.sum(1, keepdim=True)).cpu().numpy()
             for place, sharpness in enumerate([model.noise.sharpness, *model.noise.plausible]):
-                varied = model.probabilities(vectors, given, fold, replace(model.noise, sharpness=sharpness))
+                noise = replace(model.noise, sharpness=sharpness)
+                varied = noise.class_probabilities(logits, given, num_classes)
                 expected[place] += float(varied.gather(1, best.indices[:, :1]).double().sum())
             progress.advance(len(indices))
     targets = LabelTargets(classes, probabilities, num_classes + other, model.noise.rate)
