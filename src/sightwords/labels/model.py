@@ -88,29 +88,32 @@ def cosines(vectors_BD: Tensor, center_D: Tensor, names_KD: Tensor) -> Tensor:
     return F.normalize(vectors_BD - center_D, dim=1) @ names_KD.T
 
 
-def fit_labels(
-    vectors_PD: Tensor,
-    labels_P: Tensor,
-    folds_P: Tensor,
-    num_classes: int,
-    names_KD: Tensor | None = None,
-    rate: float | None = None,
-    other: bool = False,
-    advance: Callable[[], object] = lambda: None,
-) -> LabelModel:
-    """Return the likeliest model of images, labels and names.
+@dataclass(frozen=True)
+class Evidence:
+    """What a model is fitted to.
 
-    Args:
-        vectors_PD: text vectors, float32.
-        labels_P: given labels, int64, -1 where there is none.
-        folds_P: fold of each image, int64, below `NUM_FOLDS`.
+    Attributes:
+        vectors: text vectors, float32, (P, D).
+        labels: that are there, int64, (P,), -1 for none.
+        folds: of each image, int64, below `NUM_FOLDS`, (P,).
         num_classes: K.
-        names_KD: unit vectors of the class names in the same space, float32; None = not known.
+        names: unit vectors of the class names in the same space, float32, (K, D); None = not known.
         rate: rate of label noise where it is known; None estimates it.
         other: whether an image may be of no class.
-        advance: called after each of at most `MAX_ROUNDS` rounds.
     """
-    fit = _Fit(vectors_PD, labels_P, folds_P, num_classes, names_KD, rate, other)
+
+    vectors: Tensor
+    labels: Tensor
+    folds: Tensor
+    num_classes: int
+    names: Tensor | None = None
+    rate: float | None = None
+    other: bool = False
+
+
+def fit_labels(evidence: Evidence, advance: Callable[[], object] = lambda: None) -> LabelModel:
+    """Return the likeliest model; `advance` is called after each of at most `MAX_ROUNDS` rounds."""
+    fit = _Fit(evidence)
     for _ in range(MAX_ROUNDS):
         change = fit.round()
         advance()
@@ -122,21 +125,14 @@ def fit_labels(
 class _Fit:
     """Expectation maximization: `belief`, (P, C), is how probable each class of each image is so far."""
 
-    def __init__(
-        self,
-        vectors: Tensor,
-        labels: Tensor,
-        folds: Tensor,
-        num_classes: int,
-        names: Tensor | None,
-        rate: float | None,
-        other: bool,
-    ) -> None:
-        self.vectors, self.labels, self.folds, self.given_rate = vectors, labels, folds, rate
-        self.num_classes, self.other, self.labeled = num_classes, other, torch.nonzero(labels >= 0)[:, 0]
-        self.rate = 0.1 if rate is None else rate
+    def __init__(self, evidence: Evidence) -> None:
+        vectors, names, folds = evidence.vectors, evidence.names, evidence.folds
+        self.vectors, self.labels, self.folds, self.given_rate = vectors, evidence.labels, folds, evidence.rate
+        self.num_classes, self.other = evidence.num_classes, evidence.other
+        self.labeled = torch.nonzero(self.labels >= 0)[:, 0]
+        self.rate = 0.1 if evidence.rate is None else evidence.rate
         self.has_names = names is not None
-        self.names = vectors.new_zeros(num_classes, vectors.shape[1])
+        self.names = vectors.new_zeros(self.num_classes, vectors.shape[1])
         if names is not None:
             self.names = F.normalize(names - names.mean(0), dim=1)
         self.scatter = [vectors[folds == fold].T @ vectors[folds == fold] for fold in range(NUM_FOLDS)]
@@ -145,7 +141,7 @@ class _Fit:
             cosine = cosines(vectors, self.center, self.names)
             sharpness = self._name_sharpness(cosine)
             logits = sharpness * cosine
-            if other:
+            if self.other:
                 self.other_cosine = OTHER_COSINE * float(cosine.max(1).values.median())
                 logits = torch.cat([logits, logits.new_full((len(logits), 1), sharpness * self.other_cosine)], 1)
             self.belief = self._with_labels(logits)

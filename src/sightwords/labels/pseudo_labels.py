@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sightwords.errors import ArtifactError, DataError, SightwordsError
 from sightwords.files import atomic_path
-from sightwords.labels.model import MAX_ROUNDS, NAME_COUNT, NUM_FOLDS, fit_labels
+from sightwords.labels.model import MAX_ROUNDS, NAME_COUNT, NUM_FOLDS, Evidence, LabelModel, fit_labels
 from sightwords.labels.noise import folds_of
 from sightwords.progress import Progress
 from sightwords.text.embedding_set import EmbeddingSet, TextRows
@@ -142,30 +142,42 @@ def infer_labels(
     title = "Correcting labels" if label_noise != 0 and len(labeled) else "Pseudo-labels"
     with Progress(title, MAX_ROUNDS + len(described), "steps", enabled=show) as progress:
         known = None if names is None else torch.from_numpy(names).to(device)
-        advance = partial(progress.advance, 1)
-        model = fit_labels(*tensors(fitted), num_classes, known, label_noise, other, advance)
+        evidence = Evidence(*tensors(fitted), num_classes, names=known, rate=label_noise, other=other)
+        model = fit_labels(evidence, partial(progress.advance, 1))
         if label_noise is None and len(labeled):
             progress.message(f"Wrong labels, by estimate: {model.noise.rate:.1%}")
-        classes, probabilities = _one_hot(labels, num_classes + other)
         keeps = labels >= 0
         if model.noise.rate:
             keeps &= ~(_shown_elsewhere(labels, folds, fitted, num_classes) | (names is not None))
-        inferred, expected = described[~keeps[described]], np.zeros(3)
-        progress.advance(len(described) - len(inferred))
+        inferred = described[~keeps[described]]
+        progress.advance(MAX_ROUNDS + len(described) - len(inferred) - progress.done)  # fewer rounds may do
+        classes, probabilities = _one_hot(labels, num_classes + other)
+        expected = np.zeros(3)
         for start in range(0, len(inferred), _BLOCK):
             indices = inferred[start : start + _BLOCK]
-            vectors, given, fold = tensors(indices)
-            logits = model.logits(vectors, fold)
-            best = model.noise.class_probabilities(logits, given, num_classes).topk(classes.shape[1])
-            classes[indices] = best.indices.cpu().numpy()
-            probabilities[indices] = (best.values / best.values.sum(1, keepdim=True)).cpu().numpy()
-            for place, sharpness in enumerate([model.noise.sharpness, *model.noise.plausible]):
-                noise = replace(model.noise, sharpness=sharpness)
-                varied = noise.class_probabilities(logits, given, num_classes)
-                expected[place] += float(varied.gather(1, best.indices[:, :1]).double().sum())
+            found = _judged(model, *tensors(indices), classes.shape[1])
+            classes[indices], probabilities[indices], right = found
+            expected += right
             progress.advance(len(indices))
     targets = LabelTargets(classes, probabilities, num_classes + other, model.noise.rate)
     return InferredLabels(targets, len(inferred), *_accuracy(expected, len(inferred)))
+
+
+def _judged(
+    model: LabelModel, vectors: Tensor, labels: Tensor, folds: Tensor, num_kept: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the most probable classes of B images, int32, and their probabilities, float32, both (B, T).
+
+    And how many of the first are expected to be right, by the best, the lowest and the highest sharpness, (3,).
+    """
+    noise, logits = model.noise, model.logits(vectors, folds)
+    best = noise.class_probabilities(logits, labels, len(model.names)).topk(num_kept)
+    expected = []
+    for sharpness in (noise.sharpness, *noise.plausible):
+        varied = replace(noise, sharpness=sharpness).class_probabilities(logits, labels, len(model.names))
+        expected.append(float(varied.gather(1, best.indices[:, :1]).double().sum()))
+    probabilities = best.values / best.values.sum(1, keepdim=True)
+    return best.indices.int().cpu().numpy(), probabilities.cpu().numpy(), np.array(expected)
 
 
 def _accuracy(expected: np.ndarray, num_images: int) -> tuple[float | None, tuple[float, float]]:
