@@ -25,7 +25,7 @@ HEAVY = {
     "onnx": {"exporting/formats/onnx.py"},
     "onnxscript": {"exporting/formats/onnx.py"},
     "onnxruntime": {"evaluation/predict.py"},
-    "nicegui": {"browsing/browse.py", "browsing/page.py", "browsing/gallery.py"},
+    "nicegui": {"browsing/browse.py", "browsing/page.py", "browsing/gallery.py", "browsing/labeling.py"},
     "fastapi": {"browsing/page.py"},
     "starlette": {"browsing/auth.py"},
     "uvicorn": {"browsing/browse.py"},

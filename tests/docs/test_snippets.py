@@ -61,6 +61,7 @@ def session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("session")
     write_class_folders(folder / "photos", num_train=6, num_val=2)
     build_llava(folder / "tiny")
+    (folder / "names.csv").write_text("id,name\nbar,bar\ndisc,disc\nsquare,square\n")
     printed = [*blocks("tutorial", "docs/tutorial.md"), *blocks("session")]
     lines = [line for code in printed for line in replaced(one_line(code), folder).splitlines() if line.strip()]
     with pytest.MonkeyPatch.context() as patch:

@@ -146,6 +146,16 @@ def test_a_few_labels_tell_that_names_are_of_no_use(right, wide, names):
     assert (astray == true[20:]).mean() < 0.2  # without labels, nothing speaks against the names
 
 
+def test_mistakes_between_two_classes_are_seen(right, wide):
+    true = right.first_labels()
+    mistaken = np.where(
+        (true == 0) & (np.arange(400) // 5 % 5 < 2), 1, true
+    )  # two fifths of a class are taken for another
+    found, best = inferred(mistaken, wide, right, np.eye(NUM_CLASSES, 64, dtype=np.float32))
+    assert (best == true[20:]).mean() > 0.95
+    assert found.targets.label_noise == pytest.approx((mistaken != true).mean(), abs=0.05)
+
+
 def test_images_of_none_of_the_classes_are_said_to_be_of_none(right, wide, names):
     true = right.first_labels()[20:]
     _, best = inferred(np.full(400, -1), wide, right, names[:-1], other=True)
