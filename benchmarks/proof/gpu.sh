@@ -41,7 +41,7 @@ compare() {
     [ "$(left)" -gt 20 ] || return 0
     # shellcheck disable=SC2086
     sightwords compare "$data/$set" --embeddings "$out/$set" --out "$out/$name" --models $networks --arms $arms \
-        --seeds $seeds --epochs "$epochs" --image-size $size --batch-size $batch --align.weight 0.2 --parallel $parallel \
+        --seeds $seeds --epochs "$epochs" --image-size $size --batch-size $batch --parallel $parallel \
         --workers $workers --device $device --precision $precision --cache-gb 4 "$@" >"$out/$name.log" 2>&1
     { echo "## $name: $set, $epochs epochs, $size px, $arms $*"; tail -40 "$out/$name.log"; echo; } >>"$out/tables.txt"
 }

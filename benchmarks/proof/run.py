@@ -31,8 +31,6 @@ RECIPES: dict[str, list[object]] = {
 EPOCHS = {"birds": 60, "emoji": 16, "photos": 16}  # as long as the machine allowed
 # of the arm `aligned` and its controls: with weight 0.8, the best on drawn birds, emoji lost (docs/experiments.md)
 ALIGNED = ["--align.weighting", "gradient_balanced", "--align.weight", "0.5", "--align.targets", "centered"]
-# networks of less than a million weights lose by more, where labels are right (docs/experiments.md)
-PHOTOS_ALIGNED = ["--align.weight", "0.2"]
 PHOTOS_ARMS = ["baseline", str(HERE / "corrected.yaml")]
 SHARED: list[object] = ["--batch-size", 64, "--warmup-epochs", 3, "--augment.crop-scale", 0.75]
 SHARED += ["--workers", 0, "--channels-last", "--cache-gb", 2]  # twice as fast on processors
@@ -101,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     is_photos = given.set == "photos"
     models = [at_64(model, given.out) for model in given.models] if is_photos else given.models
     options = ["--models", *models, "--seeds", given.seeds, "--descriptions", database, *SHARED]
-    options += ["--epochs", given.epochs or EPOCHS[given.set], *(PHOTOS_ALIGNED if is_photos else ALIGNED)]
+    options += ["--epochs", given.epochs or EPOCHS[given.set], *([] if is_photos else ALIGNED)]
     options += [one for one in further if one != "--"]
     arms = given.arms or (PHOTOS_ARMS if is_photos else ARMS)
     own = ["--arms", *arms, "--out", given.out / given.comparison, *RECIPES[given.set]]

@@ -24,7 +24,6 @@ from sightwords.progress import duration, stopwatch
 
 GARMENTS = Path(__file__).with_name("garments.tar")
 IMAGE_SIZE = 48  # pixels that the network sees; the photographs have 128
-ALIGN_WEIGHT = 0.2  # small networks lose by more on so few images, docs/experiments.md
 PER_CLASS = 2  # photographs on the page
 NAMES = {
     "dress": "dress",
@@ -223,8 +222,7 @@ def _rows(config: DemoConfig, model: str) -> list[Row]:
 
 
 def _conditions(config: DemoConfig) -> dict[str, Condition]:
-    align = sightwords.AlignConfig(weight=ALIGN_WEIGHT)
-    text = {"embeddings": [config.out / "embeddings"], "align": align}
+    text = {"embeddings": [config.out / "embeddings"]}
     noise = {"label_noise": 0.5}
     return {
         "all_labels": Condition("all labels", {}, text),

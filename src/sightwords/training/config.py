@@ -43,7 +43,7 @@ class AlignConfig:
 
     loss: Annotated[LossName, TEXT] = "clip"
     """Objective; docs/objectives.md says what each one does and when to use it."""
-    weight: Annotated[float, TEXT] = 1.0
+    weight: Annotated[float, TEXT] = 0.2
     """Weight of the alignment loss (lambda), at the start of the schedule."""
     weighting: Annotated[Literal["fixed", "gradient_balanced"], TEXT] = "fixed"
     """fixed: classification + weight x alignment. gradient_balanced: (1 - weight) x classification + weight x
