@@ -80,6 +80,7 @@ def test_class_names_alone_label_images(options):
         assert json.loads(row["probabilities"])[row["label"]] == pytest.approx(float(row["probability"]), abs=1e-3)
     low, high = result.interval
     assert low <= result.accuracy <= high
+    assert {row["label_name"] for row in rows} == set(TEXTS.values())  # the first of two phrasings
     assert "48 pseudo-label" in result.summary()
     assert "--labels" in result.next_command
     page = result.page.read_text()
@@ -211,7 +212,7 @@ def test_a_network_learns_from_text_alone_and_from_labels_later(made, training, 
     aligned = train(replace(training, val=None, labels="none"))
     assert "aligned to text alone" in aligned.summary()
     assert not {"val_top1", "train_accuracy"} & aligned.metrics.keys()
-    assert aligned.metrics["train_loss"] == aligned.metrics["train_align_loss"]
+    assert aligned.metrics["train_loss"] == pytest.approx(0.2 * aligned.metrics["train_align_loss"])
     tuned = replace(training, images=str(made / "images"), train=None, val=None, embeddings=[], out=tmp_path / "tuned")
     assert "val_top1" in train(replace(tuned, weights=str(training.out))).metrics
     for change, message in (

@@ -256,8 +256,8 @@ def _split_of(listing: Listing, positions: dict[str, int], problems: list[Proble
 def class_names(ids: Sequence[str], table: Path | None = None) -> list[str]:
     """Return a readable name for each class id, in order.
 
-    Without a table (see `read_classes`) ImageNet's synset ids have timm's names, and all others are their own names,
-    with underscores as spaces.
+    Of several phrasings in a table (see `read_classes`) the first counts. Without a table ImageNet's synset ids have
+    timm's names, and all others are their own names, with underscores as spaces.
 
     Raises:
         DataError: the table cannot be read, or lacks an id.
@@ -267,7 +267,7 @@ def class_names(ids: Sequence[str], table: Path | None = None) -> list[str]:
         if missing := [i for i in ids if i not in names]:
             shown = ", ".join(missing[:5])
             raise DataError(f"{table} has no name for {len(missing)} of {len(ids)} classes: {shown}. Add them.")
-        return [names[i] for i in ids]
+        return [names[i].partition("|")[0].strip() for i in ids]
     if ids and all(_SYNSET.fullmatch(i) for i in ids):
         return _imagenet_names(ids)
     return [i.replace("_", " ").strip() or i for i in ids]

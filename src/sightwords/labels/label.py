@@ -9,6 +9,7 @@ Shapes: N described images, K classes, D width of the text vectors.
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -22,7 +23,7 @@ from sightwords.descriptions.store import DescriptionSet
 from sightwords.errors import ArtifactError, ConfigError
 from sightwords.files import row_writer
 from sightwords.hub import choose_device
-from sightwords.images.dataset import Dataset, Split, all_keys, locate, open_dataset
+from sightwords.images.dataset import Dataset, Split, all_keys, locate, open_dataset, read_classes
 from sightwords.images.decode import thumbnail_uri
 from sightwords.images.gallery import Card, write_gallery
 from sightwords.labels.audit import first_texts
@@ -100,10 +101,9 @@ class LabelResult:
     def next_command(self) -> str:
         """What to run next: a training on these labels."""
         config = self.config
-        return (
-            f"sightwords train {config.images or f'--train {config.train}'} --labels {config.out} "
-            f"--embeddings {config.embeddings} --model resnet50 --out RUN"
-        )
+        sources = [config.images] if config.images else ["--train", config.train or ""]
+        options = ["--labels", config.out, "--embeddings", config.embeddings, "--model", "resnet50", "--out", "RUN"]
+        return shlex.join(map(str, ["sightwords", "train", *sources, *options]))
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def label(config: LabelConfig) -> LabelResult:
         store = stack.enter_context(DescriptionSet(path)) if config.descriptions or path.is_file() else None
         dataset = open_dataset(config, every_class=True)
         data = _label_data(dataset, embeddings, store)
-        phrasings = _phrasings(data.class_names, config.class_texts)
+        phrasings = _phrasings(config, data)
         keys = all_keys(data.splits)
         rows = embeddings.rows_of(keys)
         names = None if are_numbers(phrasings) else name_vectors(phrasings, embeddings, config.device)
@@ -208,22 +208,25 @@ def _label_data(dataset: Dataset, embeddings: EmbeddingSet, store: DescriptionSe
     return LabelData(splits, labels, np.array(people, np.int64), dataset.class_ids, dataset.class_names)
 
 
-def _phrasings(names: Sequence[str], texts: Path | None) -> list[str]:
-    """Return the names of the classes, each with what a description set says of it as further phrasings.
+def _phrasings(config: LabelConfig, data: LabelData) -> list[str]:
+    """Return the names of the classes in all phrasings, with what a description set says of each beside them.
 
     Raises:
         ArtifactError: the set has no text of a class by any of the names.
     """
-    if texts is None:
-        return list(names)
-    with DescriptionSet(texts) as store:
+    table = read_classes(config.classes, data.class_ids) if config.classes else {}
+    names = [table.get(class_id, name) for class_id, name in zip(data.class_ids, data.class_names, strict=True)]
+    if config.class_texts is None:
+        return names
+    with DescriptionSet(config.class_texts) as store:
         found = store.class_texts()
-    if not found.keys() & set(names):
+    if not found.keys() & set(data.class_names):
         raise ArtifactError(
-            f"{texts} has no text of {', '.join(names[:3])} ... Make one with: sightwords describe IMAGES --prompt "
-            "class_features"
+            f"{config.class_texts} has no text of {', '.join(data.class_names[:3])} ... Make one with: sightwords "
+            "describe IMAGES --prompt class_features"
         )
-    return ["|".join([name, *(text.replace("|", "/") for text in found.get(name, []))]) for name in names]
+    texts = [[text.replace("|", "/") for text in found.get(name, [])] for name in data.class_names]
+    return ["|".join([name, *own]) for name, own in zip(names, texts, strict=True)]
 
 
 def _left_out(dataset: Dataset, num_described: int) -> list[str]:
