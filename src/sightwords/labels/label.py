@@ -160,7 +160,8 @@ def label(config: LabelConfig) -> LabelResult:
             other=config.other,
             device=choose_device(config.device),
         )
-        vectors = embeddings.means(rows)
+        # of a million images they take gigabytes
+        vectors = embeddings.means(rows) if config.suggest or config.ignore_labels else None
         shown, sources = _write_table(config, data, inferred, vectors)
         result = LabelResult(
             config=config,
@@ -169,7 +170,7 @@ def label(config: LabelConfig) -> LabelResult:
             label_noise=inferred.targets.label_noise if (used >= 0).any() else None,
             accuracy=inferred.accuracy,
             interval=inferred.interval,
-            agreement=_agreement(data, inferred, vectors, names) if config.ignore_labels else None,
+            agreement=None if vectors is None else _agreement(config, data, inferred, vectors, names),
             notes=[*prompt_warnings(embeddings), *_left_out(dataset, len(keys))],
             seconds=0.0,
         )
@@ -238,7 +239,7 @@ def _left_out(dataset: Dataset, num_described: int) -> list[str]:
 
 
 def _write_table(
-    config: LabelConfig, data: LabelData, inferred: InferredLabels, vectors: np.ndarray
+    config: LabelConfig, data: LabelData, inferred: InferredLabels, vectors: np.ndarray | None
 ) -> tuple[dict[int, LabelRow], dict[Source, int]]:
     """Write the rows: the suggested ones, then the least certain first.
 
@@ -247,9 +248,10 @@ def _write_table(
     """
     probabilities = inferred.targets.probabilities.astype(np.float64)
     is_open = np.where(data.people >= 0, 0, -xlogy(probabilities, probabilities).sum(1))
-    suggested = suggest(vectors, is_open, config.suggest)
     places = np.zeros(len(is_open), np.int64)
-    places[suggested] = np.arange(1, len(suggested) + 1)
+    if config.suggest and vectors is not None:
+        suggested = suggest(vectors, is_open, config.suggest)
+        places[suggested] = np.arange(1, len(suggested) + 1)
     order = np.lexsort((probabilities[:, 0], np.where(places > 0, places, len(places) + 1)))
     shown: dict[int, LabelRow] = {}
     sources = Counter[Source]()
@@ -294,11 +296,11 @@ def _row(data: LabelData, inferred: InferredLabels, position: int, suggested: in
 
 
 def _agreement(
-    data: LabelData, inferred: InferredLabels, vectors: np.ndarray, names: np.ndarray | None
+    config: LabelConfig, data: LabelData, inferred: InferredLabels, vectors: np.ndarray, names: np.ndarray | None
 ) -> tuple[float, float | None] | None:
     """Return which part of the labels comes out of inference, and out of the nearest class name alone."""
     known = data.labels >= 0
-    if not known.any():
+    if not (config.ignore_labels and known.any()):
         return None
     nearest = None if names is None else float(((vectors @ names.T).argmax(1) == data.labels)[known].mean())
     return float((inferred.targets.classes[known, 0] == data.labels[known]).mean()), nearest
