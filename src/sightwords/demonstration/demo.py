@@ -251,6 +251,7 @@ def _train(config: DemoConfig, model: str, run: Path, options: dict[str, Any]) -
         eval_every=config.epochs,
         seed=config.seed,
         workers=config.workers,
+        channels_last=True,  # a quarter faster on processors
         resume=True,
         **options,
     )
