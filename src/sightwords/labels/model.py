@@ -144,8 +144,7 @@ class _Fit:
             if self.other:
                 self.other_cosine = OTHER_COSINE * float(cosine.max(1).values.median())
                 logits = torch.cat([logits, logits.new_full((len(logits), 1), sharpness * self.other_cosine)], 1)
-            self.belief = self._with_labels(logits)
-            self.center = self._class_center()
+            self._believe(logits)
         self.answers = logits.argmax(1)
         self.name_trust = min(1.0, sharpness / NAME_SHARPNESS)
 
@@ -153,11 +152,10 @@ class _Fit:
         """Fit the classes of every fold, judge the images by them, and return by how much that changed on average."""
         weights, biases = zip(*map(self._classes, range(NUM_FOLDS)), strict=True)
         self.weight, self.bias, before = torch.stack(weights), torch.stack(biases), self.belief
-        self.belief = self._with_labels(self._model(LabelNoise(0, 1)).logits(self.vectors, self.folds))
+        self._believe(self._model(LabelNoise(0, 1)).logits(self.vectors, self.folds))
         if self.given_rate is None and len(self.labeled):
             own = self.belief[self.labeled, self.labels[self.labeled]].mean()
             self.rate = float((1 - own).clamp(1e-4, 0.98 * (1 - 1 / self.num_classes)))
-        self.center = self._class_center()
         return float((self.belief - before).abs().sum(1).mean())
 
     def model(self) -> LabelModel:
@@ -177,18 +175,19 @@ class _Fit:
         other_logit = name_logit * self.other_cosine if self.other else 0.0
         return LabelModel(self.weight, self.bias, self.center, self.names, name_logit, other_logit, noise)
 
-    def _with_labels(self, logits: Tensor) -> Tensor:
-        return LabelNoise(self.rate, 1).class_probabilities(logits, self.labels, self.num_classes)
+    def _believe(self, logits: Tensor) -> None:
+        """Set what is believed of each image, and the center.
 
-    def _sure(self) -> Tensor:
-        """Return the beliefs, those of vague images less: 1 for a certain class, 0 where all are alike, (P, C)."""
+        `sure`, (P, C), is the belief times how certain it is: 1 for a single class, 0 where all are alike.
+        """
+        self.belief = LabelNoise(self.rate, 1).class_probabilities(logits, self.labels, self.num_classes)
         spread = -torch.special.xlogy(self.belief, self.belief).sum(1) / math.log(self.belief.shape[1])
-        sure: Tensor = self.belief * (1 - spread)[:, None].clamp(min=0)
-        return sure
+        self.sure = self.belief * (1 - spread)[:, None].clamp(min=0)
+        self.center = self._class_center()
 
     def _class_center(self) -> Tensor:
         """Return the mean of the class means, (D,); small classes count less."""
-        sure = self._sure()[:, : self.num_classes]
+        sure = self.sure[:, : self.num_classes]
         count = sure.sum(0)
         counts = count / (count + _SMALL_CLASS)
         means = sure.T @ self.vectors / count.clamp(min=1e-6)[:, None]
@@ -210,7 +209,7 @@ class _Fit:
     def _classes(self, fold: int) -> tuple[Tensor, Tensor]:
         """Return weight (D, C) and bias (C,) of linear discriminants, fitted to the images of all other folds."""
         others = self.folds != fold
-        vectors, belief, sure = self.vectors[others], self.belief[others], self._sure()[others]
+        vectors, belief, sure = self.vectors[others], self.belief[others], self.sure[others]
         count, total = belief.sum(0), belief.T @ vectors
         names = torch.cat([self.names, self.names.new_zeros(belief.shape[1] - self.num_classes, self.names.shape[1])])
         own, own_total = sure.sum(0), sure.T @ vectors
