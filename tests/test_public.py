@@ -20,6 +20,7 @@ FUNCTIONS = {
     "explain": "ExplainConfig",
     "export": "ExportConfig",
     "import_descriptions": "ImportConfig",
+    "label": "LabelConfig",
     "merge": "MergeConfig",
     "predict": "PredictConfig",
     "search": "SearchConfig",
