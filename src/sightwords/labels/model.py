@@ -173,7 +173,15 @@ class _Fit:
     def _model(self, noise: LabelNoise) -> LabelModel:
         name_logit = NAME_LOGIT * self.name_trust
         other_logit = name_logit * self.other_cosine if self.other else 0.0
-        return LabelModel(self.weight, self.bias, self.center, self.names, name_logit, other_logit, noise)
+        return LabelModel(
+            weight=self.weight,
+            bias=self.bias,
+            center=self.center,
+            names=self.names,
+            name_logit=name_logit,
+            other_logit=other_logit,
+            noise=noise,
+        )
 
     def _believe(self, logits: Tensor) -> None:
         """Set what is believed of each image, and the center.

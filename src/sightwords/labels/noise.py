@@ -157,11 +157,12 @@ class LabelNoise:
         tried = [math.exp(one) for one in np.linspace(-1.5, 1.5, 7)]
         found = [(_held_out((logits_NK * one).softmax(1), labels_N, base), one) for one in tried]
         best, sharpness = max(found)
+        near = [one for likelihood, one in found if likelihood >= best - PLAUSIBLE]
         if best < needed:
             return self
         confusion = _confusion((logits_NK * sharpness).softmax(1), labels_N, base)
         rate = float(1 - confusion.diagonal()[labels_N].mean())
-        return LabelNoise(rate, sharpness, (sharpness / 2, sharpness * 2), confusion)
+        return LabelNoise(rate, sharpness, (min(near), max(near)), confusion)
 
     def class_probabilities(self, logits_NK: Tensor, labels_N: Tensor, num_classes: int | None = None) -> Tensor:
         """Return the probability of each class to be the true one, given text and label, float32, (N, K).

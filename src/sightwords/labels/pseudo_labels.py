@@ -107,8 +107,7 @@ def infer_labels(
 ) -> InferredLabels:
     """Return the class probabilities of each image by its label, its descriptions and the names of the classes.
 
-    An image without a description keeps its label. So does one whose class nothing but itself shows: no name, and no
-    other label.
+    An image without a description keeps its label, and so does one whose class nothing but itself shows.
 
     Args:
         labels: int64, (N,), -1 where there is none.
@@ -124,41 +123,34 @@ def infer_labels(
     Raises:
         DataError: without names, fewer than three images have both a label and a description.
     """
-    device = device or torch.device("cpu")
     described = np.flatnonzero(rows.num_texts > 0)
     labeled = described[labels[described] >= 0]
     if names is None and len(labeled) < 3:
-        raise DataError(
-            f"{len(labeled)} images have both a label and a description; without class names 3 are needed at least."
-        )
+        raise DataError(f"{len(labeled)} images have both a label and a description; without class names it takes 3.")
     folds = _folds(labels, labeled, described)
 
     def tensors(indices: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        vectors = torch.from_numpy(embeddings.means(rows.of_images(indices))).to(device)
-        given, fold = (torch.from_numpy(column[indices]).to(device) for column in (labels, folds))
+        columns = embeddings.means(rows.of_images(indices)), labels[indices], folds[indices]
+        vectors, given, fold = (torch.from_numpy(column).to(device or "cpu") for column in columns)
         return vectors, given, fold
 
     fitted = _fitted(labels, described, num_classes)
+    known = None if names is None else torch.from_numpy(names).to(device or "cpu")
     title = "Correcting labels" if label_noise != 0 and len(labeled) else "Pseudo-labels"
     with Progress(title, MAX_ROUNDS + len(described), "steps", enabled=show) as progress:
-        known = None if names is None else torch.from_numpy(names).to(device)
-        evidence = Evidence(*tensors(fitted), num_classes, names=known, rate=label_noise, other=other)
+        evidence = Evidence(*tensors(fitted), num_classes, known, label_noise, other)
         model = fit_labels(evidence, partial(progress.advance, 1))
         if label_noise is None and len(labeled):
             progress.message(f"Wrong labels, by estimate: {model.noise.rate:.1%}")
-        keeps = labels >= 0
-        if model.noise.rate:
-            keeps &= ~(_shown_elsewhere(labels, folds, fitted, num_classes) | (names is not None))
-        inferred = described[~keeps[described]]
+        inferred = described[~_keeps(labels, folds, fitted, model)[described]]
         progress.advance(MAX_ROUNDS + len(described) - len(inferred) - progress.done)  # fewer rounds may do
         classes, probabilities = _one_hot(labels, num_classes + other)
         expected = np.zeros(3)
         for start in range(0, len(inferred), _BLOCK):
-            indices = inferred[start : start + _BLOCK]
-            found = _judged(model, *tensors(indices), classes.shape[1])
-            classes[indices], probabilities[indices], right = found
+            own = inferred[start : start + _BLOCK]
+            classes[own], probabilities[own], right = _judged(model, *tensors(own), classes.shape[1])
             expected += right
-            progress.advance(len(indices))
+            progress.advance(len(own))
     targets = LabelTargets(classes, probabilities, num_classes + other, model.noise.rate)
     return InferredLabels(targets, len(inferred), *_accuracy(expected, len(inferred)))
 
@@ -249,12 +241,16 @@ def _fitted(labels: np.ndarray, described: np.ndarray, num_classes: int) -> np.n
     return np.sort(order[np.argsort(labels[order] < 0, kind="stable")][:most])
 
 
-def _shown_elsewhere(labels: np.ndarray, folds: np.ndarray, fitted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return whether an image of another fold has the same label, bool, (N,)."""
+def _keeps(labels: np.ndarray, folds: np.ndarray, fitted: np.ndarray, model: LabelModel) -> np.ndarray:
+    """Return whether an image keeps its label, bool, (N,): none is wrong, or nothing else shows the label's class."""
+    if not model.noise.rate:
+        return labels >= 0
+    if model.names.any():
+        return np.zeros(len(labels), bool)
     labeled = fitted[labels[fitted] >= 0]
-    counts = np.zeros((NUM_FOLDS, num_classes), np.int64)
+    counts = np.zeros((NUM_FOLDS, len(model.names)), np.int64)
     np.add.at(counts, (folds[labeled], labels[labeled]), 1)
-    return np.asarray((counts.sum(0) - counts)[folds, labels] > 0)
+    return np.asarray((labels >= 0) & ((counts.sum(0) - counts)[folds, labels] == 0))
 
 
 def _one_hot(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -52,7 +52,7 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Class probabilities of images, by key or, where a table has no keys, by name.
+    """Class probabilities of images, by key or, where a table has no keys, by name; N images are asked for.
 
     Attributes:
         path: where it was read from.
@@ -85,36 +85,45 @@ class LabelTable:
             )
         return cls(path, name == "key", {str(row[name]): _probabilities(path, row) for row in rows})
 
-    def of(self, images: Split, class_ids: list[str]) -> tuple[np.ndarray, LabelTargets]:
-        """Return labels, int64, (N,), -1 for none, and the class probabilities of images.
-
-        An image that the table lacks keeps its label.
+    def labels(self, images: Split, class_ids: list[str]) -> np.ndarray:
+        """Return the most probable class of each image, int64, (N,), -1 for none.
 
         Raises:
             DataError: the table has none of the images.
         """
         places = {class_id: place for place, class_id in enumerate(class_ids)}
-        labels, num_kept = images.first_labels(), min(MAX_CLASSES, len(class_ids))
+        found = self._of(images, class_ids)
+        return np.array([places[max(row, key=row.__getitem__)] if row else -1 for row in found], np.int64)
+
+    def targets(self, images: Split, class_ids: list[str]) -> LabelTargets:
+        """Return the class probabilities of each image.
+
+        Raises:
+            DataError: the table has none of the images.
+        """
+        places = {class_id: place for place, class_id in enumerate(class_ids)}
+        num_kept = min(MAX_CLASSES, len(class_ids))
         classes = np.tile(np.arange(num_kept, dtype=np.int32), (len(images), 1))
         probabilities = np.zeros(classes.shape, np.float32)
-        names = images.keys() if self.by_key else [images.reference(i).name for i in range(len(images))]
-        known = [self.rows.get(name) for name in names]
-        if all(row is None for row in known):
-            raise DataError(
-                f"{self.path} has none of the {len(images)} training images. Was it made from them? Images are joined "
-                f"by {'key' if self.by_key else 'name: their path below the source'}."
-            )
-        for index, row in enumerate(known):
-            if row is None:
-                row = {class_ids[labels[index]]: 1.0} if labels[index] >= 0 else {}
+        for index, row in enumerate(self._of(images, class_ids)):
             best = sorted(row.items(), key=lambda item: -item[1])[:num_kept]
-            labels[index] = places[best[0][0]] if best else -1
             total = sum(probability for _, probability in best)
             own = [places[class_id] for class_id, _ in best]
             rest = islice((place for place in range(len(class_ids)) if place not in own), num_kept - len(own))
             classes[index] = [*own, *rest]
             probabilities[index, : len(own)] = [probability / total for _, probability in best]
-        return labels, LabelTargets(classes, probabilities, len(class_ids), 0.0)
+        return LabelTargets(classes, probabilities, len(class_ids), 0.0)
+
+    def _of(self, images: Split, class_ids: list[str]) -> list[dict[str, float]]:
+        """Return {class id: probability} of each image; one that the table lacks keeps its label."""
+        names = images.keys() if self.by_key else [images.reference(i).name for i in range(len(images))]
+        if not self.rows.keys() & set(names):
+            raise DataError(
+                f"{self.path} has none of the {len(images)} training images. Was it made from them? Images are joined "
+                f"by {'key' if self.by_key else 'name: their path below the source'}."
+            )
+        own = ({class_ids[label]: 1.0} if label >= 0 else {} for label in images.first_labels().tolist())
+        return [self.rows.get(name, kept) for name, kept in zip(names, own, strict=True)]
 
 
 def read_rows(path: Path) -> list[Mapping[str, Any]]:

@@ -160,7 +160,7 @@ def load_data(config: TrainConfig, group: Processes) -> TrainingData:
         TextJoin(one, found.of_images(kept), splits["train"], config.seed, config.align)
         for one, found in zip(sets, rows, strict=True)
     ]
-    targets = table.of(splits["train"], dataset.class_ids)[1] if table else None
+    targets = table.targets(splits["train"], dataset.class_ids) if table else None
     return TrainingData(replace(dataset, splits=splits), texts, int((~is_usable).sum()), targets)
 
 
@@ -175,8 +175,8 @@ def _relabeled(dataset: Dataset, config: TrainConfig, table: LabelTable | None) 
         return replace(dataset, splits=splits, class_ids=ids, class_names=dataset.class_names or ids)
     if dataset.multi_label:
         raise ConfigError("--labels TABLE needs images of one class each, and these have several. Leave it out.")
-    labels, _ = table.of(train, dataset.class_ids)
-    return replace(dataset, splits={**dataset.splits, "train": train.relabeled(labels)})
+    labeled = train.relabeled(table.labels(train, dataset.class_ids))
+    return replace(dataset, splits={**dataset.splits, "train": labeled})
 
 
 def _check_labels(dataset: Dataset, config: TrainConfig) -> None:
