@@ -7,7 +7,7 @@ Shapes: N labeled and described images, D width of the text vectors, F width of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -222,18 +222,12 @@ def audit_data(dataset: Dataset, embeddings: EmbeddingSet) -> AuditData:
     """
     if dataset.multi_label:
         raise ConfigError("An audit needs one label per image; these images have several.")
-    splits: dict[str, Split] = {}
-    num_images = num_unlabeled = 0
-    for name, images in dataset.splits.items():
-        labeled = images.subset(np.flatnonzero(images.first_labels() >= 0))
-        num_images, num_unlabeled = num_images + len(labeled), num_unlabeled + len(images) - len(labeled)
-        described = embeddings.rows_of(labeled.keys()).num_texts > 0
-        if described.any():
-            splits[name] = labeled.subset(np.flatnonzero(described))
-    if not splits:
-        raise ArtifactError(
-            f"None of {num_images} labeled images has a description in {embeddings.folder}. Was it made from them?"
-        )
+    labeled = {
+        name: images.subset(np.flatnonzero(images.first_labels() >= 0)) for name, images in dataset.splits.items()
+    }
+    num_images = sum(map(len, labeled.values()))
+    num_unlabeled = sum(map(len, dataset.splits.values())) - num_images
+    splits = described_splits(labeled, embeddings, "labeled images")
     labels = np.concatenate([images.first_labels() for images in splits.values()])
     if len(np.unique(labels)) < 2:
         raise DataError("An audit needs described images of at least two classes.")
@@ -244,6 +238,25 @@ def audit_data(dataset: Dataset, embeddings: EmbeddingSet) -> AuditData:
     return AuditData(
         splits, dataset.class_ids, dataset.class_names, labels=labels, vectors=vectors, groups=groups, left_out=left_out
     )
+
+
+def described_splits(splits: Mapping[str, Split], embeddings: EmbeddingSet, kind: str = "images") -> dict[str, Split]:
+    """Return the described images of each split that has any; `kind` is what the error calls them.
+
+    Raises:
+        ArtifactError: none has a description in the set.
+    """
+    found = {}
+    for name, images in splits.items():
+        described = np.flatnonzero(embeddings.rows_of(images.keys()).num_texts > 0)
+        if len(described):
+            found[name] = images.subset(described)
+    if not found:
+        raise ArtifactError(
+            f"None of {sum(map(len, splits.values()))} {kind} has a description in {embeddings.folder}. Was it made "
+            "from them? Describe them with: sightwords describe IMAGES"
+        )
+    return found
 
 
 def image_features(config: AuditConfig, splits: dict[str, Split]) -> tuple[np.ndarray, list[str]]:

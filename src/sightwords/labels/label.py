@@ -26,7 +26,7 @@ from sightwords.hub import choose_device
 from sightwords.images.dataset import Dataset, Split, all_keys, locate, open_dataset, read_classes
 from sightwords.images.decode import thumbnail_uri
 from sightwords.images.gallery import Card, write_gallery
-from sightwords.labels.audit import first_texts
+from sightwords.labels.audit import described_splits, first_texts
 from sightwords.labels.config import LabelConfig
 from sightwords.labels.noise import prompt_warnings
 from sightwords.labels.pseudo_labels import InferredLabels, are_numbers, infer_labels, name_vectors
@@ -187,16 +187,7 @@ def _label_data(dataset: Dataset, embeddings: EmbeddingSet, store: DescriptionSe
             f"Labels need two classes at least; found {', '.join(dataset.class_ids) or 'none'}. Name the classes with "
             "--classes, a table `id,name` or a list of names."
         )
-    splits = {}
-    for name, images in dataset.splits.items():
-        described = np.flatnonzero(embeddings.rows_of(images.keys()).num_texts > 0)
-        if len(described):
-            splits[name] = images.subset(described)
-    if not splits:
-        raise ArtifactError(
-            f"None of the {sum(map(len, dataset.splits.values()))} images has a description in {embeddings.folder}. "
-            "Was it made from these images? Describe them with: sightwords describe IMAGES"
-        )
+    splits = described_splits(dataset.splits, embeddings)
     places = {class_id: place for place, class_id in enumerate(dataset.class_ids)}
     given = {} if store is None else store.labels()
     if unknown := sorted({*given.values()} - {*places}):
