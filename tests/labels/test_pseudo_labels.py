@@ -146,6 +146,18 @@ def test_a_few_labels_tell_that_names_are_of_no_use(right, wide, names):
     assert (astray == true[20:]).mean() < 0.2  # without labels, nothing speaks against the names
 
 
+def test_a_label_does_not_vouch_for_itself(right, tmp_path):
+    """Vectors of so many dimensions that a model knows by heart the label of each image that it was fitted to."""
+    random = np.random.default_rng(0)
+    true = right.first_labels()
+    vectors = random.normal(size=(NUM_CLASSES, 2048))[true] + 1.5 * random.normal(size=(400, 2048))
+    columns = {"prompt": ["p"] * 400, "describer": ["d"] * 400, "sample": [0] * 400, "row": range(400)}
+    texts = EmbeddingSet.write(tmp_path / "E", vectors, vectors.mean(0), {"key": right.keys(), **columns}, {})
+    found, targets = corrected(make_subset(right, NUM_CLASSES, label_noise=0.4), texts)
+    assert found.label_noise == pytest.approx(0.4, abs=0.1)
+    assert (targets.argmax(1) == true).mean() > 0.9
+
+
 def test_mistakes_between_two_classes_are_seen(right, wide):
     true = right.first_labels()
     mistaken = np.where(
