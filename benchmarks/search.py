@@ -131,7 +131,7 @@ def show(found: dict[str, list[dict[str, float]]]) -> None:
     }
     print(f"{'':16}{'seconds':>9}{'processor s':>13}{'MB':>8}{'time / ours':>13}{'MB / ours':>11}")
     for way, one in middle.items():
-        ratio, memory = (one[k] / middle["ours"][k] for k in ("seconds", "mb"))
+        ratio, memory = (one[k] / (middle["ours"][k] or float("nan")) for k in ("seconds", "mb"))
         print(f"{way:16}{one['seconds']:9.2f}{one['cpu_s']:13.2f}{one['mb']:8.0f}{ratio:13.2f}{memory:11.1f}")
 
 
